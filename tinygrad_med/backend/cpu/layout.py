@@ -1,0 +1,92 @@
+"""Channels last: how arrays lie in memory, and how work on them is cut into chunks.
+
+Callers see (N, C, H, W). In memory the kernels keep (N, H, W, C): the channels of a pixel lie together, so a window's
+columns are copied in long runs, a product yields the pixels in place, and one row of numbers per channel (bias, scale)
+multiplies pixels without being spread. The results are (N, C, H, W) views of such memory, so a chain of kernels never
+moves a number just to re-order it; only the first kernel, given some other layout, copies.
+
+This file knows memory order and sizes; it knows no operation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from .threads import get_num_threads, parallel_for
+
+CHUNK_BYTES = 1 << 20  # what one thread works on at a time: about its share of the cache
+
+
+class Chunk(NamedTuple):
+    """Some images, and of each the same band of rows: either many images or a part of one."""
+
+    images: slice
+    rows: slice
+
+
+def to_channels_last(x: np.ndarray) -> np.ndarray:
+    """(N, C, *spatial) in any layout → C-contiguous (N, *spatial, C); a view where the memory lies so already."""
+    x = np.moveaxis(x, 1, -1)
+    if x.flags.c_contiguous:
+        return x
+    y = np.empty(x.shape, x.dtype)
+
+    def copy(i: int) -> None:
+        y[i] = x[i]
+
+    parallel_for(copy, len(x))
+    return y
+
+
+def to_public(x: np.ndarray) -> np.ndarray:
+    """(N, *spatial, C) → its (N, C, *spatial) view."""
+    return np.moveaxis(x, -1, 1)
+
+
+def chunks(images: int, rows: int, row_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
+    """Cut images × rows, each row of `row_bytes`, into chunks of about `chunk_bytes`; one per thread at least."""
+    if images == 0:
+        return []
+    share = -(-images * rows // get_num_threads())
+    per_chunk = max(1, min(share, chunk_bytes // max(1, row_bytes)))
+    if per_chunk >= rows:
+        return [Chunk(images_, slice(0, rows)) for images_ in _split(images, -(-images // (per_chunk // rows)))]
+    bands = _split(rows, -(-rows // per_chunk))
+    return [Chunk(slice(n, n + 1), band) for n, band in itertools.product(range(images), bands)]
+
+
+def bands_by_images(todo: list[Chunk]) -> list[tuple[slice, list[slice]]]:
+    """Chunks, the bands of the same images together: for kernels where neighbouring bands write to the same rows."""
+    return [(images, [c.rows for c in same]) for images, same in itertools.groupby(todo, lambda c: c.images)]
+
+
+def spans(length: int, item_bytes: int) -> list[slice]:
+    """Cut a length of items into even spans of about CHUNK_BYTES."""
+    return _split(length, -(-length * item_bytes // CHUNK_BYTES)) if length else []
+
+
+def _split(length: int, parts: int) -> list[slice]:
+    return [slice(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
+
+
+def padded_rows(x: np.ndarray, images: slice, first: int, count: int, sides: tuple[int, int]) -> np.ndarray:
+    """Rows first … first+count of (N, H, W, C) images, zeros where they lie outside, `sides` zeros left and right.
+
+    A view where nothing has to be padded.
+    """
+    _, height, width, channels = x.shape
+    left, right = sides
+    top, bottom = max(0, -first), max(0, first + count - height)
+    inside = x[images, max(0, first) : max(0, first + count - bottom)]
+    if not (top or bottom or left or right):
+        return inside
+    band = np.empty((len(inside), count, left + width + right, channels), x.dtype)
+    band[:, :top] = 0
+    band[:, top + inside.shape[1] :] = 0
+    band[:, :, :left] = 0
+    band[:, :, left + width :] = 0
+    band[:, top : top + inside.shape[1], left : left + width] = inside
+    return band

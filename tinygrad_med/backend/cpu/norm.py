@@ -1,0 +1,134 @@
+"""Per-channel sums and scaling, and batch normalization made of them, in few passes over memory.
+
+    y = γ · (x − μ) / √(σ² + ε) + β,        μ, σ²: mean and (biased) variance of each channel over (N, H, W)
+
+What costs time is reading x, not arithmetic. So x is cut into blocks that fit the cache, all that has to be done to a
+block is done while it is there, and the formula is regrouped until one multiplication and one addition per number are
+left: y = a·x + b with a = γ/√(σ² + ε) and b = β − a·μ; ∂x = A·g + B·x + C. Sums over a block are products with a row of
+ones (BLAS adds faster than NumPy sums over a leading axis); the blocks' totals are taken in float64.
+
+This file knows (N, C, *spatial) arrays in any memory order; it knows neither running statistics, nor ε, nor whether the
+network is being trained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layout import spans, to_channels_last, to_public
+from .threads import parallel_for
+
+
+def channel_sum(x: np.ndarray) -> np.ndarray:
+    """Σ x over all dims but the channels: (N, C, *spatial) → (C,). The gradient of a bias."""
+    last = to_channels_last(x)
+    v = _folded(last)
+    blocks = spans(len(v), v[:1].nbytes)
+    sums = np.zeros((len(blocks), v.shape[1]))
+
+    def block(i: int) -> None:
+        sums[i] = _column_sum(v[blocks[i]])
+
+    parallel_for(block, len(blocks))
+    total: np.ndarray = sums.reshape(-1, last.shape[-1]).sum(0)
+    return total.astype(x.dtype)
+
+
+def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """x · scale + shift, with one scale and one shift per channel: x (N, C, *spatial), scale and shift (C,)."""
+    last = to_channels_last(x)
+    v, y = _folded(last), np.empty_like(last)
+    out, scale, shift = _folded(y), _tiled(scale, v), _tiled(shift, v)
+    blocks = spans(len(v), v[:1].nbytes)
+
+    def block(i: int) -> None:
+        part = np.multiply(v[blocks[i]], scale, out=out[blocks[i]])
+        part += shift
+
+    parallel_for(block, len(blocks))
+    return to_public(y)
+
+
+def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and biased variance of each channel of x (N, C, *spatial), in float64 (C,).
+
+    Each block's deviations are taken from its own mean, so a mean far from zero costs no digits; the blocks are joined
+    by Σ(x − μ)² = Σᵦ [Σ(x − μᵦ)² + nᵦ (μᵦ − μ)²] (Chan, Golub, LeVeque 1983).
+    """
+    last = to_channels_last(x)
+    v = _folded(last)
+    blocks = spans(len(v), v[:1].nbytes)
+    means, squares = np.empty((2, len(blocks), v.shape[1]))
+
+    def block(i: int) -> None:
+        part = v[blocks[i]]
+        means[i] = _column_sum(part) / len(part)
+        deviation = part - means[i].astype(v.dtype)
+        squares[i] = _column_sum(np.square(deviation, out=deviation))
+
+    parallel_for(block, len(blocks))
+    channels = last.shape[-1]
+    means, squares = means.reshape(-1, channels), squares.reshape(-1, channels)
+    counts = np.repeat([b.stop - b.start for b in blocks], v.shape[1] // channels).astype(float)
+    mean = counts @ means / counts.sum()
+    return mean, (squares.sum(0) + counts @ (means - mean) ** 2) / counts.sum()
+
+
+def batch_norm_backward(
+    g: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, invstd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """∂x, ∂γ, ∂β of y = γ·x̂ + β with x̂ = (x − μ)·invstd, where μ and invstd = 1/√(σ² + ε) are those of x itself.
+
+    With means over all numbers of a channel written ⟨·⟩:  ∂β = Σ g,  ∂γ = Σ g·x̂,  ∂x = γ·invstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩).
+    """
+    g_last, last = to_channels_last(g), to_channels_last(x)
+    u, v = _folded(g_last), _folded(last)
+    blocks = spans(len(v), 2 * v[:1].nbytes)
+    sums, products = np.zeros((2, len(blocks), v.shape[1]))
+    center = _tiled(mean, v)
+
+    def reduce(i: int) -> None:
+        product = v[blocks[i]] - center
+        product *= u[blocks[i]]
+        sums[i], products[i] = _column_sum(u[blocks[i]]), _column_sum(product)
+
+    parallel_for(reduce, len(blocks))
+    channels, count = last.shape[-1], last.size // last.shape[-1]
+    d_bias = sums.reshape(-1, channels).sum(0)
+    d_weight = products.reshape(-1, channels).sum(0) * invstd
+
+    a = weight * invstd
+    b = -a * invstd * d_weight / count
+    c = -a * d_bias / count - b * mean
+    a, b, c = _tiled(a, v), _tiled(b, v), _tiled(c, v)
+    dx = np.empty_like(last)
+    out = _folded(dx)
+
+    def combine(i: int) -> None:
+        part = np.multiply(u[blocks[i]], a, out=out[blocks[i]])
+        part += v[blocks[i]] * b
+        part += c
+
+    parallel_for(combine, len(blocks))
+    return to_public(dx), d_weight.astype(weight.dtype), d_bias.astype(weight.dtype)
+
+
+def _folded(last: np.ndarray) -> np.ndarray:
+    """(…, C) → (rows, repeats · C): pixels side by side until a row is long enough for NumPy's inner loop."""
+    channels = last.shape[-1]
+    pixels = last.size // channels
+    repeats = 1
+    while repeats * channels < 1024 and pixels % (2 * repeats) == 0 and repeats < pixels:
+        repeats *= 2
+    return last.reshape(pixels // repeats, repeats * channels)
+
+
+def _tiled(per_channel: np.ndarray, folded: np.ndarray) -> np.ndarray:
+    """(C,) → the row that goes with `_folded`."""
+    return np.tile(per_channel.astype(folded.dtype), folded.shape[1] // len(per_channel))
+
+
+def _column_sum(block: np.ndarray) -> np.ndarray:
+    """Σ over the rows, (rows, width) → (width,)."""
+    total: np.ndarray = np.ones(len(block), block.dtype) @ block
+    return total
