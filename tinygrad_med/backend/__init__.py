@@ -1,0 +1,161 @@
+"""The array libraries and the devices they compute on.
+
+This is the only room that knows NumPy from CuPy. Everything outside it receives the array library of its operands as
+`xp` (`array_module`) and never asks which one it got. CuPy is imported when the first array moves to a GPU, so that
+nobody pays for it, or needs it, on a CPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+Array = Any
+"""A `numpy.ndarray`, a NumPy scalar (the 0-d results of NumPy) or a `cupy.ndarray`."""
+
+_cupy: ModuleType | None = None
+cuda_in_use = False
+"""Whether an array has moved to a GPU; as long as not, every array is NumPy's."""
+
+
+class Device(str):
+    """Where an array lives: `"cpu"`, or `"cuda:0"`, `"cuda:1"` … for the GPUs. Equal to the string it is made from."""
+
+    def __new__(cls, name: str = "cpu", index: int | None = None) -> Device:
+        kind, _, number = str(name).partition(":")
+        if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number not in ("", "0")):
+            raise ValueError(f"device: {name!r} is unknown; give 'cpu', 'cuda' or 'cuda:<number>'")
+        if kind == "cpu":
+            return super().__new__(cls, "cpu")
+        return super().__new__(cls, f"cuda:{int(number or index or 0)}")
+
+    @property
+    def type(self) -> str:
+        """`"cpu"` or `"cuda"`."""
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:
+        """The number of the GPU, `None` for the CPU."""
+        return int(self.partition(":")[2]) if self.type == "cuda" else None
+
+
+CPU = Device("cpu")
+
+
+def array_module(*arrays: Array) -> ModuleType:
+    """The array library that the operands belong to: `numpy`, or `cupy` if any of them is a CuPy array."""
+    if _cupy is None:
+        return numpy
+    return _cupy.get_array_module(*arrays)
+
+
+def device_of(array: Array) -> Device:
+    """The device that holds `array`."""
+    if _cupy is not None and isinstance(array, _cupy.ndarray):
+        return Device("cuda", array.device.id)
+    return CPU
+
+
+def same_device(operation: str, arrays: Sequence[Array]) -> None:
+    """Raise an error that names both devices unless all arrays of rank > 0 (and all on a GPU) live on one device."""
+    if _cupy is None:
+        return
+    found = {device_of(a): a for a in arrays if isinstance(a, _cupy.ndarray) or getattr(a, "ndim", 0) > 0}
+    if len(found) > 1:
+        names = " and ".join(sorted(found))
+        raise RuntimeError(f"{operation}: operands are on {names}; move them to one device with .to(...) first")
+
+
+def to_device(array: Array, device: str) -> Array:
+    """`array` on `device`: itself if it is there already, a copy otherwise.
+
+    Raises:
+        RuntimeError: for `"cuda"` without CuPy, without a driver or without a card; it says which of the three.
+    """
+    device = Device(device)
+    if device_of(array) == device:
+        return array
+    if device.type == "cpu":
+        return to_numpy(array)
+    cupy = require_cupy()
+    with cupy.cuda.Device(device.index):
+        return cupy.asarray(array)
+
+
+def to_numpy(array: Array) -> numpy.ndarray:
+    """`array` in the memory of the CPU, without a copy if it is there already."""
+    if _cupy is not None and isinstance(array, _cupy.ndarray):
+        return _cupy.asnumpy(array)
+    return numpy.asarray(array)
+
+
+def as_array(x: object) -> Array:
+    """`x` itself if it is an array, else a NumPy array of it."""
+    return x if is_array(x) else numpy.asarray(x)
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` is an array (or NumPy scalar) of one of the array libraries."""
+    return isinstance(x, (numpy.ndarray, numpy.generic)) or (_cupy is not None and isinstance(x, _cupy.ndarray))
+
+
+def module_of(device: str) -> ModuleType:
+    """The array library that computes on `device`."""
+    return numpy if Device(device).type == "cpu" else require_cupy()
+
+
+def memory_owner(array: Array) -> Array:
+    """The array that owns the memory which `array`, perhaps as a view, looks at."""
+    base = getattr(array, "base", None)
+    while base is not None and is_array(base):
+        array, base = base, base.base
+    return array
+
+
+def cuda_problem() -> str | None:
+    """Why there is no CUDA here (no CuPy, no driver or no card) and what to do; `None` where it works."""
+    try:
+        if importlib.util.find_spec("cupy") is None:
+            return 'CuPy is not installed; pip install "tinygrad_med[cuda13]" (or [cuda12], to match the driver)'
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        return f"CuPy is installed but cannot be imported ({error}); reinstall the one that matches the CUDA driver"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        if "NoDevice" in str(error):
+            return "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
+        return f"CuPy is installed, but no NVIDIA driver answers ({error}); install the driver, nvidia-smi should list a card"
+    return None if count else "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
+
+
+def require_cupy() -> ModuleType:
+    """CuPy, imported at the first call.
+
+    Raises:
+        RuntimeError: where CUDA can't be used; the text says why and what to install.
+    """
+    global _cupy, cuda_in_use
+    if _cupy is None:
+        problem = cuda_problem()
+        if problem is not None:
+            raise RuntimeError(f"cuda: {problem}")
+        _cupy = importlib.import_module("cupy")
+        cuda_in_use = True
+    return _cupy
+
+
+def library_erf(xp: ModuleType) -> Any:
+    """The array library's own error function, `None` for NumPy, which has none."""
+    return None if xp is numpy else importlib.import_module("cupyx.scipy.special").erf
+
+
+def add_at(xp: ModuleType, target: Array, key: Any, values: Array) -> None:
+    """target[key] += values, where a place that key names twice receives both."""
+    xp.add.at(target, key, values)

@@ -1,0 +1,252 @@
+"""The table that gives `Tensor` its operators and methods.
+
+Every function of `ops/` whose first operand is a tensor is a method of the same name. What stands here besides is what
+only a method can be: the conversions, and the writes in place, which stay outside the graph.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend, ops
+from tinygrad_med.backward import backward
+from tinygrad_med.dtypes import as_dtype
+from tinygrad_med.modes import mode, writes
+from tinygrad_med.ops.indexing import as_key, on_library
+from tinygrad_med.primitive import Primitive, cast
+from tinygrad_med.tensor import Tensor, as_array, wrap
+
+# Conversions --------------------------------------------------------------------------------------------------------
+
+
+def to(x: Tensor, *targets: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+    """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
+
+    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`.
+    """
+    for target in targets:
+        if isinstance(target, Tensor):
+            dtype, device = target.dtype, target.device
+        elif isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+            device = target
+        else:
+            dtype = target
+    if device is not None and backend.Device(device) != x.device:
+        x = ops.to_device(x, device=backend.Device(device), source=x.device)
+    if dtype is not None and as_dtype(dtype) != x.dtype:
+        x = cast(x, dtype=as_dtype(dtype)) if as_dtype(dtype).kind == "f" else wrap(x.array.astype(as_dtype(dtype)))
+    return x
+
+
+def _to_dtype(name: str) -> Callable[[Tensor], Tensor]:
+    def convert(x: Tensor) -> Tensor:
+        return to(x, dtype=name)
+
+    convert.__doc__ = f"x as {name}."
+    return convert
+
+
+def cuda(x: Tensor, device: int | str | None = None) -> Tensor:
+    """x on a GPU.
+
+    Raises:
+        RuntimeError: without CuPy, a driver or a card; it says which of the three, and what to install.
+    """
+    return to(x, device=f"cuda:{device}" if isinstance(device, int) else device or "cuda")
+
+
+def cpu(x: Tensor) -> Tensor:
+    """x in the memory of the CPU."""
+    return to(x, device="cpu")
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """x with its elements in memory in the order of the dims: itself, or a copy."""
+    return x if x.is_contiguous() else ops.clone(x)
+
+
+def type_as(x: Tensor, other: Tensor) -> Tensor:
+    """x in the dtype of another tensor."""
+    return to(x, dtype=other.dtype)
+
+
+# Writes in place ----------------------------------------------------------------------------------------------------
+
+
+def _refuse_in_graph(x: Tensor, name: str, *others: Any) -> None:
+    """A write in place has no derivative here: it is allowed only where no gradient flows."""
+    flows = x.requires_grad or any(isinstance(o, Tensor) and o.requires_grad for o in others)
+    if mode.grad and flows:
+        kind = "a leaf that requires a gradient" if x.requires_grad and x.is_leaf else "a tensor of the graph"
+        raise RuntimeError(
+            f"{name}: {kind} can't be written in place while operations are recorded; do it under no_grad(), or use an "
+            f"operation that makes a new tensor"
+        )
+
+
+def _write(x: Tensor, compute: Callable[[Any], Any]) -> Tensor:
+    """Let `compute(array)` write into the memory of x, or, for a NumPy scalar, exchange the value."""
+    writes.note(x.array)
+    if isinstance(x.array, numpy.generic):
+        box = numpy.array(x.array)
+        compute(box)
+        x.array = box[()]
+    else:
+        compute(x.array)
+    return x
+
+
+def _value(y: Any, x: Tensor) -> Any:
+    array = y.array if isinstance(y, Tensor) else y
+    backend.same_device("a write in place", (x.array, array))
+    return array
+
+
+def _in_place(name: str, ufunc: str) -> tuple[Callable[..., Tensor], Callable[..., Any]]:
+    """`x.add_(y, alpha=1)`, and `x += y`."""
+
+    def method(x: Tensor, y: Any, alpha: Any = 1) -> Tensor:
+        _refuse_in_graph(x, name, y)
+        value = _value(y, x)
+        operate = getattr(backend.array_module(x.array), ufunc)
+        return _write(x, lambda a: operate(a, value if alpha == 1 else value * alpha, out=a, casting="same_kind"))
+
+    def operator(x: Tensor, y: Any) -> Any:
+        flows = x.requires_grad or (isinstance(y, Tensor) and y.requires_grad)
+        if mode.grad and flows and not (x.is_leaf and x.requires_grad):
+            return NotImplemented  # Python then takes x = x + y, a new tensor, through which the gradient flows
+        return method(x, y)
+
+    method.__name__, method.__doc__ = name, f"{ufunc} in place, outside the graph; returns x itself."
+    return method, operator
+
+
+def zero_(x: Tensor) -> Tensor:
+    """Set every element to 0 in place, outside the graph; returns x itself."""
+    return fill_(x, 0)
+
+
+def fill_(x: Tensor, value: Any) -> Tensor:
+    """Set every element to `value` in place, outside the graph; returns x itself."""
+    _refuse_in_graph(x, "fill_")
+    return _write(x, lambda a: a.fill(value.item() if isinstance(value, Tensor) else value))
+
+
+def copy_(x: Tensor, other: Any) -> Tensor:
+    """Set the elements to those of another tensor, broadcast and converted; returns x itself."""
+    _refuse_in_graph(x, "copy_", other)
+    array = as_array(other, x.dtype, x.device)
+
+    def assign(a: Any) -> None:
+        a[...] = array
+
+    return _write(x, assign)
+
+
+def clamp_(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Clip in place, outside the graph; returns x itself."""
+    _refuse_in_graph(x, "clamp_")
+    return copy_(x, ops.clip(x.detach(), min=min, max=max))
+
+
+def setitem(x: Tensor, key: Any, value: Any) -> None:
+    """`x[key] = value`, outside the graph."""
+    _refuse_in_graph(x, "item assignment", value)
+    array = value.array if isinstance(value, Tensor) else as_array(value, x.dtype, x.device)
+    key = on_library(backend.array_module(x.array), as_key(key, x.shape))
+
+    def assign(a: Any) -> None:
+        try:
+            a[key] = array
+        except ValueError as error:
+            raise ValueError(f"item assignment: {error}; x has shape {x.shape}, the value {array.shape}") from None
+
+    _write(x, assign)
+
+
+# The table ----------------------------------------------------------------------------------------------------------
+
+
+def _reflected(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda x, y: operation(y, x)
+
+
+_BINARY = {
+    "add": ops.add,
+    "sub": ops.sub,
+    "mul": ops.mul,
+    "truediv": ops.div,
+    "pow": ops.pow,
+    "matmul": ops.matmul,
+    "floordiv": ops.floordiv,
+    "mod": ops.remainder,
+    "and": ops.logical_and,
+    "or": ops.logical_or,
+    "xor": ops.logical_xor,
+}
+_COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge, "eq": ops.eq, "ne": ops.ne}
+_UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.logical_not}
+
+_METHODS = """
+    add sub mul div neg pow exp expm1 log log1p sqrt rsqrt square reciprocal sin cos abs sign clip clamp maximum minimum
+    tanh sigmoid logsigmoid softplus relu leaky_relu gelu erf lt le gt ge eq ne floor ceil round isnan isinf isfinite
+    logical_and logical_or logical_xor logical_not floordiv remainder
+    sum mean var std cumsum prod argmax argmin argsort amax amin max min sort topk any all logsumexp softmax log_softmax
+    norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
+    unbind clone gather index_select matmul mm bmm dot masked_fill tril triu repeat
+""".split()
+_IN_PLACE = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "pow": "power"}
+
+
+def _attach() -> None:
+    methods: dict[str, Any] = {}
+    for name, operation in _BINARY.items():
+        methods[f"__{name}__"] = operation
+        methods[f"__r{name}__"] = _reflected(operation)
+    for name, operation in (_COMPARISONS | _UNARY).items():
+        methods[f"__{name}__"] = operation
+    for name in _METHODS:
+        methods[name] = getattr(ops, name)
+    for name, ufunc in _IN_PLACE.items():
+        methods[f"{name}_"], methods[f"__i{'truediv' if name == 'div' else name}__"] = _in_place(f"{name}_", ufunc)
+    conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
+    methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
+    methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, zero_, fill_, copy_, clamp_, backward)}
+    methods |= {"__getitem__": ops.getitem, "__setitem__": setitem, "where": _where}
+    methods |= {"T": property(_transposed), "mT": property(lambda x: ops.transpose(x, -1, -2))}
+    for name, method in methods.items():
+        setattr(Tensor, name, method.function if isinstance(method, Primitive) else method)
+
+
+def _transposed(x: Tensor) -> Tensor:
+    """x with its dims in reverse order."""
+    return ops.permute(x, *reversed(range(x.ndim)))
+
+
+def _where(x: Tensor, condition: Any, y: Any) -> Tensor:
+    """x where the condition holds, y elsewhere."""
+    return ops.where(condition, x, y)
+
+
+def _missing(x: Tensor, name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(f"Tensor has no attribute {name!r}; {suggestion(name)}")
+
+
+def suggestion(name: str) -> str:
+    """What to use instead of a name of PyTorch's that is not here."""
+    known = [*_METHODS, *(m for m in dir(Tensor) if not m.startswith("_"))]
+    base = name.rstrip("_")
+    if name.endswith("_") and base in known:
+        return f"use x = x.{base}(…), or under no_grad() x.copy_(x.{base}(…))"
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else "the functions of tinygrad_med.ops are what there is"
+
+
+_attach()
+Tensor.__getattr__ = _missing  # type: ignore[method-assign]

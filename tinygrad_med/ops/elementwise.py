@@ -1,0 +1,556 @@
+"""Operations that work on each element by itself. The first file of mathematics to read.
+
+Two operands of different shapes are broadcast as NumPy does it; the walk sums the gradient back to each operand's shape,
+so no rule here mentions it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinygrad_med import backend
+from tinygrad_med.ops.special import erf_array
+from tinygrad_med.primitive import primitive
+from tinygrad_med.tensor import Tensor
+
+# Copies: z = x, somewhere else --------------------------------------------------------------------------------------
+
+
+@primitive
+def clone(xp, x):
+    """z = x in memory of its own
+
+    ∂x: g
+    """
+    return x.copy()
+
+
+@primitive
+def to_device(xp, x, *, device, source):
+    """z = x on another device
+
+    ∂x: g on the device of x
+    """
+    return backend.to_device(x, device)
+
+
+clone.vjp(x=lambda g: g)
+to_device.vjp(x=lambda g, device, source: to_device(g, device=source, source=device))
+
+
+# Arithmetic ---------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def add(xp, x, y):
+    """z = x + y
+
+    ∂x: g
+    ∂y: g
+    """
+    return x + y
+
+
+add.vjp(x=lambda g: g, y=lambda g: g)
+
+
+@primitive
+def sub(xp, x, y):
+    """z = x − y
+
+    ∂x: g
+    ∂y: −g
+    """
+    return x - y
+
+
+sub.vjp(x=lambda g: g, y=lambda g: -g)
+
+
+@primitive
+def mul(xp, x, y):
+    """z = x · y
+
+    ∂x: g · y
+    ∂y: g · x
+    """
+    return x * y
+
+
+mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)
+
+
+@primitive
+def div(xp, x, y):
+    """z = x / y
+
+    ∂x: g / y
+    ∂y: −g · z / y
+    """
+    return x / y
+
+
+div.vjp(x=lambda g, y: g / y, y=lambda g, y, z: -g * z / y)
+
+
+@primitive
+def neg(xp, x):
+    """z = −x
+
+    ∂x: −g
+    """
+    return -x
+
+
+neg.vjp(x=lambda g: -g)
+
+
+@primitive
+def pow(xp, x, y):
+    """z = xʸ
+
+    ∂x: g · y · xʸ⁻¹ (0 for y = 0, also at x = 0)
+    ∂y: g · z · log x (0 at x = 0 for y ≥ 0, where z does not change with y)
+    """
+    return x**y
+
+
+pow.vjp(
+    x=lambda g, x, y: g * (y * x ** (y - (y != 0))),
+    y=lambda g, x, y, z: g * where((x == 0) & (y >= 0), 0.0, z * _log_of_base(x)),
+)
+
+
+def _log_of_base(x: Any) -> Any:
+    """log x, and 0 at x = 0; a Python number gives a Python number, which promotes nothing."""
+    if isinstance(x, (int, float)):
+        return (math.log(x) if x > 0 else math.nan) if x else 0.0
+    return log(where(x == 0, 1.0, x))
+
+
+# Exponentials and roots ---------------------------------------------------------------------------------------------
+
+
+@primitive
+def exp(xp, x):
+    """z = eˣ
+
+    ∂x: g · z
+    """
+    return xp.exp(x)
+
+
+exp.vjp(x=lambda g, z: g * z)
+
+
+@primitive
+def expm1(xp, x):
+    """z = eˣ − 1, exact near x = 0
+
+    ∂x: g · (z + 1)
+    """
+    return xp.expm1(x)
+
+
+expm1.vjp(x=lambda g, z: g * (z + 1))
+
+
+@primitive
+def log(xp, x):
+    """z = log x
+
+    ∂x: g / x
+    """
+    return xp.log(x)
+
+
+log.vjp(x=lambda g, x: g / x)
+
+
+@primitive
+def log1p(xp, x):
+    """z = log(1 + x), exact near x = 0
+
+    ∂x: g / (1 + x)
+    """
+    return xp.log1p(x)
+
+
+log1p.vjp(x=lambda g, x: g / (1 + x))
+
+
+@primitive
+def sqrt(xp, x):
+    """z = √x
+
+    ∂x: g / 2z
+    """
+    return xp.sqrt(x)
+
+
+sqrt.vjp(x=lambda g, z: g / (2 * z))
+
+
+@primitive
+def sin(xp, x):
+    """z = sin x
+
+    ∂x: g · cos x
+    """
+    return xp.sin(x)
+
+
+@primitive
+def cos(xp, x):
+    """z = cos x
+
+    ∂x: −g · sin x
+    """
+    return xp.cos(x)
+
+
+sin.vjp(x=lambda g, x: g * cos(x))
+cos.vjp(x=lambda g, x: -g * sin(x))
+
+
+def rsqrt(x: Any) -> Any:
+    """1 / √x"""
+    return 1 / sqrt(x)
+
+
+def square(x: Any) -> Any:
+    """x²"""
+    return x * x
+
+
+def reciprocal(x: Any) -> Any:
+    """1 / x"""
+    return 1 / x
+
+
+# With a kink or a choice: the choice is constant, and what follows it is linear ---------------------------------------
+
+
+@primitive
+def abs(xp, x):
+    """z = |x|
+
+    ∂x: g · sign x (0 at x = 0)
+    """
+    return xp.abs(x)
+
+
+@primitive
+def sign(xp, x):
+    """z = −1, 0 or 1 as x is negative, zero or positive
+
+    ∂x: 0
+    """
+    return xp.sign(x)
+
+
+abs.vjp(x=lambda g, x: g * sign(x))
+sign.vjp(x=lambda g: g * 0)
+
+
+@primitive
+def clip(xp, x, *, min=None, max=None):
+    """z = x within [min, max], the bounds elsewhere; a bound may be a number, an array or `None`
+
+    ∂x: g where min ≤ x ≤ max, else 0
+    """
+    if min is None and max is None:
+        raise ValueError("clip: give min, max or both")
+    z = x if min is None else xp.maximum(x, min)
+    z = z if max is None else xp.minimum(z, max)
+    return z.astype(x.dtype)
+
+
+def _within(x: Any, low: Any, high: Any) -> Any:
+    if low is None:
+        return x <= high
+    return x >= low if high is None else (x >= low) & (x <= high)
+
+
+clip.vjp(x=lambda g, x, min, max: g * _within(x, min, max))
+
+
+@primitive
+def maximum(xp, x, y):
+    """z = the larger of x and y
+
+    ∂x: g where x > y, g / 2 where x = y, else 0
+    ∂y: g where y > x, g / 2 where x = y, else 0
+    """
+    return xp.maximum(x, y)
+
+
+@primitive
+def minimum(xp, x, y):
+    """z = the smaller of x and y
+
+    ∂x: g where x < y, g / 2 where x = y, else 0
+    ∂y: g where y < x, g / 2 where x = y, else 0
+    """
+    return xp.minimum(x, y)
+
+
+def _where_greater(g: Any, x: Any, y: Any) -> Any:
+    return 0.5 * (g * (x > y) + g * (x >= y))
+
+
+maximum.vjp(x=lambda g, x, y: _where_greater(g, x, y), y=lambda g, x, y: _where_greater(g, y, x))
+minimum.vjp(x=lambda g, x, y: _where_greater(g, y, x), y=lambda g, x, y: _where_greater(g, x, y))
+
+
+@primitive
+def select(xp, x, y, *, condition):
+    """z = x where the condition holds, y elsewhere
+
+    ∂x: g where the condition holds, else 0
+    ∂y: g where it does not, else 0
+    """
+    return xp.where(condition, x, y)
+
+
+select.vjp(x=lambda g, condition: g * condition, y=lambda g, condition: g * ~condition)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, y elsewhere; all three are broadcast.
+
+    Args:
+        condition: a bool tensor or array; no gradient flows through it.
+        x, y: tensors, arrays or numbers.
+    """
+    array = condition.array if isinstance(condition, Tensor) else backend.as_array(condition)
+    if array.dtype != bool:
+        raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")
+    if isinstance(condition, Tensor) and not (isinstance(x, Tensor) or isinstance(y, Tensor)):
+        x = Tensor(x, device=condition.device)
+    return select(x, y, condition=array)
+
+
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """PyTorch's name for `clip`."""
+    return clip(x, min=min, max=max)
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
+    """x with `value` where the mask is true."""
+    return where(mask, value, x)
+
+
+# Activations --------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def tanh(xp, x):
+    """z = tanh x
+
+    ∂x: g · (1 − z²)
+    """
+    return xp.tanh(x)
+
+
+tanh.vjp(x=lambda g, z: g * (1 - z * z))
+
+
+@primitive
+def sigmoid(xp, x):
+    """z = 1 / (1 + e⁻ˣ), computed from e^−|x| so that nothing overflows
+
+    ∂x: g · z · (1 − z)
+    """
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x < 0, e, 1) / (1 + e)
+
+
+sigmoid.vjp(x=lambda g, z: g * (z * (1 - z)))
+
+
+@primitive
+def logsigmoid(xp, x):
+    """z = log(1 / (1 + e⁻ˣ)) = min(x, 0) − log(1 + e^−|x|)
+
+    ∂x: g · sigmoid(−x)
+    """
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
+
+
+@primitive
+def softplus(xp, x, *, beta=1, threshold=20):
+    """z = log(1 + e^βx) / β; x itself where βx > threshold
+
+    ∂x: g · sigmoid(βx); g itself where βx > threshold
+    """
+    bx = beta * x
+    return xp.where(bx > threshold, x, (xp.log1p(xp.exp(-xp.abs(bx))) + xp.maximum(bx, 0)) / beta)
+
+
+softplus.vjp(x=lambda g, x, beta, threshold: g * where(beta * x > threshold, 1.0, sigmoid(beta * x)))
+
+
+@primitive
+def relu(xp, x):
+    """z = max(x, 0)
+
+    ∂x: g where x > 0, else 0 (0 at x = 0)
+    """
+    return xp.maximum(x, 0)
+
+
+relu.vjp(x=lambda g, z: g * (z > 0))
+
+
+@primitive
+def leaky_relu(xp, x, *, negative_slope=0.01):
+    """z = x where x > 0, negative_slope · x elsewhere
+
+    ∂x: g where x > 0, negative_slope · g elsewhere (also at x = 0)
+    """
+    return xp.where(x > 0, x, negative_slope * x)
+
+
+leaky_relu.vjp(x=lambda g, x, negative_slope: where(x > 0, g, negative_slope * g))
+
+
+@primitive
+def erf(xp, x):
+    """z = 2/√π ∫₀ˣ e^−t² dt
+
+    ∂x: g · 2/√π · e^−x²
+    """
+    return erf_array(xp, x)
+
+
+erf.vjp(x=lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+
+    Args:
+        x: any shape.
+        approximate: `"none"`, or `"tanh"` for the paper's approximation of Φ.
+    """
+    if approximate == "none":
+        return x * (0.5 * (1 + erf(x * math.sqrt(0.5))))
+    if approximate != "tanh":
+        raise ValueError(f"gelu: approximate={approximate!r} is unknown; give 'none' or 'tanh'")
+    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+# Comparisons and logic: without a derivative --------------------------------------------------------------------------
+
+
+@primitive
+def lt(xp, x, y):
+    """x < y, a bool per element"""
+    return xp.less(x, y)
+
+
+@primitive
+def le(xp, x, y):
+    """x ≤ y, a bool per element"""
+    return xp.less_equal(x, y)
+
+
+@primitive
+def gt(xp, x, y):
+    """x > y, a bool per element"""
+    return xp.greater(x, y)
+
+
+@primitive
+def ge(xp, x, y):
+    """x ≥ y, a bool per element"""
+    return xp.greater_equal(x, y)
+
+
+@primitive
+def eq(xp, x, y):
+    """x = y, a bool per element"""
+    return xp.equal(x, y)
+
+
+@primitive
+def ne(xp, x, y):
+    """x ≠ y, a bool per element"""
+    return xp.not_equal(x, y)
+
+
+@primitive
+def logical_and(xp, x, y):
+    """x ∧ y; bit by bit for integers"""
+    return x & y
+
+
+@primitive
+def logical_or(xp, x, y):
+    """x ∨ y; bit by bit for integers"""
+    return x | y
+
+
+@primitive
+def logical_xor(xp, x, y):
+    """x ⊕ y; bit by bit for integers"""
+    return x ^ y
+
+
+@primitive
+def logical_not(xp, x):
+    """¬x; bit by bit for integers"""
+    return ~x
+
+
+@primitive
+def floordiv(xp, x, y):
+    """⌊x / y⌋"""
+    return x // y
+
+
+@primitive
+def remainder(xp, x, y):
+    """x − y ⌊x / y⌋, with the sign of y"""
+    return x % y
+
+
+@primitive
+def round(xp, x, *, decimals=0):
+    """The nearest number with so many decimals, the even one of two"""
+    return xp.round(x, decimals)
+
+
+@primitive
+def floor(xp, x):
+    """⌊x⌋"""
+    return xp.floor(x)
+
+
+@primitive
+def ceil(xp, x):
+    """⌈x⌉"""
+    return xp.ceil(x)
+
+
+@primitive
+def isnan(xp, x):
+    """Whether an element is not a number"""
+    return xp.isnan(x)
+
+
+@primitive
+def isinf(xp, x):
+    """Whether an element is infinite"""
+    return xp.isinf(x)
+
+
+@primitive
+def isfinite(xp, x):
+    """Whether an element is neither infinite nor NaN"""
+    return xp.isfinite(x)

@@ -1,0 +1,145 @@
+"""Indexing: one linear map that reads elements, and its adjoint that adds them back.
+
+`gather`, `index_select`, slices, masks, the maximum along a dim: all of them choose positions first, which has no
+derivative, and then read there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_med import backend
+from tinygrad_med.primitive import primitive
+from tinygrad_med.tensor import Tensor
+
+
+@primitive
+def index(xp, x, *, key):
+    """z = x[key], for any key of NumPy's
+
+    ∂x: g added into zeros at the places that key reads (a place that is read twice receives both)
+    """
+    return x[_with_ellipsis(on_library(xp, key))]
+
+
+@primitive
+def index_add(xp, g, *, key, shape):
+    """z = zeros of `shape`, with g added at the places of key
+
+    ∂g: the upstream gradient at those places
+    """
+    z = xp.zeros(shape, g.dtype)
+    key = on_library(xp, key)
+    if _reads_each_once(key):
+        z[key] = g
+    else:
+        backend.add_at(xp, z, key, g)
+    return z
+
+
+index.vjp(x=lambda g, x_shape, key: index_add(g, key=key, shape=x_shape))
+index_add.vjp(g=lambda g, key: index(g, key=key))
+
+
+def _with_ellipsis(key: Any) -> Any:
+    """`key` with an ellipsis, so that even x[0] of a vector is a 0-d view of its memory rather than a copied scalar."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(not isinstance(p, int) for p in parts):
+        return key
+    return (*parts, ...)
+
+
+def _reads_each_once(key: Any) -> bool:
+    """Whether the key can't name a place twice: it has slices, ints and at most one mask, but no array of indices."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return not any(backend.is_array(p) and p.dtype != bool for p in parts)
+
+
+def on_library(xp: Any, key: Any) -> Any:
+    """The arrays in a key, moved to the array library that is to use it."""
+    if isinstance(key, tuple):
+        return tuple(on_library(xp, p) for p in key)
+    return xp.asarray(key) if backend.is_array(key) else key
+
+
+def as_key(key: Any, shape: tuple[int, ...]) -> Any:
+    """An index as Python has it (with tensors, lists, ranges) as one that the array libraries take."""
+    if isinstance(key, tuple):
+        return tuple(_as_part(k) for k in key)
+    return _as_part(key)
+
+
+def _as_part(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        part = part.array
+    elif isinstance(part, (list, range)):
+        part = Tensor(list(part)).array if len(part) else Tensor([], dtype="int64").array
+    if part is None or part is Ellipsis or isinstance(part, (slice, int)):
+        return part
+    if backend.is_array(part) and part.dtype.kind in "iub":
+        return part.astype("int64") if part.dtype == "uint8" else part
+    kind = part.dtype if backend.is_array(part) else type(part).__name__
+    raise IndexError(
+        f"index: an index is an int, a slice, None, an ellipsis, a bool mask or an integer tensor, got {kind}; use .long()"
+    )
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """`x[key]`."""
+    return index(x, key=as_key(key, x.shape))
+
+
+# Along one dim ------------------------------------------------------------------------------------------------------
+
+
+def gather(x: Any, dim: int, index: Any) -> Any:
+    """z[i, j, k] = x[i, index[i, j, k], k], for dim = 1 of three.
+
+    Args:
+        x: (…, n, …).
+        dim: along which to choose.
+        index: integers of as many dims as x, none longer than x's except along `dim`; negative ones are an error.
+
+    Raises:
+        IndexError: for an index outside 0 … n − 1.
+    """
+    return _index(x, key=_along(x.shape, dim, index, "gather"))
+
+
+def index_select(x: Any, dim: int, index: Any) -> Any:
+    """The slices of x along `dim` that the integers in `index` (one dim) name, in that order."""
+    chosen = index.array if isinstance(index, Tensor) else index
+    d = dim % max(len(x.shape), 1)
+    if chosen.ndim > 1:
+        raise ValueError(f"index_select: index must have one dim, got shape {chosen.shape}")
+    check_range(chosen, x.shape[d], "index_select")
+    return _index(x, key=(slice(None),) * d + (chosen.reshape(-1),))
+
+
+def check_range(positions: Any, length: int, operation: str) -> None:
+    """Raise an error for a position outside 0 … length − 1 (CuPy would wrap it around, in silence)."""
+    if positions.dtype.kind not in "iu":
+        raise IndexError(f"{operation}: the index must be of an integer dtype, got {positions.dtype}; use .long()")
+    if positions.size and not (0 <= int(positions.min()) and int(positions.max()) < length):
+        bad = int(positions.min()) if int(positions.min()) < 0 else int(positions.max())
+        raise IndexError(f"{operation}: index {bad} is out of range for a dim of length {length}")
+
+
+def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tuple[Any, ...]:
+    """The key that reads `index` along `dim` and each other dim in its place."""
+    positions = index.array if isinstance(index, Tensor) else index
+    d = dim % max(len(shape), 1)
+    if positions.ndim != len(shape) or any(
+        n > m for i, (n, m) in enumerate(zip(positions.shape, shape, strict=True)) if i != d
+    ):
+        raise ValueError(f"{operation}: index of shape {positions.shape} does not fit x of shape {shape} along dim {dim}")
+    if not shape:
+        return ()
+    check_range(positions, shape[d], operation)
+    xp = backend.array_module(positions)
+    key = list(xp.ogrid[tuple(slice(n) for n in positions.shape)]) if len(shape) > 1 else [None]
+    key[d] = positions
+    return tuple(key)
+
+
+_index = index

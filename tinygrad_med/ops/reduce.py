@@ -1,0 +1,319 @@
+"""Operations that make many elements one: sums, extremes, and what is built from them.
+
+`dim` is an int, several, or `None` for all; `keepdim=True` leaves a reduced dim with length 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from tinygrad_med.ops.elementwise import abs, exp, maximum, minimum, sqrt
+from tinygrad_med.ops.indexing import gather
+from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, one_dim, squeeze
+from tinygrad_med.primitive import primitive
+from tinygrad_med.tensor import Tensor
+
+
+def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """g, whose `dims` were reduced away or to length 1, with these dims back at length 1."""
+    return _reshape(g, shape=tuple(1 if i in dims else n for i, n in enumerate(shape)))
+
+
+# Sums ---------------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def _sum(xp, x, *, dims, keepdim):
+    """z = Σ x over `dims`
+
+    ∂x: g broadcast to the shape of x
+    """
+    return x.sum(dims, keepdims=keepdim)
+
+
+_sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
+
+
+def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """Σ x over `dim`; integers and bools are summed in int64."""
+    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind != "f"):
+        x = x.to(dtype or "int64")
+    return _sum(x, dims=all_dims(dim, len(x.shape), "sum"), keepdim=keepdim)
+
+
+@primitive
+def _mean(xp, x, *, dims, keepdim):
+    """z = Σ x / n over `dims`
+
+    ∂x: g / n broadcast to the shape of x
+    """
+    n = math.prod(x.shape[d] for d in dims)
+    return x.sum(dims, keepdims=keepdim) / n if n else x.sum(dims, keepdims=keepdim) * float("nan")
+
+
+_mean.vjp(
+    x=lambda g, x_shape, dims: expand(
+        restore(g, x_shape, dims) / (math.prod(x_shape[d] for d in dims) or 1), x_shape
+    )
+)
+
+
+def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The mean over `dim`; NaN over no elements."""
+    if isinstance(x, Tensor) and x.dtype.kind != "f":
+        raise TypeError(f"mean: needs a float tensor, got {x.dtype}; use x.float().mean()")
+    return _mean(x, dims=all_dims(dim, len(x.shape), "mean"), keepdim=keepdim)
+
+
+def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
+    """Σ (x − mean)² / (n − correction) over `dim`; `unbiased=False` is PyTorch's older name for `correction=0`."""
+    if unbiased is not None:
+        correction = int(unbiased)
+    dims = all_dims(dim, x.ndim, "var")
+    n = math.prod(x.shape[d] for d in dims)
+    centred = x - mean(x, dims, keepdim=True)
+    total = sum(centred * centred, dims, keepdim)
+    return total / (n - correction) if n > correction else total * float("nan")
+
+
+def std(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
+    """The square root of `var`."""
+    return sqrt(var(x, dim, keepdim, correction, unbiased))
+
+
+@primitive
+def _cumsum(xp, x, *, dim):
+    """zᵢ = Σ xⱼ over j ≤ i
+
+    ∂x: Σ gⱼ over j ≥ i
+    """
+    return xp.cumsum(x, dim)
+
+
+_cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
+
+
+def cumsum(x: Any, dim: int) -> Any:
+    """The running sum along `dim`."""
+    return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
+
+
+def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The product of all elements, or of those along `dim`.
+
+    Multiplies halves with each other until one is left: log₂ n multiplications of tensors, whose rules give every
+    derivative, also where factors are zero.
+    """
+    if dim is None:
+        x, dim = _reshape(x, shape=(-1,)), 0
+    d = one_dim(dim, len(x.shape), "prod")
+    if not x.shape:
+        return x * 1
+    if x.shape[d] == 0:
+        z = sum(x, d, keepdim=True) + 1
+    else:
+        z = x * 1
+        while (n := z.shape[d]) > 1:
+            product = narrow(z, d, 0, n // 2) * narrow(z, d, n // 2, n // 2)
+            z = cat([product, narrow(z, d, n - 1, 1)], d) if n % 2 else product
+    return z if keepdim else squeeze(z, d)
+
+
+# Extremes -----------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def argmax(xp, x, *, dim=None, keepdim=False):
+    """The position of the largest element (the first of several), in the flattened x or along `dim`"""
+    return xp.argmax(x, dim, keepdims=keepdim)
+
+
+@primitive
+def argmin(xp, x, *, dim=None, keepdim=False):
+    """The position of the smallest element (the first of several), in the flattened x or along `dim`"""
+    return xp.argmin(x, dim, keepdims=keepdim)
+
+
+@primitive
+def argsort(xp, x, *, dim=-1, descending=False):
+    """The positions of the elements along `dim` in order of size; equal ones stay in their order"""
+    if not descending:
+        return xp.argsort(x, dim, kind="stable")
+    backwards = xp.argsort(xp.flip(x, dim), dim, kind="stable")
+    return xp.flip(x.shape[dim] - 1 - backwards, dim)
+
+
+class ValuesAndIndices(NamedTuple):
+    """What `max` and `min` along a dim, `sort` and `topk` return: the elements, and where they were."""
+
+    values: Any
+    indices: Any
+
+
+@primitive
+def _amax(xp, x, *, dims, keepdim):
+    """z = the largest x over `dims`
+
+    ∂x: g at the maximum; where several are equal, g in equal parts
+    """
+    return x.max(dims, keepdims=keepdim)
+
+
+@primitive
+def _amin(xp, x, *, dims, keepdim):
+    """z = the smallest x over `dims`
+
+    ∂x: g at the minimum; where several are equal, g in equal parts
+    """
+    return x.min(dims, keepdims=keepdim)
+
+
+def _share_among_equals(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
+    shape = tuple(x.shape)
+    chosen = x == restore(z, shape, dims)
+    ones = g.dtype.type(1) * chosen
+    return restore(g, shape, dims) / _sum(ones, dims=dims, keepdim=True) * chosen
+
+
+for _extreme in (_amax, _amin):
+    _extreme.vjp(x=lambda g, z, x, dims: _share_among_equals(g, z, x, dims))
+
+
+def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element over `dim`. The gradient is shared evenly among equal ones."""
+    return _amax(x, dims=_nonempty(x, dim, "amax"), keepdim=keepdim)
+
+
+def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element over `dim`. The gradient is shared evenly among equal ones."""
+    return _amin(x, dims=_nonempty(x, dim, "amin"), keepdim=keepdim)
+
+
+def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one.
+
+    Without `dim` the gradient is shared evenly among equal maxima, along a dim the first one gets all of it: first the
+    position is chosen, then the element is read.
+    """
+    return _extreme_of(x, dim, keepdim, "max")
+
+
+def min(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element of x; the rest as for `max`."""
+    return _extreme_of(x, dim, keepdim, "min")
+
+
+def _extreme_of(x: Any, dim: Any, keepdim: bool, name: str) -> Any:
+    if isinstance(dim, Tensor):
+        return (maximum if name == "max" else minimum)(x, dim)
+    if dim is None:
+        return (amax if name == "max" else amin)(x, None, keepdim)
+    (d,) = _nonempty(x, dim, name) or (0,)
+    if not x.shape:
+        return ValuesAndIndices(x * 1, (x != x).long())
+    positions = (argmax if name == "max" else argmin)(x, dim=d, keepdim=True)
+    values = gather(x, d, positions)
+    if keepdim:
+        return ValuesAndIndices(values, positions)
+    return ValuesAndIndices(squeeze(values, d), squeeze(positions, d))
+
+
+def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
+    dims = all_dims(dim, len(x.shape), operation)
+    if 0 in [x.shape[d] for d in dims]:
+        raise ValueError(f"{operation}: there is no extreme of no elements, in dim {dims} of shape {tuple(x.shape)}")
+    return dims
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesAndIndices:
+    """The elements along `dim` in order of size, and where they were."""
+    positions = argsort(x, dim=one_dim(dim, x.ndim, "sort"), descending=descending)
+    return ValuesAndIndices(gather(x, dim, positions), positions)
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
+    """The k largest (or smallest) elements along `dim` in order of size, and where they were."""
+    d = one_dim(dim, x.ndim, "topk")
+    if not 0 <= k <= x.shape[d]:
+        raise ValueError(f"topk: k={k} is not between 0 and the length {x.shape[d]} of dim {dim}")
+    positions = narrow(argsort(x, dim=d, descending=largest), d, 0, k)
+    return ValuesAndIndices(gather(x, d, positions), positions)
+
+
+@primitive
+def any(xp, x, *, dim=None, keepdim=False):
+    """Whether an element is true, of all or along `dim`"""
+    return xp.any(x, dim, keepdims=keepdim)
+
+
+@primitive
+def all(xp, x, *, dim=None, keepdim=False):
+    """Whether every element is true, of all or along `dim`"""
+    return xp.all(x, dim, keepdims=keepdim)
+
+
+# Sums of exponentials -----------------------------------------------------------------------------------------------
+
+
+@primitive
+def _logsumexp(xp, x, *, dims, keepdim):
+    """z = log Σ eˣ over `dims`, with the maximum taken out so that nothing overflows
+
+    ∂x: g · eˣ⁻ᶻ
+    """
+    largest = x.max(dims, keepdims=True)
+    largest = xp.where(xp.isfinite(largest), largest, 0)
+    z = xp.log(xp.exp(x - largest).sum(dims, keepdims=True)) + largest
+    return z if keepdim else z.reshape([n for i, n in enumerate(x.shape) if i not in dims])
+
+
+def _logsumexp_rule(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
+    shape = tuple(x.shape)
+    return restore(g, shape, dims) * exp(x - restore(z, shape, dims))
+
+
+_logsumexp.vjp(x=_logsumexp_rule)
+
+
+def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """log Σ eˣ over `dim`, finite wherever the result is."""
+    return _logsumexp(x, dims=_nonempty(x, dim, "logsumexp"), keepdim=keepdim)
+
+
+@primitive
+def softmax(xp, x, *, dim):
+    """zᵢ = eˣᵢ / Σⱼ eˣⱼ along `dim`
+
+    ∂x: z · (g − Σ g · z)
+    """
+    e = xp.exp(x - x.max(dim, keepdims=True))
+    return e / e.sum(dim, keepdims=True)
+
+
+softmax.vjp(x=lambda g, z, dim: z * (g - sum(g * z, dim, keepdim=True)))
+
+
+@primitive
+def log_softmax(xp, x, *, dim):
+    """zᵢ = xᵢ − log Σⱼ eˣⱼ along `dim`
+
+    ∂x: g − eᶻ · Σ g
+    """
+    shifted = x - x.max(dim, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(dim, keepdims=True))
+
+
+log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
+
+
+
+
+def norm(x: Tensor, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """(Σ |x|ᵖ)^(1/p) over `dim`, the maximum for p = ∞."""
+    if p == float("inf"):
+        return amax(abs(x), dim, keepdim)
+    total = sum(abs(x) ** p if p != 2 else x * x, dim, keepdim)
+    return sqrt(total) if p == 2 else total ** (1 / p)
+
+

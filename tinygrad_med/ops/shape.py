@@ -1,0 +1,306 @@
+"""Operations that move elements without changing them. Each is linear, and its rule is its adjoint."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_med import backend
+from tinygrad_med.ops.indexing import index
+from tinygrad_med.primitive import expand as _expand
+from tinygrad_med.primitive import primitive
+from tinygrad_med.tensor import Tensor
+
+
+def one_dim(dim: Any, ndim: int, operation: str) -> int:
+    """`dim` counted from the front; an error if the tensor has no such dim."""
+    try:
+        d = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"{operation}: dim must be an integer, got {dim!r}") from None
+    if not -max(ndim, 1) <= d < max(ndim, 1):
+        raise IndexError(f"{operation}: dim {d} is out of range for a tensor of {ndim} dims")
+    return d % max(ndim, 1)
+
+
+def all_dims(dim: Any, ndim: int, operation: str) -> tuple[int, ...]:
+    """`dim` (an int, several, or `None` for all) as a sorted tuple counted from the front."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = sorted(one_dim(d, ndim, operation) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    if len(set(dims)) < len(dims):
+        raise ValueError(f"{operation}: a dim is named twice in {dim}")
+    return tuple(dims) if ndim else ()
+
+
+def sizes(shape: Sequence[Any]) -> tuple[int, ...]:
+    """A shape given as `(2, 3)` or as one tuple `((2, 3),)`."""
+    if len(shape) == 1 and not isinstance(shape[0], Tensor) and isinstance(shape[0], (tuple, list)):
+        shape = shape[0]
+    return tuple(operator.index(n) for n in shape)
+
+
+# Reshaping ----------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def _reshape(xp, x, *, shape):
+    """z = x in another shape, the elements in the same order
+
+    ∂x: g in the shape of x
+    """
+    return x.reshape(shape)
+
+
+_reshape.vjp(x=lambda g, x_shape: _reshape(g, x_shape))
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """x in another shape; one length may be −1 and follows from the others."""
+    return _reshape(x, shape=sizes(shape))
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """As `reshape`; `x.view(dtype)` is not supported. Unlike PyTorch's it copies where the memory does not allow a view."""
+    return _reshape(x, shape=sizes(shape))
+
+
+def view_as(x: Tensor, other: Tensor) -> Tensor:
+    """x in the shape of another tensor."""
+    return _reshape(x, shape=other.shape)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """x with the dims from `start_dim` to `end_dim` run together."""
+    first, last = one_dim(start_dim, x.ndim, "flatten"), one_dim(end_dim, x.ndim, "flatten")
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    length = 1
+    for n in x.shape[first : last + 1]:
+        length *= n
+    return _reshape(x, shape=(*x.shape[:first], length, *x.shape[last + 1 :]))
+
+
+def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+    """x without its dims of length 1, or without those among `dim` (an int or several)."""
+    dims = all_dims(dim, x.ndim, "squeeze")
+    return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if not (n == 1 and i in dims)))
+
+
+def unsqueeze(x: Any, dim: int) -> Any:
+    """x with a new dim of length 1 before `dim`."""
+    d = one_dim(dim, len(x.shape) + 1, "unsqueeze")
+    return _reshape(x, shape=(*x.shape[:d], 1, *x.shape[d:]))
+
+
+def expand(x: Any, *shape: Any) -> Any:
+    """x broadcast to a larger shape without a copy; −1 keeps a dim's length."""
+    wanted = sizes(shape)
+    added = len(wanted) - len(x.shape)
+    if added < 0:
+        raise ValueError(f"expand: {wanted} has fewer dims than the tensor of shape {tuple(x.shape)}")
+    return _expand(x, shape=tuple(x.shape[i - added] if n == -1 else n for i, n in enumerate(wanted)))
+
+
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    """x broadcast to the shape of another tensor."""
+    return _expand(x, shape=other.shape)
+
+
+# Reordering ---------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def _permute(xp, x, *, dims):
+    """z = x with its dims in the order `dims`
+
+    ∂x: g with its dims in the inverse order
+    """
+    return x.transpose(dims)
+
+
+_permute.vjp(x=lambda g, dims: _permute(g, tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+
+
+def permute(x: Any, *dims: Any) -> Any:
+    """x with its dims in another order, a view."""
+    order = tuple(one_dim(d, len(x.shape), "permute") for d in sizes(dims))
+    if sorted(order) != list(range(len(x.shape))):
+        raise ValueError(f"permute: {sizes(dims)} does not name each dim of a tensor of shape {tuple(x.shape)} once")
+    return _permute(x, order)
+
+
+def transpose(x: Any, dim0: int, dim1: int) -> Any:
+    """x with two dims exchanged, a view."""
+    order = list(range(len(x.shape)))
+    i, j = one_dim(dim0, len(order), "transpose"), one_dim(dim1, len(order), "transpose")
+    if order:
+        order[i], order[j] = order[j], order[i]
+    return _permute(x, tuple(order))
+
+
+def t(x: Tensor) -> Tensor:
+    """The transpose of a matrix; a vector stays as it is."""
+    if x.ndim > 2:
+        raise ValueError(f"t: expects at most two dims, got shape {x.shape}; use transpose(dim0, dim1)")
+    return _permute(x, tuple(reversed(range(x.ndim))))
+
+
+@primitive
+def _flip(xp, x, *, dims):
+    """z = x with the order of the elements reversed along `dims`
+
+    ∂x: g reversed likewise
+    """
+    return xp.flip(x, dims)
+
+
+_flip.vjp(x=lambda g, dims: _flip(g, dims))
+
+
+def flip(x: Any, *dims: Any) -> Any:
+    """x with the order of the elements reversed along `dims`."""
+    return _flip(x, all_dims(sizes(dims), len(x.shape), "flip"))
+
+
+def tril(x: Any, diagonal: int = 0) -> Any:
+    """The lower triangle of matrices, zeros above the diagonal."""
+    return x * _triangle(x, lambda row, column: column - row <= diagonal)
+
+
+def triu(x: Any, diagonal: int = 0) -> Any:
+    """The upper triangle of matrices, zeros below the diagonal."""
+    return x * _triangle(x, lambda row, column: column - row >= diagonal)
+
+
+def _triangle(x: Any, keep: Any) -> Any:
+    xp = backend.array_module(x.array if isinstance(x, Tensor) else x)
+    row, column = xp.ogrid[: x.shape[-2], : x.shape[-1]]
+    return keep(row, column)
+
+
+def repeat(x: Any, *repeats: Any) -> Any:
+    """x so many times along each dim, as tiles."""
+    counts = sizes(repeats)
+    if len(counts) < len(x.shape):
+        raise ValueError(f"repeat: needs a count for each dim of shape {tuple(x.shape)}, got {counts}")
+    shape = (1,) * (len(counts) - len(x.shape)) + tuple(x.shape)
+    interleaved = _reshape(x, shape=tuple(n for size in shape for n in (1, size)))
+    tiled = expand(interleaved, tuple(n for pair in zip(counts, shape, strict=True) for n in pair))
+    return _reshape(tiled, shape=tuple(c * n for c, n in zip(counts, shape, strict=True)))
+
+
+# Joining and splitting ----------------------------------------------------------------------------------------------
+
+
+@primitive
+def _cat(xp, *xs, dim):
+    """z = the operands one after the other along `dim`
+
+    ∂xs: the part of g that came from the operand
+    """
+    return xp.concatenate(xs, dim)
+
+
+def _part(g: Any, i: int, shapes: Any, dim: int) -> Any:
+    start = sum(shape[dim] for shape in shapes[:i])
+    return narrow(g, dim, start, shapes[i][dim])
+
+
+_cat.vjp(xs=lambda g, i, xs_shape, dim: _part(g, i, xs_shape, dim))
+
+
+def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors of equal shape, except along `dim`, one after the other along it."""
+    if not len(tensors):
+        raise ValueError("cat: the list of tensors is empty")
+    shapes = [tuple(x.shape) for x in tensors]
+    d = one_dim(dim, len(shapes[0]), "cat")
+    if len({len(s) for s in shapes}) > 1 or len({(*s[:d], *s[d + 1 :]) for s in shapes}) > 1 or not shapes[0]:
+        raise ValueError(f"cat: shapes must have dims and agree except in dim {dim}, got {', '.join(map(str, shapes))}")
+    return _cat(*tensors, dim=d)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors of equal shape side by side along a new dim."""
+    shapes = {tuple(x.shape) for x in tensors}
+    if len(shapes) != 1:
+        got = ", ".join(map(str, sorted(shapes))) or "an empty list"
+        raise ValueError(f"stack: every tensor must have the same shape, got {got}")
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+def narrow(x: Any, dim: int, start: int, length: int) -> Any:
+    """`length` elements of x along `dim`, from `start` on; a view."""
+    d = one_dim(dim, len(x.shape), "narrow")
+    return index(x, key=(slice(None),) * d + (slice(start, start + length),))
+
+
+def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """x in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
+    d = one_dim(dim, x.ndim, "split")
+    total = x.shape[d]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size <= 0:
+            raise ValueError(f"split: the size must be positive, got {size}")
+        sections = [min(size, total - start) for start in range(0, total, size)] or [0]
+    else:
+        sections = list(split_size_or_sections)
+        if sum(sections) != total:
+            raise ValueError(f"split: the sections {sections} sum to {sum(sections)}, dim {dim} has length {total}")
+    starts = [sum(sections[:i]) for i in range(len(sections))]
+    return tuple(narrow(x, d, start, n) for start, n in zip(starts, sections, strict=True))
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """x in so many parts of equal length along `dim`; the last may be smaller, or missing."""
+    if chunks < 1:
+        raise ValueError(f"chunk: the number of chunks must be positive, got {chunks}")
+    return split(x, max(1, -(-x.shape[one_dim(dim, x.ndim, "chunk")] // chunks)), dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices of x along `dim`, without that dim."""
+    d = one_dim(dim, x.ndim, "unbind")
+    return tuple(x[(slice(None),) * d + (i,)] for i in range(x.shape[d]))
+
+
+# Padding ------------------------------------------------------------------------------------------------------------
+
+
+@primitive
+def _pad(xp, x, *, widths, value):
+    """z = x with so many elements of `value` before and after it in each dim
+
+    ∂x: g without the padding
+    """
+    return xp.pad(x, widths, constant_values=value)
+
+
+_pad.vjp(
+    x=lambda g, x_shape, widths: index(
+        g, key=tuple(slice(before, before + n) for (before, _), n in zip(widths, x_shape, strict=True))
+    )
+)
+
+
+def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
+    """x with a margin; `pad` is (left, right) of the last dim, then (before, after) of the dim before it, and so on.
+
+    A negative width crops. Only `mode="constant"`.
+    """
+    if mode != "constant":
+        raise NotImplementedError(f"pad: mode={mode!r} is not supported, only 'constant'")
+    ndim = len(x.shape)
+    if len(pad) % 2 or len(pad) > 2 * ndim:
+        raise ValueError(f"pad: needs a pair per dim, of at most {ndim} dims, got {len(pad)} widths for shape {tuple(x.shape)}")
+    pairs = [(0, 0)] * (ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    if any(before + n + after < 0 for (before, after), n in zip(pairs, x.shape, strict=True)):
+        raise ValueError(f"pad: {tuple(pad)} crops more than there is in shape {tuple(x.shape)}")
+    if any(w < 0 for pair in pairs for w in pair):
+        crop = tuple(slice(max(0, -b), n - max(0, -a)) for (b, a), n in zip(pairs, x.shape, strict=True))
+        x = index(x, key=crop)
+        pairs = [(max(0, b), max(0, a)) for b, a in pairs]
+    return _pad(x, widths=tuple(pairs), value=value)

@@ -1,0 +1,128 @@
+"""Random numbers: every choice takes a `Generator` or follows `manual_seed`.
+
+Numbers are drawn by NumPy on the CPU and moved to the device, so that a seed gives the same numbers everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.dtypes import as_dtype, get_default_dtype
+from tinygrad_med.tensor import Tensor, wrap
+
+
+class Generator:
+    """A stream of random numbers; the same seed gives the same stream.
+
+    Attributes:
+        rng: the NumPy generator behind it.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.manual_seed(numpy.random.SeedSequence().entropy if seed is None else seed)
+
+    def manual_seed(self, seed: Any) -> Generator:
+        """Start the stream that belongs to `seed` (a non-negative int); returns the generator itself."""
+        if int(seed) < 0:
+            raise ValueError(f"manual_seed: the seed must not be negative, got {seed}")
+        self._seed = int(seed)
+        self.rng = numpy.random.default_rng(self._seed)
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed that the stream started from."""
+        return self._seed
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the stream stands, for `set_state`."""
+        return dict(self.rng.bit_generator.state)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `get_state` was called."""
+        self.rng.bit_generator.state = state
+
+
+default_generator = Generator()
+"""Where random numbers come from when no generator is given."""
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the default generator's stream that belongs to `seed`."""
+    return default_generator.manual_seed(seed)
+
+
+def _finish(array: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
+    array = numpy.asarray(array).astype(as_dtype(dtype), copy=False)
+    tensor = wrap(array if device is None else backend.to_device(array, device))
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _rng(generator: Generator | None) -> numpy.random.Generator:
+    return (generator or default_generator).rng
+
+
+def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    return _finish(_rng(generator).random(_size(size)), dtype or get_default_dtype(), device, requires_grad)
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers of mean 0 and variance 1."""
+    return _finish(_rng(generator).standard_normal(_size(size)), dtype or get_default_dtype(), device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: int | Sequence[int] | None = None,
+    size: Sequence[int] | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = "int64",
+    device: str | None = None,
+) -> Tensor:
+    """Integers low … high − 1: `randint(high, size)` or `randint(low, high, size)`."""
+    if size is None:
+        low, high, size = 0, low, high  # type: ignore[assignment]
+    if size is None or isinstance(size, int):
+        raise TypeError("randint: give the size as a tuple: randint(low, high, size)")
+    return _finish(_rng(generator).integers(low, high, tuple(size)), dtype, device, False)
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = "int64", device: str | None = None) -> Tensor:
+    """The integers 0 … n − 1 in random order."""
+    return _finish(_rng(generator).permutation(n), dtype, device, False)
+
+
+def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = None) -> numpy.ndarray:
+    """A bool array, each element true with probability p."""
+    return _rng(generator).random(tuple(size), dtype="float32") < p
+
+
+def rand_like(x: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1), of the shape, dtype and device of x."""
+    return rand(x.shape, generator=generator, dtype=x.dtype, device=x.device, requires_grad=requires_grad)
+
+
+def randn_like(x: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Normal numbers, of the shape, dtype and device of x."""
+    return randn(x.shape, generator=generator, dtype=x.dtype, device=x.device, requires_grad=requires_grad)
