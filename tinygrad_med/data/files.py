@@ -1,0 +1,67 @@
+"""Files, as every data set needs them: a cache folder, writing that may be interrupted, packages that may be missing.
+
+Knows nothing of any data set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+STALE = 3600.0  # seconds after which a half-written file belongs to nobody: the run that wrote it was killed
+
+
+def optional(module: str, what_for: str) -> ModuleType:
+    """Import a package that only the examples need, or raise `ImportError` that says how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{what_for} needs {module.partition('.')[0]}, which is not installed (or doesn't load: {error}); "
+            'python -m pip install "tinygrad_med[examples]"'
+        ) from error
+
+
+def cache_folder() -> Path:
+    """The folder for downloads and decoded images, made if it is not there.
+
+    It is `$TINYGRAD_MED_CACHE` where that is set, else the user's cache folder of this system
+    (`~/.cache/tinygrad_med` on Linux). All that it holds can be made again: delete it at any time.
+    """
+    chosen = os.environ.get("TINYGRAD_MED_CACHE")
+    if chosen:
+        folder = Path(chosen).expanduser()
+    else:
+        folder = optional("platformdirs", "finding the cache folder").user_cache_path("tinygrad_med", appauthor=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `target`, and rename it to `target` once the block has ended well.
+
+    So `target` is whole or not there. Where the block raises, Ctrl-C included, the temporary file is removed; where the
+    process was killed, it stays behind, under a name that nobody reads, and a later run removes it.
+    """
+    for left_behind in target.parent.glob("*.partial"):
+        with contextlib.suppress(OSError):  # another run was quicker
+            if time.time() - left_behind.stat().st_mtime > STALE:
+                left_behind.unlink()
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def say(line: str) -> None:
+    """Tell the person at the screen what was done in their place."""
+    print(line, flush=True)  # noqa: T201
