@@ -233,7 +233,7 @@ def uses(source: str, path: str) -> Iterator[Use]:
     """Every name of the array library, and every method of an array, that the functions of a file use.
 
     Without types, a method counts as an array's if NumPy's arrays have one of that name and it is called in a function
-    that has an array library at hand (`xp`), and not on a module such as `math`.
+    that has an array library at hand (`xp`), and not on something imported.
     """
     tree = ast.parse(source)
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -245,7 +245,12 @@ def uses(source: str, path: str) -> Iterator[Use]:
         and any(isinstance(n, ast.Name | ast.arg) and _identifier(n) in ARRAY_LIBRARY for n in ast.walk(function))
         for node in ast.walk(function)
     }
-    modules = {name.asname or name.name for n in ast.walk(tree) if isinstance(n, ast.Import) for name in n.names}
+    imported = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute):
             continue
@@ -254,7 +259,7 @@ def uses(source: str, path: str) -> Iterator[Use]:
         if root in ARRAY_LIBRARY and re.fullmatch(r"[\w.]+", name):
             if id(node) not in inner:
                 yield Use(where, name, calls.get(id(node)))
-        elif id(node) in with_library and id(node) in calls and hasattr(np.ndarray, node.attr) and root not in modules:
+        elif id(node) in with_library and id(node) in calls and hasattr(np.ndarray, node.attr) and root not in imported:
             yield Use(where, f"ndarray.{node.attr}", calls[id(node)])
 
 
