@@ -82,7 +82,9 @@ def grad(
     pending: dict[Node, Any] = {}
     for output, seed in zip(outputs, seeds, strict=True):
         node, g = _node(output, "grad"), _seed(output, seed, create_graph, "grad")
-        pending[node] = _add(pending[node], g, create_graph) if node in pending else g
+        if node in pending:
+            g = _add(pending[node], g) if create_graph else pending[node] + g
+        pending[node] = g
 
     targets = set(nodes)
     found = {node: g for node, g, _ in steps(pending, targets, retain_graph, create_graph) if node in targets}
@@ -117,6 +119,7 @@ def steps(
     records = _newest_first(pending)
     wanted = None if targets is None else _leading_to(targets, records)
     overwritten = bool(records) and writes.last > records[-1].number
+    anomaly = mode.anomaly
     for record in records:
         if wanted is not None and record not in wanted:
             continue
@@ -140,17 +143,19 @@ def steps(
                 contributions = plan.back(g, *_as_tensors(record))
         else:
             contributions = (plan.joint or plan.back)(g, *record.saved)
-        for i, d in enumerate(contributions):
+        for i, edge in enumerate(inputs):
+            d = contributions[i]
             if d is None:
                 continue
-            edge = inputs[i]
             if d.shape != edge.shape:
                 d = _undo_broadcast(d, edge.shape, record)
                 contributions = (*contributions[:i], d, *contributions[i + 1 :])
-            if mode.anomaly:
+            if anomaly:
                 _check_finite(d, i, record)
             earlier = pending.get(edge)
-            pending[edge] = d if earlier is None else _add(earlier, d, create_graph)
+            if earlier is not None:
+                d = _add(earlier, d) if create_graph else earlier + d
+            pending[edge] = d
         if not retain_graph:
             record.saved = None
             record.inputs = ()
@@ -205,9 +210,7 @@ def _as_operand(value: Any, edge: Node | None) -> Any:
     return value if edge is None else edge if isinstance(edge, Tensor) else wrap(value, edge)
 
 
-def _add(earlier: Any, d: Any, create_graph: bool) -> Any:
-    if not create_graph:
-        return earlier + d
+def _add(earlier: Tensor, d: Tensor) -> Tensor:
     with enable_grad():
         return earlier + d
 
@@ -299,7 +302,7 @@ def _accumulate(leaf: Tensor, g: Any, create_graph: bool, handed_out: set[int]) 
     if g.dtype != leaf.dtype:
         raise RuntimeError(f"backward: a rule gave a {g.dtype} gradient for a {leaf.dtype} leaf of shape {leaf.shape}")
     if create_graph:
-        leaf.grad = g if leaf.grad is None else _add(leaf.grad, g, create_graph)
+        leaf.grad = g if leaf.grad is None else _add(leaf.grad, g)
         return
     if leaf.grad is None:
         if getattr(g, "base", None) is not None or id(g) in handed_out:

@@ -171,6 +171,18 @@ class Plan:
         return _compile(f"lambda {', '.join(['g', *self.slots])}: joint({', '.join(['g', *joint.arguments])})", scope)
 
 
+class _Plans(dict[tuple[bool, ...], Plan]):
+    """The plans of a primitive, each made at its first use."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        super().__init__()
+        self.primitive = primitive
+
+    def __missing__(self, needed: tuple[bool, ...]) -> Plan:
+        self[needed] = plan = Plan(self.primitive, needed)
+        return plan
+
+
 def _compile(source: str, scope: dict[str, Any]) -> Any:
     return eval(source, scope)  # noqa: S307 - the source is made of the parameter names of this package's own functions
 
@@ -211,6 +223,7 @@ class Primitive:
         rules: per operand its derivative rule.
         joint: where set, computes all gradients at once on plain arrays; `rules` remain its specification.
         slots: everything that a rule can ask for: the name and the source of its value.
+        plans: per choice of operands that need a gradient, what to save and which rules to run.
         function: the call itself, as a function, so that `Tensor` can have it as a method.
     """
 
@@ -232,11 +245,8 @@ class Primitive:
         for x in self.operands:
             for fact in ("shape", "dtype"):
                 self.slots[f"{x}_{fact}"] = f"tuple(x.{fact} for x in {x})" if self.variadic else f"{x}.{fact}"
-        self._plans: dict[tuple[bool, ...], Plan] = {}
-        quick = not self.constants and not self.variadic and not extras
+        self.plans = _Plans(self)
         self.function: Callable[..., Any] = self.apply
-        if quick and len(operands) < 3:
-            self.function = _quick_unary(self) if len(operands) == 1 else _quick_binary(self)
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Give the derivative rules, an operand's name each: `mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)`."""
@@ -245,12 +255,14 @@ class Primitive:
                 raise TypeError(f"{self}.vjp: it has no operand {name!r}, only {', '.join(self.operands)}")
             known = [*self.slots, "i"] if self.variadic else list(self.slots)
             self.rules[name] = Rule(function, known, f"{self}.vjp: the rule for {name}")
-        self._plans.clear()
+        self.plans.clear()
+        if not (self.constants or self.variadic or self.extras) and len(self.operands) < 3:
+            self.function = _quick_unary(self) if len(self.operands) == 1 else _quick_binary(self)
 
     def vjp_joint(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Give one function for the gradients of all operands, for plain arrays only; `needed` says which are wanted."""
         self.joint = Rule(function, [*self.slots, "needed"], f"{self}.vjp_joint")
-        self._plans.clear()
+        self.plans.clear()
         return function
 
     def __call__(self, *operands: Any, **constants: Any) -> Any:
@@ -291,7 +303,7 @@ class Primitive:
         needed = tuple(isinstance(x, Tensor) and x.requires_grad for x in operands)
         if not (self.rules and mode.grad and any(needed)):
             return wrap(z)
-        plan = self.plan(needed)
+        plan = self.plans[needed]
         saved = plan.keep(z, *arrays, **constants, **dict(zip(self.extras, extras, strict=True)))
         inputs = tuple((x.origin or x) if need else None for x, need in zip(operands, needed, strict=True))
         if not mode.anomaly:
@@ -299,13 +311,6 @@ class Primitive:
         tensor = _recorded(z, plan, inputs, saved, _LocatedRecord)
         tensor.origin.line = user_line()  # type: ignore[union-attr]
         return tensor
-
-    def plan(self, needed: tuple[bool, ...]) -> Plan:
-        """The plan for a choice of operands that need a gradient, made at its first use."""
-        plan = self._plans.get(needed)
-        if plan is None:
-            plan = self._plans[needed] = Plan(self, needed)
-        return plan
 
     def _bind(self, operands: tuple[Any, ...], constants: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort the arguments of a call into operands and constants; tensors among the constants become arrays."""
@@ -354,23 +359,21 @@ def primitive(forward: Callable[..., Any] | None = None, *, extras: tuple[str, .
 
 
 def _quick_unary(primitive: Primitive) -> Callable[..., Any]:
-    forward, apply = primitive.forward, primitive.apply
+    forward, apply, plans = primitive.forward, primitive.apply, primitive.plans
 
     def call(x: Any, *rest: Any, **constants: Any) -> Any:
-        if rest or constants or not isinstance(x, Tensor) or not x.requires_grad:
+        if rest or constants or not isinstance(x, Tensor) or not x.requires_grad or not mode.plain or backend.cuda_in_use:
             return apply(x, *rest, **constants)
-        if not mode.plain or backend.cuda_in_use or not primitive.rules:
-            return apply(x)
         a = x.array
         z = forward(numpy, a)
-        plan = primitive.plan(_ONE)
+        plan = plans[(True,)]
         return _recorded(z, plan, (x.origin or x,), plan.keep(z, a))
 
     return call
 
 
 def _quick_binary(primitive: Primitive) -> Callable[..., Any]:
-    forward, apply = primitive.forward, primitive.apply
+    forward, apply, plans = primitive.forward, primitive.apply, primitive.plans
 
     def call(x: Any, y: Any) -> Any:
         if isinstance(x, Tensor):
@@ -387,20 +390,19 @@ def _quick_binary(primitive: Primitive) -> Callable[..., Any]:
             a, needs_x, b, needs_y = x, False, y.array, y.requires_grad
         else:
             return apply(x, y)
-        if not (needs_x or needs_y) or not mode.plain or backend.cuda_in_use or not primitive.rules:
+        if not (needs_x or needs_y) or not mode.plain or backend.cuda_in_use:
             return apply(x, y)
         try:
             z = forward(numpy, a, b)
         except ValueError as error:
             primitive.refuse(error, (a, b))
-        plan = primitive.plan((needs_x, needs_y))
-        inputs = (x.origin or x if needs_x else None, y.origin or y if needs_y else None)
+        plan = plans[needs_x, needs_y]
+        inputs = ((x.origin or x) if needs_x else None, (y.origin or y) if needs_y else None)
         return _recorded(z, plan, inputs, plan.keep(z, a, b))
 
     return call
 
 
-_ONE = (True,)
 _NUMBERS = frozenset((float, int))
 
 
