@@ -246,7 +246,7 @@ class Primitive:
             for fact in ("shape", "dtype"):
                 self.slots[f"{x}_{fact}"] = f"tuple(x.{fact} for x in {x})" if self.variadic else f"{x}.{fact}"
         self.plans = _Plans(self)
-        self.function: Callable[..., Any] = self.apply
+        self.function: Callable[..., Any] = lambda *operands, **constants: self.apply(*operands, **constants)
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Give the derivative rules, an operand's name each: `mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)`."""

@@ -1,0 +1,336 @@
+"""The tensor itself: what it holds, how it prints, how it is written in place, and what it refuses."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tm
+from tinygrad_med.tensor import Tensor
+
+# Making one ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, tm.float32),
+        (2, tm.int64),
+        (True, tm.bool),
+        ([1, 2.5], tm.float32),
+        ([[1, 2]], tm.int64),
+        ([], tm.float32),
+        (np.float64(2), tm.float64),
+        (np.zeros(2), tm.float64),
+        (np.zeros(2, np.uint8), tm.uint8),
+        (range(3), tm.int64),
+    ],
+)
+def test_the_dtype_follows_the_data_as_in_pytorch(data, dtype, torch):
+    assert tm.tensor(data).dtype == dtype
+    assert str(torch.tensor(data).dtype) == f"torch.{dtype.name}"
+
+
+def test_tensor_copies_and_from_numpy_shares():
+    array = np.zeros(3)
+    copied, shared = tm.tensor(array), tm.from_numpy(array)
+    array[0] = 5
+    assert copied.tolist() == [0, 0, 0] and shared.tolist() == [5, 0, 0]
+
+
+def test_tensor_of_tensors():
+    assert tm.tensor([tm.tensor(1.0), tm.tensor(2.0)]).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: tm.tensor([[1, 2], [3]]), ValueError, "the nested lists are ragged"),
+        (lambda: tm.tensor("abc"), TypeError, "can't make numbers of str"),
+        (lambda: tm.tensor([None]), TypeError, "can't make numbers of list"),
+        (lambda: tm.tensor([1.0], dtype="complex64"), TypeError, "dtype 'complex64' is not supported; choose one of"),
+        (lambda: tm.tensor([1.0], dtype="nonsense"), TypeError, "dtype 'nonsense' is not supported"),
+        (lambda: tm.tensor([1, 2], requires_grad=True), RuntimeError, "a int64 tensor can't carry a gradient"),
+        (lambda: tm.arange(3).requires_grad_(), RuntimeError, re.escape("x.float().requires_grad_()")),
+        (lambda: tm.device("tpu"), ValueError, "device: 'tpu' is unknown; give 'cpu', 'cuda'"),
+        (lambda: tm.ones(2, 2).item(), RuntimeError, re.escape("needs a tensor of one element, got shape (2, 2)")),
+        (lambda: bool(tm.ones(2)), RuntimeError, "is ambiguous"),
+        (lambda: len(tm.tensor(1.0)), TypeError, "len.. of a 0-d tensor"),
+        (lambda: iter(tm.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
+        (lambda: tm.ones(2, requires_grad=True).numpy(), RuntimeError, re.escape("use x.detach().numpy()")),
+        (lambda: [1, 2, 3][tm.tensor(1.0)], TypeError, "only integer tensors can be an index"),
+        (lambda: tm.arange(0, 1, 0), ValueError, "step must not be 0"),
+        (lambda: tm.manual_seed(-1), ValueError, "must not be negative"),
+    ],
+)
+def test_refusals(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+# Python's views of it -----------------------------------------------------------------------------------------------
+
+
+def test_python_sees_numbers():
+    x = tm.tensor([[1, 2], [3, 4]])
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]] and len(x) == 2 and 3 in x and 5 not in x
+    assert (float(tm.tensor(2.5)), int(tm.tensor(3)), bool(tm.tensor([0.0]))) == (2.5, 3, False)
+    assert [10, 20, 30][tm.tensor(1)] == 20
+    assert f"{tm.tensor(0.5):.3f} {tm.tensor(0.25)}" == "0.500 0.25"
+    assert np.asarray(tm.ones(2)).tolist() == [1.0, 1.0]
+    assert (x.size(), x.size(1), x.dim(), x.numel(), x.element_size()) == ((2, 2), 2, 2, 4, 8)
+
+
+def test_tensors_are_hashed_by_identity():
+    x, y = tm.ones(2), tm.ones(2)
+    assert {x: 1, y: 2}[x] == 1 and x in [x] and hash(x) != hash(y)
+
+
+def test_arrays_on_the_left_of_an_operator_step_back():
+    x = tm.ones(3, requires_grad=True)
+    for y in (np.arange(3.0, dtype="float32") * x, np.float32(2) * x, np.float64(2) - x, 2 / x):
+        assert isinstance(y, Tensor) and y.requires_grad and y.dtype == tm.float32
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (tm.tensor([1.0, 2.5]), "tensor([1. , 2.5])"),
+        (tm.tensor(3), "tensor(3)"),
+        (tm.tensor([True]), "tensor([ True])"),
+        (tm.ones(2, dtype="float64"), "tensor([1., 1.], dtype=float64)"),
+        (tm.ones(2, requires_grad=True), "tensor([1., 1.], requires_grad=True)"),
+        (tm.ones(2, requires_grad=True) * 2, "tensor([2., 2.], grad_fn=<mul>)"),
+        (tm.ones(2, requires_grad=True).sum(), "tensor(2., grad_fn=<sum>)"),
+    ],
+)
+def test_repr(tensor, text):
+    assert repr(tensor) == text
+
+
+def test_repr_is_short_and_leaves_numpys_options_alone():
+    before = np.get_printoptions()
+    text = repr(tm.zeros(1000, 1000))
+    assert len(text) < 400 and "shape=(1000, 1000)" in text and np.get_printoptions() == before
+
+
+def test_deepcopy_and_pickle_keep_leaves():
+    x = tm.tensor([1.0, 2.0], requires_grad=True)
+    x.sum().backward()
+    for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert y.tolist() == [1.0, 2.0] and y.requires_grad and y.array is not x.array
+    assert copy.deepcopy(x).grad.tolist() == [1.0, 1.0]
+    with pytest.raises(RuntimeError, match="only leaves can be copied deeply"):
+        copy.deepcopy(x * 2)
+
+
+def test_unknown_names_say_what_there_is():
+    with pytest.raises(AttributeError, match=re.escape("use x = x.exp(…)")):
+        tm.ones(1).exp_()
+    with pytest.raises(AttributeError, match="did you mean.*softmax"):
+        tm.ones(1).sofmax()
+    with pytest.raises(AttributeError, match="module 'tinygrad_med' has no attribute 'matmull'; did you mean matmul"):
+        tm.matmull
+
+
+# The graph from outside -----------------------------------------------------------------------------------------------
+
+
+def test_detach_and_data_share_memory_outside_the_graph():
+    x = tm.ones(2, requires_grad=True)
+    for y in (x.detach(), x.data):
+        assert not y.requires_grad and np.shares_memory(y.array, x.array)
+    x.data = [5.0, 6.0]
+    assert x.tolist() == [5.0, 6.0] and x.requires_grad
+    x.data -= 1
+    assert x.tolist() == [4.0, 5.0]
+
+
+def test_only_leaves_can_be_switched_off():
+    x = tm.ones(2, requires_grad=True)
+    assert not x.requires_grad_(False).requires_grad
+    with pytest.raises(RuntimeError, match="the result of mul; only a leaf can be switched off"):
+        (x.requires_grad_() * 2).requires_grad_(False)
+
+
+def test_integers_never_require_a_gradient():
+    x = tm.ones(2, requires_grad=True)
+    for y in (x.long(), x > 0, x.argmax(), x.to("int64")):
+        assert not y.requires_grad
+    assert x.double().requires_grad and x.half().requires_grad
+
+
+def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
+    x = tm.ones(2, requires_grad=True)
+    (x.double() * 3).sum().backward()
+    assert x.grad.dtype == tm.float32 and x.grad.tolist() == [3.0, 3.0]
+
+
+# Writes in place ----------------------------------------------------------------------------------------------------
+
+
+def test_the_tutorials_update():
+    weights = tm.zeros((3, 2), requires_grad=True)
+    (weights * 2).sum().backward()
+    memory = weights.array
+    with tm.no_grad():
+        weights -= weights.grad * 0.5
+        weights.grad.zero_()
+    assert weights.array is memory and weights.is_leaf and weights.requires_grad
+    assert weights.tolist() == [[-1.0, -1.0]] * 3 and weights.grad.tolist() == [[0.0, 0.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        (lambda x: x.add_(tm.tensor([1.0, 2.0]), alpha=10), [11.0, 22.0]),
+        (lambda x: x.sub_(1), [0.0, 1.0]),
+        (lambda x: x.mul_(3), [3.0, 6.0]),
+        (lambda x: x.div_(2), [0.5, 1.0]),
+        (lambda x: x.pow_(2), [1.0, 4.0]),
+        (lambda x: x.fill_(7), [7.0, 7.0]),
+        (lambda x: x.copy_([8, 9]), [8.0, 9.0]),
+        (lambda x: x.clamp_(min=1.5), [1.5, 2.0]),
+        (lambda x: x.__setitem__(0, 5), [5.0, 2.0]),
+        (lambda x: x.__setitem__(x > 1.5, tm.tensor(0.0)), [1.0, 0.0]),
+        (lambda x: x[0].zero_(), [0.0, 2.0]),
+    ],
+)
+def test_writes_in_place(write, expected):
+    x = tm.tensor([1.0, 2.0])
+    memory = x.array
+    write(x)
+    assert x.tolist() == expected and x.array is memory
+
+
+def test_a_number_is_written_in_place_too():
+    x = tm.tensor(2.0, requires_grad=True)
+    with tm.no_grad():
+        x -= 0.5
+        x.mul_(2)
+    assert x.item() == 3.0 and x.dtype == tm.float32
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (lambda x: x.__iadd__(1), "add_: a leaf that requires a gradient can't be written in place.*no_grad"),
+        (lambda x: x.zero_(), "fill_: a leaf"),
+        (lambda x: (x * 2).mul_(2), "mul_: a tensor of the graph"),
+        (lambda x: x.__setitem__(0, 1.0), "item assignment: a leaf"),
+        (lambda x: tm.zeros(2).__setitem__(0, x[0]), "item assignment: a tensor of the graph"),
+        (lambda x: tm.zeros(2).copy_(x), "copy_: a tensor of the graph"),
+    ],
+)
+def test_writes_in_place_stay_outside_the_graph(write, text):
+    with pytest.raises(RuntimeError, match=text):
+        write(tm.ones(2, requires_grad=True))
+
+
+def test_an_inplace_operator_on_a_result_makes_a_new_tensor():
+    x = tm.ones(2, requires_grad=True)
+    total = tm.zeros(2)
+    before = total
+    total += x * 3
+    total *= 2
+    total.sum().backward()
+    assert before.tolist() == [0.0, 0.0] and x.grad.tolist() == [6.0, 6.0]
+
+
+def test_a_write_of_another_kind_of_number_is_refused():
+    with pytest.raises(TypeError, match="Cannot cast"):
+        tm.arange(3).add_(0.5)
+    with pytest.raises(ValueError, match=re.escape("x has shape (3,), the value (2,)")):
+        tm.arange(3)[0:3] = tm.arange(2)
+
+
+# Random numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_numbers():
+    draws = []
+    for _ in range(2):
+        tm.manual_seed(7)
+        draws.append([tm.rand(2).tolist(), tm.randn(2, 2).tolist(), tm.randint(0, 9, (3,)).tolist(), tm.randperm(5).tolist()])
+    assert draws[0] == draws[1]
+    assert sorted(draws[0][3]) == [0, 1, 2, 3, 4]
+
+
+def test_a_generator_is_a_stream_of_its_own():
+    g = tm.Generator(3)
+    first = tm.rand(3, generator=g)
+    tm.rand(3)
+    state = g.get_state()
+    second = tm.rand(3, generator=g).tolist()
+    g.set_state(state)
+    assert tm.rand(3, generator=g).tolist() == second != first.tolist()
+    assert tm.rand(3, generator=g.manual_seed(3)).tolist() == first.tolist() and g.initial_seed() == 3
+
+
+# CUDA, where there is none ------------------------------------------------------------------------------------------
+
+
+class FakeRuntime:
+    class CUDARuntimeError(Exception):
+        pass
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def getDeviceCount(self):  # noqa: N802 - CuPy's name
+        if isinstance(self.answer, str):
+            raise self.CUDARuntimeError(self.answer)
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("cupy_is_here", "answer", "text"),
+    [
+        (False, 0, re.escape('cuda: CuPy is not installed; pip install "tinygrad_med[cuda13]"')),
+        (True, "cudaErrorInsufficientDriver: CUDA driver version is insufficient", "no NVIDIA driver answers.*install"),
+        (True, "cudaErrorNoDevice: no CUDA-capable device is detected", "there is no CUDA card"),
+        (True, 0, "there is no CUDA card"),
+    ],
+)
+def test_cuda_says_what_is_missing(monkeypatch, cupy_is_here, answer, text):
+    import importlib
+    import types
+
+    from tinygrad_med import backend
+
+    fake = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=FakeRuntime(answer)))
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: object() if cupy_is_here else None)
+    real = importlib.import_module
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: fake if name == "cupy" else real(name))
+    monkeypatch.setattr(backend, "_cupy", None)
+    for move in (lambda: tm.ones(2).cuda(), lambda: tm.ones(2).to("cuda"), lambda: tm.zeros(2, device="cuda")):
+        with pytest.raises(RuntimeError, match=text):
+            move()
+    assert not tm.cuda.is_available() and tm.cuda.why_not() and tm.cuda.device_count() == 0
+
+
+def test_the_device_of_a_tensor():
+    x = tm.ones(2)
+    assert x.device == "cpu" and x.device.type == "cpu" and x.device.index is None and not x.is_cuda
+    assert x.to("cpu") is x and x.cpu() is x
+    assert tm.device("cuda").index == 0 and tm.device("cuda", 1) == "cuda:1"
+
+
+def test_operands_on_two_devices_are_named(monkeypatch):
+    """No card is needed: a subclass of NumPy's array stands in for CuPy's."""
+    import types
+
+    from tinygrad_med import backend
+
+    class OnGPU(np.ndarray):
+        device = types.SimpleNamespace(id=0)
+
+    monkeypatch.setattr(backend, "_cupy", types.SimpleNamespace(ndarray=OnGPU, get_array_module=lambda *a: np))
+    monkeypatch.setattr(backend, "cuda_in_use", True)
+    there = tm.from_numpy(np.ones(2, "float32"))
+    there.array = there.array.view(OnGPU)
+    with pytest.raises(RuntimeError, match="mul: operands are on cpu and cuda:0; move them to one device with .to"):
+        tm.ones(2, requires_grad=True) * there
+    assert (there * 2.0).tolist() == [2.0, 2.0]
