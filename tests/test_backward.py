@@ -331,7 +331,7 @@ def test_a_rule_of_a_wrong_shape_is_named():
         return x / 2
 
     halve.vjp(x=lambda g: g[:1] / 2)
-    with pytest.raises(RuntimeError, match=re.escape("halve: its derivative rule gave a gradient of shape (1,)")):
+    with pytest.raises(RuntimeError, match=re.escape("halve: its rule gave a gradient of shape (1,)")):
         halve(leaf(1.0, 2.0)).sum().backward()
 
 
@@ -424,7 +424,10 @@ def test_anomaly_mode_stops_at_the_first_bad_value_forward():
         y = x - 1
         return y.log()  # log of 0
 
-    with autograd.detect_anomaly(), pytest.raises(autograd.AnomalyError, match="log: its output has 1 infinite of 2") as e:
+    with (
+        autograd.detect_anomaly(),
+        pytest.raises(autograd.AnomalyError, match="log: its output has 1 infinite of 2") as e,
+    ):
         model(leaf(1.0, 2.0))
     assert f"test_backward.py:{line_of(model, 'log of 0')}" in str(e.value)
 

@@ -132,7 +132,7 @@ def test_unknown_names_say_what_there_is():
     with pytest.raises(AttributeError, match="did you mean.*softmax"):
         tm.ones(1).sofmax()
     with pytest.raises(AttributeError, match="module 'tinygrad_med' has no attribute 'matmull'; did you mean matmul"):
-        tm.matmull
+        _ = tm.matmull
 
 
 # The graph from outside -----------------------------------------------------------------------------------------------
@@ -253,7 +253,9 @@ def test_a_seed_gives_the_same_numbers():
     draws = []
     for _ in range(2):
         tm.manual_seed(7)
-        draws.append([tm.rand(2).tolist(), tm.randn(2, 2).tolist(), tm.randint(0, 9, (3,)).tolist(), tm.randperm(5).tolist()])
+        draws.append(
+            [tm.rand(2).tolist(), tm.randn(2, 2).tolist(), tm.randint(0, 9, (3,)).tolist(), tm.randperm(5).tolist()]
+        )
     assert draws[0] == draws[1]
     assert sorted(draws[0][3]) == [0, 1, 2, 3, 4]
 
@@ -279,7 +281,7 @@ class FakeRuntime:
     def __init__(self, answer):
         self.answer = answer
 
-    def getDeviceCount(self):  # noqa: N802 - CuPy's name
+    def getDeviceCount(self):
         if isinstance(self.answer, str):
             raise self.CUDARuntimeError(self.answer)
         return self.answer

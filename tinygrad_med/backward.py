@@ -145,7 +145,7 @@ def steps(
             contributions = (plan.joint or plan.back)(g, *record.saved)
         for i, edge in enumerate(inputs):
             d = contributions[i]
-            if d is None:
+            if d is None or edge is None:
                 continue
             if d.shape != edge.shape:
                 d = _undo_broadcast(d, edge.shape, record)
@@ -220,7 +220,7 @@ def _undo_broadcast(d: Any, shape: tuple[int, ...], record: Record) -> Any:
     added = len(d.shape) - len(shape)
     if added < 0 or any(n not in (1, m) for n, m in zip(shape, d.shape[added:], strict=True)):
         raise RuntimeError(
-            f"{record.primitive}: its derivative rule gave a gradient of shape {d.shape} for an operand of shape {shape}"
+            f"{record.primitive}: its rule gave a gradient of shape {d.shape} for an operand of shape {shape}"
         )
     with set_grad_enabled(isinstance(d, Tensor)):
         return sum_to(d, shape=shape)
@@ -234,7 +234,9 @@ def _run_hooks(hooks: list[Any], g: Any, create_graph: bool) -> Any:
             replaced = hook(tensor)
             if replaced is not None:
                 if replaced.shape != tensor.shape:
-                    raise RuntimeError(f"gradient hook: returned shape {replaced.shape}, the gradient has {tensor.shape}")
+                    raise RuntimeError(
+                        f"gradient hook: returned shape {replaced.shape}, the gradient has {tensor.shape}"
+                    )
                 tensor = replaced
     return tensor if create_graph else tensor.array
 
@@ -244,7 +246,13 @@ def _check_writes(record: Record) -> None:
     for slot, value in zip(record.plan.slots, record.saved or (), strict=True):
         for array in value if isinstance(value, tuple) else (value,):
             if backend.is_array(array) and (line := writes.since(array, record.number)):
-                what = "its result" if slot == "z" else f"its operand {slot}" if slot in record.primitive.operands else slot
+                what = (
+                    "its result"
+                    if slot == "z"
+                    else f"its operand {slot}"
+                    if slot in record.primitive.operands
+                    else slot
+                )
                 raise RuntimeError(
                     f"{record.primitive}: {what}, which the derivative needs, was overwritten in place at {line}; "
                     "clone() it first, or use an operation that makes a new tensor"

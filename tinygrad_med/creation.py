@@ -9,7 +9,9 @@ from tinygrad_med.dtypes import as_dtype, get_default_dtype
 from tinygrad_med.tensor import Tensor, as_array, wrap
 
 
-def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
     """A new leaf with a copy of `data`: numbers, nested lists, an array or a tensor.
 
     Args:
@@ -21,7 +23,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     return leaf.requires_grad_() if requires_grad else leaf
 
 
-def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Tensor:
     """`data` as a tensor, without a copy where it is a tensor or an array already."""
     if isinstance(data, Tensor) and dtype is None and device is None:
         return data
@@ -51,27 +53,38 @@ def _leaf(array: Any, requires_grad: bool) -> Tensor:
     return wrap(array).requires_grad_() if requires_grad else wrap(array)
 
 
-def _library(device: str | None) -> Any:
+def _library(device: str | backend.Device | None) -> Any:
     return backend.module_of(device or "cpu")
 
 
-def zeros(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros: `zeros(2, 3)` or `zeros((2, 3))`."""
     return _leaf(_library(device).zeros(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
     """Ones: `ones(2, 3)` or `ones((2, 3))`."""
     return _leaf(_library(device).ones(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
     """Memory as it happens to be; to be written before it is read."""
     return _leaf(_library(device).empty(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """One value everywhere; its type decides the dtype unless given."""
     dtype = as_dtype(dtype if dtype is not None else as_array(fill_value).dtype)
@@ -84,7 +97,7 @@ def arange(
     step: Any = 1,
     *,
     dtype: Any = None,
-    device: str | None = None,
+    device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, … below end: `arange(end)` or `arange(start, end, step)`; int64 if all three are ints."""
@@ -103,14 +116,14 @@ def linspace(
     steps: int,
     *,
     dtype: Any = None,
-    device: str | None = None,
+    device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """So many numbers at equal distances from start to end, both included."""
     return _leaf(_library(device).linspace(start, end, steps).astype(dtype or get_default_dtype()), requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: str | None = None) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: str | backend.Device | None = None) -> Tensor:
     """Ones on the diagonal, zeros elsewhere, (n, m)."""
     return wrap(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())))
 

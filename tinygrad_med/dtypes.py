@@ -59,7 +59,9 @@ def result_dtype(operands: Iterable[Any]) -> numpy.dtype:
     Among arrays with dims the largest of the highest category wins; 0-d arrays, and after them Python scalars, take
     part only if their category is higher than that of all before.
     """
-    with_dims, zero_dim, scalars = [], [], []
+    with_dims: list[numpy.dtype] = []
+    zero_dim: list[numpy.dtype] = []
+    scalars: list[numpy.dtype] = []
     for x in operands:
         if not hasattr(x, "dtype"):
             scalars.append(as_dtype(type(x)))

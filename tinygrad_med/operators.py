@@ -23,7 +23,7 @@ from tinygrad_med.tensor import Tensor, as_array, wrap
 # Conversions --------------------------------------------------------------------------------------------------------
 
 
-def to(x: Tensor, *targets: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+def to(x: Tensor, *targets: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
     `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`.
@@ -31,7 +31,7 @@ def to(x: Tensor, *targets: Any, dtype: Any = None, device: str | None = None) -
     for target in targets:
         if isinstance(target, Tensor):
             dtype, device = target.dtype, target.device
-        elif isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+        elif isinstance(target, backend.Device) or str(target).partition(":")[0] in ("cpu", "cuda"):
             device = target
         else:
             dtype = target
@@ -198,7 +198,9 @@ _METHODS = """
     sum mean var std cumsum prod argmax argmin argsort amax amin max min sort topk any all logsumexp softmax log_softmax
     norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
     unbind clone gather index_select matmul mm bmm dot masked_fill tril triu repeat
-""".split()
+"""
+"""The functions of `ops` that are methods."""
+
 _IN_PLACE = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "pow": "power"}
 
 
@@ -209,7 +211,7 @@ def _attach() -> None:
         methods[f"__r{name}__"] = _reflected(operation)
     for name, operation in (_COMPARISONS | _UNARY).items():
         methods[f"__{name}__"] = operation
-    for name in _METHODS:
+    for name in _METHODS.split():
         methods[name] = getattr(ops, name)
     for name, ufunc in _IN_PLACE.items():
         methods[f"{name}_"], methods[f"__i{'truediv' if name == 'div' else name}__"] = _in_place(f"{name}_", ufunc)
@@ -232,7 +234,7 @@ def _where(x: Tensor, condition: Any, y: Any) -> Tensor:
     return ops.where(condition, x, y)
 
 
-def _missing(x: Tensor, name: str) -> Any:
+def _missing(_: Tensor, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     raise AttributeError(f"Tensor has no attribute {name!r}; {suggestion(name)}")
@@ -240,7 +242,7 @@ def _missing(x: Tensor, name: str) -> Any:
 
 def suggestion(name: str) -> str:
     """What to use instead of a name of PyTorch's that is not here."""
-    known = [*_METHODS, *(m for m in dir(Tensor) if not m.startswith("_"))]
+    known = [*_METHODS.split(), *(m for m in dir(Tensor) if not m.startswith("_"))]
     base = name.rstrip("_")
     if name.endswith("_") and base in known:
         return f"use x = x.{base}(…), or under no_grad() x.copy_(x.{base}(…))"

@@ -126,7 +126,9 @@ class Plan:
         differentiated = [name for name, need in zip(names, needed, strict=True) if need]
         for name in differentiated:
             if name not in primitive.rules:
-                raise NotImplementedError(f"{primitive}: it has no derivative with respect to {name}; detach that operand")
+                raise NotImplementedError(
+                    f"{primitive}: it has no derivative with respect to {name}; detach that operand"
+                )
         if slots is None:
             asked = {slot for name in differentiated for slot in primitive.rules[name].needs}
             asked |= set(primitive.joint.needs if primitive.joint else ())
@@ -184,7 +186,7 @@ class _Plans(dict[tuple[bool, ...], Plan]):
 
 
 def _compile(source: str, scope: dict[str, Any]) -> Any:
-    return eval(source, scope)  # noqa: S307 - the source is made of the parameter names of this package's own functions
+    return eval(source, scope)
 
 
 def _tuple_source(elements: Any) -> str:
@@ -246,7 +248,7 @@ class Primitive:
             for fact in ("shape", "dtype"):
                 self.slots[f"{x}_{fact}"] = f"tuple(x.{fact} for x in {x})" if self.variadic else f"{x}.{fact}"
         self.plans = _Plans(self)
-        self.function: Callable[..., Any] = lambda *operands, **constants: self.apply(*operands, **constants)
+        self.function = _general(self)
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Give the derivative rules, an operand's name each: `mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)`."""
@@ -260,12 +262,13 @@ class Primitive:
             self.function = _quick_unary(self) if len(self.operands) == 1 else _quick_binary(self)
 
     def vjp_joint(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give one function for the gradients of all operands, for plain arrays only; `needed` says which are wanted."""
+        """Give one function for all gradients, for plain arrays only; its argument `needed` says which are wanted."""
         self.joint = Rule(function, [*self.slots, "needed"], f"{self}.vjp_joint")
         self.plans.clear()
         return function
 
     def __call__(self, *operands: Any, **constants: Any) -> Any:
+        """The operation on tensors, or on arrays."""
         return self.function(*operands, **constants)
 
     def __str__(self) -> str:
@@ -322,7 +325,9 @@ class Primitive:
         else:
             constants = {**self.defaults, **constants}
         if unknown := set(constants) - set(self.constants):
-            raise TypeError(f"{self}: unknown argument {', '.join(sorted(unknown))}; it takes {', '.join(self.constants)}")
+            raise TypeError(
+                f"{self}: unknown argument {', '.join(sorted(unknown))}; it takes {', '.join(self.constants)}"
+            )
         return operands, {name: c.array if isinstance(c, Tensor) else c for name, c in constants.items()}
 
     def refuse(self, error: Exception, arrays: Sequence[Any]) -> NoReturn:
@@ -330,14 +335,16 @@ class Primitive:
         text = str(error)
         if not text.startswith(f"{self}:"):
             text = f"{self}: {text}; got {describe(arrays)}"
-        kind = IndexError if isinstance(error, IndexError) else type(error) if type(error) in _PLAIN_ERRORS else ValueError
+        kind = (
+            IndexError if isinstance(error, IndexError) else type(error) if type(error) in _PLAIN_ERRORS else ValueError
+        )
         raise kind(text) from error
 
     def check_finite(self, z: Any, arrays: Sequence[Any]) -> None:
         """In anomaly mode: raise an `AnomalyError` if the output has a NaN or an infinity."""
         if z.dtype.kind == "f" and not backend.array_module(z).isfinite(z).all():
             raise AnomalyError(
-                f"{self}: its output has {describe_nonfinite(z)}; operation at {user_line()}, operands {describe(arrays)}"
+                f"{self}: its output has {describe_nonfinite(z)}; it ran at {user_line()} on {describe(arrays)}"
             )
 
 
@@ -358,11 +365,25 @@ def primitive(forward: Callable[..., Any] | None = None, *, extras: tuple[str, .
 # (plain arrays, several dtypes, a GPU, anomaly mode, nothing to record) is left to `apply`.
 
 
+def _general(primitive: Primitive) -> Callable[..., Any]:
+    def call(*operands: Any, **constants: Any) -> Any:
+        return primitive.apply(*operands, **constants)
+
+    return call
+
+
 def _quick_unary(primitive: Primitive) -> Callable[..., Any]:
     forward, apply, plans = primitive.forward, primitive.apply, primitive.plans
 
     def call(x: Any, *rest: Any, **constants: Any) -> Any:
-        if rest or constants or not isinstance(x, Tensor) or not x.requires_grad or not mode.plain or backend.cuda_in_use:
+        if (
+            rest
+            or constants
+            or not isinstance(x, Tensor)
+            or not x.requires_grad
+            or not mode.plain
+            or backend.cuda_in_use
+        ):
             return apply(x, *rest, **constants)
         a = x.array
         z = forward(numpy, a)
@@ -418,14 +439,16 @@ def describe_nonfinite(array: Any) -> str:
     """How many NaNs and infinities an array has, for an error."""
     xp = backend.array_module(array)
     nan, inf = int(xp.isnan(array).sum()), int(xp.isinf(array).sum())
-    return " and ".join(f"{n} {name}" for n, name in ((nan, "NaN"), (inf, "infinite")) if n) + f" of {array.size} values"
+    return (
+        " and ".join(f"{n} {name}" for n, name in ((nan, "NaN"), (inf, "infinite")) if n) + f" of {array.size} values"
+    )
 
 
 # The engine's own primitives ----------------------------------------------------------------------------------------
 
 
 @primitive
-def cast(xp, x, *, dtype):
+def cast(xp: Any, x: Any, *, dtype: Any) -> Any:
     """z = x in another dtype
 
     ∂x: g in the dtype of x
@@ -437,7 +460,7 @@ cast.vjp(x=lambda g, x_dtype: cast(g, dtype=x_dtype))
 
 
 @primitive
-def sum_to(xp, x, *, shape):
+def sum_to(xp: Any, x: Any, *, shape: Any) -> Any:
     """z = x summed over the dims that broadcasting from `shape` to the shape of x added or stretched
 
     ∂x: g broadcast to the shape of x
@@ -449,7 +472,7 @@ def sum_to(xp, x, *, shape):
 
 
 @primitive
-def expand(xp, x, *, shape):
+def expand(xp: Any, x: Any, *, shape: Any) -> Any:
     """z = x broadcast to `shape`
 
     ∂x: g (which the walk sums to the shape of x)

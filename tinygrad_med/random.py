@@ -55,7 +55,7 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def _finish(array: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
+def _finish(array: Any, dtype: Any, device: str | backend.Device | None, requires_grad: bool) -> Tensor:
     array = numpy.asarray(array).astype(as_dtype(dtype), copy=False)
     tensor = wrap(array if device is None else backend.to_device(array, device))
     return tensor.requires_grad_() if requires_grad else tensor
@@ -73,7 +73,7 @@ def rand(
     *size: Any,
     generator: Generator | None = None,
     dtype: Any = None,
-    device: str | None = None,
+    device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
@@ -84,7 +84,7 @@ def randn(
     *size: Any,
     generator: Generator | None = None,
     dtype: Any = None,
-    device: str | None = None,
+    device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
@@ -98,7 +98,7 @@ def randint(
     *,
     generator: Generator | None = None,
     dtype: Any = "int64",
-    device: str | None = None,
+    device: str | backend.Device | None = None,
 ) -> Tensor:
     """Integers low … high − 1: `randint(high, size)` or `randint(low, high, size)`."""
     if size is None:
@@ -108,7 +108,9 @@ def randint(
     return _finish(_rng(generator).integers(low, high, tuple(size)), dtype, device, False)
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = "int64", device: str | None = None) -> Tensor:
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: Any = "int64", device: str | backend.Device | None = None
+) -> Tensor:
     """The integers 0 … n − 1 in random order."""
     return _finish(_rng(generator).permutation(n), dtype, device, False)
 

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from tinygrad_med import backend
 from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
 
 if TYPE_CHECKING:
-    import numpy
-
     from tinygrad_med.primitive import Record
+
+Array = numpy.ndarray
+DType = numpy.dtype
 
 
 class Tensor:
@@ -82,7 +85,7 @@ class Tensor:
         self,
         data: Any,
         dtype: Any = None,
-        device: str | None = None,
+        device: str | backend.Device | None = None,
         requires_grad: bool = False,
     ) -> None:
         self.array = as_array(data, dtype, device)
@@ -103,7 +106,7 @@ class Tensor:
         return self.array.ndim
 
     @property
-    def dtype(self) -> numpy.dtype:
+    def dtype(self) -> DType:
         """The number type."""
         return self.array.dtype
 
@@ -162,8 +165,8 @@ class Tensor:
             )
         if not requires_grad and self.origin is not None:
             raise RuntimeError(
-                f"requires_grad_: this tensor is the result of {self.origin.primitive}; only a leaf can be switched off, "
-                "use x.detach()"
+                f"requires_grad_: this tensor is the result of {self.origin.primitive}; only a leaf can be switched "
+                "off, use x.detach()"
             )
         self.requires_grad = requires_grad
         return self
@@ -182,7 +185,7 @@ class Tensor:
         self.array = as_array(value, self.dtype, self.device)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-        """Call `hook(gradient)` when the gradient of this tensor is complete; what it returns, if anything, replaces it."""
+        """Call `hook(gradient)` when this tensor's gradient is complete; what it returns, if anything, replaces it."""
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require a gradient; call requires_grad_() first")
         node: Tensor | Record = self.origin or self
@@ -204,26 +207,30 @@ class Tensor:
 
     # Out of the graph, into Python ------------------------------------------------------------------------------
 
-    def numpy(self) -> numpy.ndarray:
+    def numpy(self) -> Array:
         """The numbers as a NumPy array that shares this tensor's memory.
 
         Raises:
             RuntimeError: for a tensor that requires a gradient, or on a GPU.
         """
         if self.requires_grad:
-            raise RuntimeError("numpy: this tensor requires a gradient, which an array can't carry; use x.detach().numpy()")
+            raise RuntimeError(
+                "numpy: this tensor requires a gradient, an array can't carry it; use x.detach().numpy()"
+            )
         if self.is_cuda:
             raise RuntimeError(f"numpy: this tensor is on {self.device}; use x.cpu().numpy()")
         return backend.to_numpy(self.array)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         array = self.numpy()
         return array if dtype is None else array.astype(dtype)
 
     def item(self) -> Any:
         """The single element as a Python number."""
         if self.array.size != 1:
-            raise RuntimeError(f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use .tolist()")
+            raise RuntimeError(
+                f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use tolist()"
+            )
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -274,7 +281,7 @@ class Tensor:
         return type(self)._restore, (backend.to_numpy(self.array), self.requires_grad)
 
     @classmethod
-    def _restore(cls, array: numpy.ndarray, requires_grad: bool) -> Tensor:
+    def _restore(cls, array: Array, requires_grad: bool) -> Tensor:
         tensor = cls.__new__(cls)
         tensor.array, tensor.grad, tensor.origin, tensor.hooks = array, None, None, None
         tensor.requires_grad = requires_grad
@@ -286,8 +293,6 @@ class Tensor:
         return format(self.item(), spec) if not self.ndim else format(str(self), spec)
 
     def __repr__(self) -> str:
-        import numpy
-
         numbers = numpy.array2string(
             backend.to_numpy(self.array), precision=4, threshold=100, edgeitems=3, separator=", ", prefix="tensor("
         )
@@ -335,10 +340,8 @@ def wrap(array: Any, origin: Record | None = None) -> Tensor:
     return tensor
 
 
-def as_array(data: Any, dtype: Any = None, device: str | None = None) -> Any:
+def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Any:
     """`data` (numbers, nested lists, arrays, tensors) as an array of a supported dtype on `device`."""
-    import numpy
-
     if isinstance(data, Tensor):
         array = data.array
     elif backend.is_array(data):
@@ -349,12 +352,14 @@ def as_array(data: Any, dtype: Any = None, device: str | None = None) -> Any:
         try:
             array = numpy.array(data)
         except ValueError as error:
-            raise ValueError(f"tensor: the nested lists are ragged, every row needs the same length ({error})") from None
+            raise ValueError(f"tensor: the nested lists are ragged, rows of one length are needed ({error})") from None
         if dtype is None and array.dtype == float64:
             dtype = get_default_dtype()
-        array = array[()]  # a number becomes a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
+        array = array[()]  # of a number: a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
     if dtype is None and array.dtype.kind not in "biuf":
-        raise TypeError(f"tensor: can't make numbers of {type(data).__name__} ({array.dtype}); give numbers or arrays of them")
+        raise TypeError(
+            f"tensor: can't make numbers of {type(data).__name__} ({array.dtype}); give numbers or arrays of them"
+        )
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if array.dtype != wanted or not array.dtype.isnative:
         array = array.astype(wanted)

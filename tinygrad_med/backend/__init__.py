@@ -23,26 +23,40 @@ cuda_in_use = False
 """Whether an array has moved to a GPU; as long as not, every array is NumPy's."""
 
 
-class Device(str):
-    """Where an array lives: `"cpu"`, or `"cuda:0"`, `"cuda:1"` … for the GPUs. Equal to the string it is made from."""
+class Device:
+    """Where an array lives: the CPU, or one of the GPUs.
 
-    def __new__(cls, name: str = "cpu", index: int | None = None) -> Device:
+    Args:
+        name: `"cpu"`, `"cuda"` or `"cuda:<number>"`, or a device.
+        index: the number of the GPU, if the name doesn't have it.
+
+    Attributes:
+        type: `"cpu"` or `"cuda"`.
+        index: the number of the GPU, `None` for the CPU.
+
+    A device is equal to its name: `x.device == "cpu"`.
+    """
+
+    __slots__ = ("index", "type")
+
+    def __init__(self, name: str | Device = "cpu", index: int | None = None) -> None:
         kind, _, number = str(name).partition(":")
-        if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number not in ("", "0")):
+        if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
             raise ValueError(f"device: {name!r} is unknown; give 'cpu', 'cuda' or 'cuda:<number>'")
-        if kind == "cpu":
-            return super().__new__(cls, "cpu")
-        return super().__new__(cls, f"cuda:{int(number or index or 0)}")
+        self.type = kind
+        self.index = int(number or index or 0) if kind == "cuda" else None
 
-    @property
-    def type(self) -> str:
-        """`"cpu"` or `"cuda"`."""
-        return self.partition(":")[0]
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
 
-    @property
-    def index(self) -> int | None:
-        """The number of the GPU, `None` for the CPU."""
-        return int(self.partition(":")[2]) if self.type == "cuda" else None
+    def __repr__(self) -> str:
+        return f"device('{self}')"
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 CPU = Device("cpu")
@@ -68,11 +82,11 @@ def same_device(operation: str, arrays: Sequence[Array]) -> None:
         return
     found = {device_of(a): a for a in arrays if isinstance(a, _cupy.ndarray) or getattr(a, "ndim", 0) > 0}
     if len(found) > 1:
-        names = " and ".join(sorted(found))
+        names = " and ".join(sorted(map(str, found)))
         raise RuntimeError(f"{operation}: operands are on {names}; move them to one device with .to(...) first")
 
 
-def to_device(array: Array, device: str) -> Array:
+def to_device(array: Array, device: str | Device) -> Array:
     """`array` on `device`: itself if it is there already, a copy otherwise.
 
     Raises:
@@ -105,7 +119,7 @@ def is_array(x: object) -> bool:
     return isinstance(x, (numpy.ndarray, numpy.generic)) or (_cupy is not None and isinstance(x, _cupy.ndarray))
 
 
-def module_of(device: str) -> ModuleType:
+def module_of(device: str | Device) -> ModuleType:
     """The array library that computes on `device`."""
     return numpy if Device(device).type == "cpu" else require_cupy()
 
@@ -131,7 +145,7 @@ def cuda_problem() -> str | None:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "NoDevice" in str(error):
             return "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
-        return f"CuPy is installed, but no NVIDIA driver answers ({error}); install the driver, nvidia-smi should list a card"
+        return f"CuPy is installed, but no NVIDIA driver answers ({error}); install the driver"
     return None if count else "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
 
 

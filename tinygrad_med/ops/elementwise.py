@@ -1,7 +1,7 @@
 """Operations that work on each element by itself. The first file of mathematics to read.
 
-Two operands of different shapes are broadcast as NumPy does it; the walk sums the gradient back to each operand's shape,
-so no rule here mentions it.
+Two operands of different shapes are broadcast as NumPy does it. The walk sums the gradient back to each operand's
+shape, so no rule here mentions it.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _as_part(part: Any) -> Any:
         return part.astype("int64") if part.dtype == "uint8" else part
     kind = part.dtype if backend.is_array(part) else type(part).__name__
     raise IndexError(
-        f"index: an index is an int, a slice, None, an ellipsis, a bool mask or an integer tensor, got {kind}; use .long()"
+        f"index: give an int, a slice, None, an ellipsis, a bool mask or an integer tensor, not {kind}; use .long()"
     )
 
 
@@ -120,7 +120,7 @@ def check_range(positions: Any, length: int, operation: str) -> None:
     """Raise an error for a position outside 0 … length − 1 (CuPy would wrap it around, in silence)."""
     if positions.dtype.kind not in "iu":
         raise IndexError(f"{operation}: the index must be of an integer dtype, got {positions.dtype}; use .long()")
-    if positions.size and not (0 <= int(positions.min()) and int(positions.max()) < length):
+    if positions.size and not (int(positions.min()) >= 0 and int(positions.max()) < length):
         bad = int(positions.min()) if int(positions.min()) < 0 else int(positions.max())
         raise IndexError(f"{operation}: index {bad} is out of range for a dim of length {length}")
 
@@ -132,7 +132,9 @@ def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tupl
     if positions.ndim != len(shape) or any(
         n > m for i, (n, m) in enumerate(zip(positions.shape, shape, strict=True)) if i != d
     ):
-        raise ValueError(f"{operation}: index of shape {positions.shape} does not fit x of shape {shape} along dim {dim}")
+        raise ValueError(
+            f"{operation}: index of shape {positions.shape} does not fit x of shape {shape} along dim {dim}"
+        )
     if not shape:
         return ()
     check_range(positions, shape[d], operation)

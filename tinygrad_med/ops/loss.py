@@ -56,7 +56,9 @@ def nll_loss(
     if weight is None and counted.all():
         return _reduce(losses, reduction, "nll_loss")
     if weight is not None and weight.shape != (input.shape[dim],):
-        raise ValueError(f"nll_loss: weight must have one value for each of {input.shape[dim]} classes, got {weight.shape}")
+        raise ValueError(
+            f"nll_loss: weight must have one value for each of {input.shape[dim]} classes, got {weight.shape}"
+        )
     of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
     weights = wrap((of_class[labels] * counted).astype(input.dtype))
     losses = losses * weights

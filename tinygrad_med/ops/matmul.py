@@ -35,8 +35,10 @@ def matmul(x: Any, y: Any) -> Any:
     """
     sx, sy = tuple(x.shape), tuple(y.shape)
     if not sx or not sy or sx[-1] != (sy[-2] if len(sy) > 1 else sy[0]):
-        raise ValueError(f"matmul: the last dim of x {sx} and the {'second to ' if len(sy) > 1 else ''}last dim of y {sy} "
-                         "must have the same length; transpose an operand, or use * for the product of elements")
+        raise ValueError(
+            f"matmul: the last dim of x {sx} and the {'second to ' if len(sy) > 1 else ''}last dim of y {sy} "
+            "must have the same length; transpose an operand, or use * for the product of elements"
+        )
     if len(sx) > 1 and len(sy) == 2:
         if len(sx) == 2:
             return _matmul(x, y)
@@ -166,7 +168,9 @@ def _spell_out_ellipses(equation: str, terms: list[str], operands: Any, unused: 
     for term, x in zip(terms, operands, strict=True):
         named = len(term.replace("...", ""))
         if ("..." not in term and named != len(x.shape)) or named > len(x.shape):
-            raise ValueError(f"einsum: the term '{term}' of '{equation}' does not fit an operand of shape {tuple(x.shape)}")
+            raise ValueError(
+                f"einsum: the term '{term}' of '{equation}' does not fit an operand of shape {tuple(x.shape)}"
+            )
         most = max(most, len(x.shape) - named)
     labels = "".join(unused.pop() for _ in range(most))
     spelled = []

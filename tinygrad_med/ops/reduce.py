@@ -53,9 +53,7 @@ def _mean(xp, x, *, dims, keepdim):
 
 
 _mean.vjp(
-    x=lambda g, x_shape, dims: expand(
-        restore(g, x_shape, dims) / (math.prod(x_shape[d] for d in dims) or 1), x_shape
-    )
+    x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims) / (math.prod(x_shape[d] for d in dims) or 1), x_shape)
 )
 
 
@@ -307,13 +305,9 @@ def log_softmax(xp, x, *, dim):
 log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
 
 
-
-
 def norm(x: Tensor, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """(Σ |x|ᵖ)^(1/p) over `dim`, the maximum for p = ∞."""
     if p == float("inf"):
         return amax(abs(x), dim, keepdim)
     total = sum(abs(x) ** p if p != 2 else x * x, dim, keepdim)
     return sqrt(total) if p == 2 else total ** (1 / p)
-
-

@@ -62,7 +62,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 
 def view(x: Tensor, *shape: Any) -> Tensor:
-    """As `reshape`; `x.view(dtype)` is not supported. Unlike PyTorch's it copies where the memory does not allow a view."""
+    """As `reshape`: a view where the memory allows it, else a copy, where PyTorch would refuse."""
     return _reshape(x, shape=sizes(shape))
 
 
@@ -295,7 +295,9 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
         raise NotImplementedError(f"pad: mode={mode!r} is not supported, only 'constant'")
     ndim = len(x.shape)
     if len(pad) % 2 or len(pad) > 2 * ndim:
-        raise ValueError(f"pad: needs a pair per dim, of at most {ndim} dims, got {len(pad)} widths for shape {tuple(x.shape)}")
+        raise ValueError(
+            f"pad: needs a pair per dim, of at most {ndim} dims, got {len(pad)} widths for shape {tuple(x.shape)}"
+        )
     pairs = [(0, 0)] * (ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     if any(before + n + after < 0 for (before, after), n in zip(pairs, x.shape, strict=True)):
         raise ValueError(f"pad: {tuple(pad)} crops more than there is in shape {tuple(x.shape)}")
