@@ -5,7 +5,7 @@ Arrays in and out, shapes (N, C, H, W); nothing here knows tensors, or what is d
 (the choice between them), `pool`, `norm`.
 """
 
-from .conv import conv2d, conv2d_input, conv2d_weight
+from .conv import conv2d, conv2d_input, conv2d_weight, get_winograd, set_winograd
 from .norm import batch_norm_backward, batch_norm_stats, channel_sum, scale_shift
 from .pool import (
     avg_pool2d,
@@ -27,10 +27,12 @@ __all__ = [
     "conv2d_input",
     "conv2d_weight",
     "get_num_threads",
+    "get_winograd",
     "max_pool2d",
     "max_pool2d_gather",
     "max_pool2d_indices",
     "max_pool2d_scatter",
     "scale_shift",
     "set_num_threads",
+    "set_winograd",
 ]

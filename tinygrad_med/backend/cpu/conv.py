@@ -6,8 +6,8 @@ Each face is linear in both operands, so the three are each other's derivatives,
 formulas; here they are fast:
 
 - a product over columns (`im2col.py`) serves every case;
-- float32 with stride 1 and 3×3 or 5×5 taps takes Winograd's algorithm (`winograd.py`), 2 to 4 times fewer
-  multiplications for 5 to 20 times the rounding error, unless it is switched off. float64 never takes it;
+- float32 with stride 1 and 3×3 or 5×5 taps takes Winograd's algorithm (`winograd.py`): 2 to 5 times fewer
+  multiplications, 5 to 15 times the rounding error. float64 never takes it, and `set_winograd` switches it off;
 - with stride 1 the input gradient is a convolution too: of g, with the kernel turned around and the channels swapped.
 
 This file knows what callers see, (N, C, H, W) in any memory order, and the choice; it computes nothing itself.
@@ -15,11 +15,13 @@ This file knows what callers see, (N, C, H, W) in any memory order, and the choi
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from tinygrad_med.backend.geometry import Geometry, IntOrPair, Padding, Pair, conv_geometry
 
-from . import im2col
+from . import im2col, winograd
 from .layout import to_channels_last, to_public
 
 
@@ -81,14 +83,41 @@ def conv2d_weight(
     w_shape = (g.shape[1], x.shape[1] // groups, *kernel_size)
     geometry = conv_geometry(x.shape, w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     _expect("conv2d_weight", g, (len(x), g.shape[1], *geometry.out))
-    dw = im2col.weight_gradient(_widen(to_channels_last(x)), _widen(to_channels_last(g)), geometry, groups)
+    x_last, g_last = _widen(to_channels_last(x)), _widen(to_channels_last(g))
+    if _takes_winograd(x_last, geometry, groups):
+        dw = winograd.weight_gradient(x_last, g_last, geometry)
+    else:
+        dw = im2col.weight_gradient(x_last, g_last, geometry, groups)
     return dw.astype(g.dtype, copy=False)
+
+
+def set_winograd(enabled: bool) -> None:
+    """Allow or forbid Winograd's algorithm; without it float32 convolutions are plain sums of products.
+
+    It is allowed at first, unless the environment has TINYGRAD_MED_WINOGRAD=0.
+    """
+    global _winograd
+    _winograd = bool(enabled)
+
+
+def get_winograd() -> bool:
+    """Whether Winograd's algorithm is allowed."""
+    return _winograd
+
+
+_winograd = os.environ.get("TINYGRAD_MED_WINOGRAD", "1") != "0"
 
 
 def _correlate(
     x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
 ) -> np.ndarray:
+    if _takes_winograd(x, geometry, groups):
+        return winograd.correlate(x, w, geometry, bias)
     return im2col.correlate(x, w, geometry, groups, bias)
+
+
+def _takes_winograd(x: np.ndarray, geometry: Geometry, groups: int) -> bool:
+    return _winograd and x.dtype == np.float32 and groups == 1 and winograd.suits(geometry)
 
 
 def _turned(geometry: Geometry) -> Geometry | None:

@@ -97,8 +97,8 @@ def _windows(x: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     v: np.ndarray = sliding_window_view(x, geometry.extent, axis=(1, 2), writeable=True)
     v = v[:, ::sh, ::sw, :, ::dh, ::dw]  # (N, OH, OW, C, kh, kw)
     n, oh, ow, channels, kh, kw = v.shape
-    v = v.reshape(n, oh, ow, groups, channels // groups, kh, kw).transpose(3, 0, 1, 2, 5, 6, 4)
-    return v
+    by_group: np.ndarray = v.reshape(n, oh, ow, groups, channels // groups, kh, kw).transpose(3, 0, 1, 2, 5, 6, 4)
+    return by_group
 
 
 def _columns(x: np.ndarray, chunk: Chunk, geometry: Geometry, groups: int) -> np.ndarray:
