@@ -1,0 +1,149 @@
+"""Pooling: against PyTorch over drawn windows, its choices at ties and NaN, and its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_med as tg
+from tests.parity import assert_parity
+
+pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> dict[str, Any]:
+    """Windows of max-pooling."""
+    kernel = draw(pair)
+    return {
+        "kernel_size": kernel,
+        "stride": draw(st.none() | pair),
+        "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
+        "dilation": draw(pair),
+        "ceil_mode": draw(st.booleans()),
+    }
+
+
+images = st.builds(
+    # a tenth of the numbers negative infinity, many equal: what separates −∞ from 0 as padding, and the first maximum
+    lambda seed, n, h, w: np.random.default_rng(seed).integers(-3, 0, (n, 2, h, w)).astype(float),
+    st.integers(0, 99),
+    st.integers(1, 2),
+    st.integers(7, 9),
+    st.integers(7, 9),
+)
+
+
+@given(x=images, options=windows())
+def test_max_pool2d_is_pytorchs(torch, x, options):
+    theirs = torch.nn.functional.max_pool2d
+    assert_parity(torch, lambda x: tg.max_pool2d(x, **options), lambda x: theirs(x, **options), x)
+    # its own choice, and the same as the fused kernel's
+    assert_parity(
+        torch,
+        lambda x: tg.max_pool2d(x, **options, return_indices=True)[0],
+        lambda x: theirs(x, **options, return_indices=True)[0],
+        x,
+    )
+    found = tg.max_pool2d(tg.tensor(x), **options, return_indices=True).indices
+    expected = theirs(torch.tensor(x), **options, return_indices=True)[1]
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+@given(x=images, options=windows(), include=st.booleans())
+def test_avg_pool2d_is_pytorchs(torch, x, options, include):
+    options = {**options, "count_include_pad": include}
+    del options["dilation"]
+    theirs = torch.nn.functional.avg_pool2d
+    assert_parity(torch, lambda x: tg.avg_pool2d(x, **options), lambda x: theirs(x, **options), x)
+
+
+@given(x=images, size=st.tuples(st.none() | st.integers(1, 12), st.none() | st.integers(1, 12)) | st.integers(1, 9))
+def test_adaptive_pooling_is_pytorchs(torch, x, size):
+    F = torch.nn.functional
+    assert_parity(torch, lambda x: tg.adaptive_avg_pool2d(x, size), lambda x: F.adaptive_avg_pool2d(x, size), x)
+    assert_parity(torch, lambda x: tg.adaptive_max_pool2d(x, size), lambda x: F.adaptive_max_pool2d(x, size), x)
+    z, indices = tg.adaptive_max_pool2d(tg.tensor(x), size, return_indices=True)
+    cells = x.reshape(*x.shape[:2], -1)
+    chosen = np.take_along_axis(cells, indices.numpy().reshape(*x.shape[:2], -1), 2)
+    np.testing.assert_array_equal(chosen.reshape(z.shape), z.numpy())
+
+
+def test_padding_never_wins():
+    x = -tg.ones(1, 1, 4, 4, requires_grad=True)
+    assert (tg.max_pool2d(x, 3, 2, padding=1).detach().numpy() == -1).all()
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient():
+    x = tg.zeros(1, 1, 2, 2, requires_grad=True)
+    tg.max_pool2d(x, 2).backward(tg.ones(1, 1, 1, 1))
+    assert x.grad.tolist() == [[[[1, 0], [0, 0]]]]
+
+
+def test_nan_and_infinity_as_pytorch(torch):
+    x = np.array([[[[1, np.nan, 3, 4], [-np.inf] * 4, [-np.inf] * 4, [5, 6, np.nan, np.nan]]]])
+    z, i = tg.max_pool2d(tg.tensor(x), 2, return_indices=True)
+    expected, indices = torch.nn.functional.max_pool2d(torch.tensor(x), 2, return_indices=True)
+    np.testing.assert_array_equal(z.numpy(), expected.numpy())
+    np.testing.assert_array_equal(i.numpy(), indices.numpy())
+
+
+@pytest.mark.parametrize("pool", [tg.max_pool2d, tg.avg_pool2d, tg.adaptive_avg_pool2d, tg.adaptive_max_pool2d])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_an_empty_batch_has_gradients(pool, size):
+    x = tg.zeros(0, 2, 4, 4, requires_grad=True)
+    z = pool(x, size)
+    assert z.shape[:2] == (0, 2)
+    z.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: tg.max_pool2d(x, 3, 2, 1),
+        lambda x: tg.avg_pool2d(x, 3, 2, 1),
+        lambda x: tg.adaptive_avg_pool2d(x, (3, 4)),
+        lambda x: tg.adaptive_max_pool2d(x, (3, 4)),
+    ],
+)
+def test_the_layout_in_memory_does_not_matter(pool):
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, 8))
+    plain = pool(tg.tensor(x)).numpy()
+    for layout in (
+        np.asfortranarray(x),
+        x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2),
+        x[..., ::-1].copy()[..., ::-1],
+    ):
+        np.testing.assert_allclose(pool(tg.tensor(layout)).numpy(), plain, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda x: tg.max_pool2d(x, 9), r"max_pool2d: the kernel covers 9×9, more than the padded input 8×8"),
+        (
+            lambda x: tg.max_pool2d(x, 2, padding=2),
+            r"max_pool2d: padding=\(2, 2\) is more than half of kernel_size=\(2, 2\)",
+        ),
+        (lambda x: tg.max_pool2d(x, 2, stride=0), r"max_pool2d: stride=0 must be at least 1"),
+        (lambda x: tg.max_pool2d(x, 0), r"max_pool2d: kernel_size=0 must be at least 1"),
+        (lambda x: tg.max_pool2d(x[0], 2), r"max_pool2d: x has 3 dims \(3, 8, 8\), expected 4"),
+        (lambda x: tg.max_pool2d(x[0], 2, return_indices=True), r"max_pool2d: x has 3 dims \(3, 8, 8\), expected 4"),
+        (lambda x: tg.avg_pool2d(x, 2, stride=-1), r"avg_pool2d: stride=-1 must be at least 1"),
+        (lambda x: tg.avg_pool2d(x[0], 2), r"avg_pool2d: x has 3 dims"),
+        (
+            lambda x: tg.adaptive_avg_pool2d(x[0], 2),
+            r"adaptive_avg_pool2d: expects \(N, C, H, W\) .* got shape \(3, 8, 8\)",
+        ),
+        (lambda x: tg.adaptive_max_pool2d(x, 0), r"adaptive_max_pool2d: output_size=0 must be at least 1"),
+        (lambda x: tg.adaptive_avg_pool2d(x, (None, -1)), r"adaptive_avg_pool2d: output_size=\(None, -1\) must be"),
+    ],
+)
+def test_refusals(call, text):
+    with pytest.raises(ValueError, match=f"^{text}"):
+        call(tg.ones(2, 3, 8, 8, requires_grad=True))

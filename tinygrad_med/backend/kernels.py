@@ -1,0 +1,18 @@
+"""Which kernels compute: those for NumPy (`cpu`), or those for every array library, meant for CuPy (`gpu`).
+
+The two have the same names and signatures, so an operation writes `kernels(xp).conv2d(x, w, stride=2)` and never asks
+where its arrays lie.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy
+
+from tinygrad_med.backend import cpu, gpu
+
+
+def kernels(xp: ModuleType) -> ModuleType:
+    """The kernels for arrays of the library `xp`."""
+    return cpu if xp is numpy else gpu

@@ -1,0 +1,223 @@
+"""Pooling: windows of an image become single numbers.
+
+Max-pooling *chooses, then gathers*. Which cell of a window is the largest is a constant choice, without a derivative;
+reading the chosen cells is linear, and its transpose adds back to them. The kernel does both in one pass; its rule
+needs the choice alone. Mean-pooling is linear from the start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tinygrad_med import backend
+from tinygrad_med.backend.geometry import IntOrPair, Pair
+from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.ops.indexing import gather
+from tinygrad_med.ops.reduce import ValuesAndIndices, mean
+from tinygrad_med.ops.resize import resample
+from tinygrad_med.ops.shape import _reshape
+from tinygrad_med.primitive import primitive
+from tinygrad_med.tensor import Tensor, wrap
+
+# The largest of each window -----------------------------------------------------------------------------------------
+
+
+class Windows(NamedTuple):
+    """The windows of a max-pooling; `backend/geometry.py` says what each means."""
+
+    kernel_size: IntOrPair
+    stride: IntOrPair | None
+    padding: IntOrPair
+    dilation: IntOrPair
+    ceil_mode: bool
+
+
+@primitive(extras=("taps",))
+def _max_pool2d(xp, x, *, at):
+    """z = the largest x of each window; beside it, for the rule, the tap of the window where it lies
+
+    ∂x: g added at the chosen cells
+    """
+    return kernels(xp).max_pool2d(x, **at._asdict())
+
+
+@primitive
+def _max_pool2d_gather(xp, x, *, taps, at):
+    """z = the x that each window has chosen
+
+    ∂x: g added at the chosen cells
+    """
+    return kernels(xp).max_pool2d_gather(x, taps, **at._asdict())
+
+
+@primitive
+def _max_pool2d_scatter(xp, y, *, taps, input_size, at):
+    """z = zeros, with each y added at the cell that its window has chosen
+
+    ∂y: g at the chosen cells
+    """
+    return kernels(xp).max_pool2d_scatter(y, taps, input_size=input_size, **at._asdict())
+
+
+_max_pool2d.vjp(x=lambda g, taps, x_shape, at: _max_pool2d_scatter(g, taps=taps, input_size=x_shape[2:], at=at))
+_max_pool2d_gather.vjp(x=_max_pool2d.rules["x"].function)
+_max_pool2d_scatter.vjp(y=lambda g, taps, at: _max_pool2d_gather(g, taps=taps, at=at))
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest number of each window; padding never wins. Of equal ones the first gets the whole gradient.
+
+    Args:
+        x: (N, C, H, W).
+        kernel_size, stride, padding, dilation: a number, or one for rows and one for columns; the stride is that of
+            the kernel if it is not given. Padding is at most half the kernel.
+        ceil_mode: also take a last window that hangs over the end.
+        return_indices: also return where the chosen cells are, row · W + column, as an int64 tensor.
+
+    Returns:
+        (N, C, OH, OW), or two of them.
+    """
+    at = Windows(kernel_size, stride, padding, dilation, ceil_mode)
+    if not return_indices:
+        return _max_pool2d(x, at=at)
+    library = kernels(backend.array_module(x.array))
+    _, taps = library.max_pool2d(x.array, **at._asdict())
+    indices = library.max_pool2d_indices(taps, input_size=x.shape[2:], **at._asdict())
+    return ValuesAndIndices(_max_pool2d_gather(x, taps=taps, at=at), wrap(indices))
+
+
+# The mean of each window --------------------------------------------------------------------------------------------
+
+
+class MeanWindows(NamedTuple):
+    """The windows of a mean-pooling, and whether padding counts as zeros."""
+
+    kernel_size: IntOrPair
+    stride: IntOrPair | None
+    padding: IntOrPair
+    ceil_mode: bool
+    count_include_pad: bool
+
+
+@primitive
+def _avg_pool2d(xp, x, *, at):
+    """z = Σ x / n over each window of n cells
+
+    ∂x: Σ g / n over the windows that a cell lies in
+    """
+    return kernels(xp).avg_pool2d(x, **at._asdict())
+
+
+@primitive
+def _avg_pool2d_input(xp, y, *, input_size, at):
+    """z = Σ y / n over the windows, of n cells each, that a cell lies in
+
+    ∂y: Σ g / n over each window
+    """
+    return kernels(xp).avg_pool2d_input(y, input_size=input_size, **at._asdict())
+
+
+_avg_pool2d.vjp(x=lambda g, x_shape, at: _avg_pool2d_input(g, input_size=x_shape[2:], at=at))
+_avg_pool2d_input.vjp(y=lambda g, at: _avg_pool2d(g, at=at))
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window; padding counts as zeros, or, without `count_include_pad`, not at all.
+
+    Args:
+        x: (N, C, H, W).
+        kernel_size, stride, padding, ceil_mode: as for `max_pool2d`.
+
+    Returns:
+        (N, C, OH, OW).
+    """
+    return _avg_pool2d(x, at=MeanWindows(kernel_size, stride, padding, ceil_mode, count_include_pad))
+
+
+# Adaptive: as many windows as asked for -----------------------------------------------------------------------------
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
+    """The means of so many windows that cover x (N, C, H, W) evenly; a size of `None` keeps that of x.
+
+    Window i of n goes from ⌊i · H / n⌋ to ⌈(i + 1) · H / n⌉. So the means along an axis are a matrix times x.
+    """
+    size = _adaptive_size("adaptive_avg_pool2d", x, output_size)
+    if size == (1, 1):
+        return mean(x, (2, 3), keepdim=True)
+    if kernel := _even_windows(x, size):
+        return avg_pool2d(x, kernel)
+    xp = backend.array_module(x.array)
+    rows, columns = (_mean_matrix(xp, n, out) for n, out in zip(x.shape[2:], size, strict=True))
+    return resample(x, rows=rows, columns=columns)
+
+
+def adaptive_max_pool2d(
+    x: Tensor, output_size: int | tuple[int | None, int | None], return_indices: bool = False
+) -> Any:
+    """The largest numbers of so many windows that cover x (N, C, H, W) evenly, as for `adaptive_avg_pool2d`."""
+    size = _adaptive_size("adaptive_max_pool2d", x, output_size)
+    if kernel := _even_windows(x, size):
+        return max_pool2d(x, kernel, return_indices=return_indices)
+    indices = _argmax_of_windows(x, size=size)
+    n, channels, height, width = x.shape
+    cells = _reshape(x, shape=(n, channels, height * width))
+    z = _reshape(gather(cells, 2, _reshape(indices, shape=(n, channels, -1))), shape=(n, channels, *size))
+    return ValuesAndIndices(z, indices) if return_indices else z
+
+
+@primitive
+def _argmax_of_windows(xp, x, *, size):
+    """Where the largest x of each adaptive window lies: row · W + column"""
+    height, width = x.shape[2:]
+    indices = xp.empty((*x.shape[:2], *size), "int64")
+    for o, (top, bottom) in enumerate(_spans(height, size[0])):
+        for p, (left, right) in enumerate(_spans(width, size[1])):
+            window = x[:, :, top:bottom, left:right]
+            best = window.reshape(*x.shape[:2], (bottom - top) * (right - left)).argmax(2)
+            indices[:, :, o, p] = (top + best // (right - left)) * width + left + best % (right - left)
+    return indices
+
+
+def _spans(length: int, count: int) -> list[Pair]:
+    """The adaptive windows along one axis."""
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+
+
+def _mean_matrix(xp: Any, length: int, count: int) -> Any:
+    """(count, length): row i has 1 / n in the n columns of window i."""
+    matrix = xp.zeros((count, length))
+    for i, (start, stop) in enumerate(_spans(length, count)):
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def _even_windows(x: Tensor, size: Pair) -> Pair | None:
+    """The kernel size, where the windows are all of one size and don't overlap."""
+    height, width = x.shape[2:]
+    return None if height % size[0] or width % size[1] else (height // size[0], width // size[1])
+
+
+def _adaptive_size(name: str, x: Tensor, size: Any) -> Pair:
+    if x.ndim != 4 or 0 in x.shape[2:]:
+        raise ValueError(f"{name}: expects (N, C, H, W) with pixels, got shape {x.shape}")
+    height, width = (size, size) if size is None or isinstance(size, int) else size
+    height, width = height or (x.shape[2] if height is None else 0), width or (x.shape[3] if width is None else 0)
+    if height < 1 or width < 1:
+        raise ValueError(f"{name}: output_size={size!r} must be at least 1 on both axes")
+    return height, width
