@@ -135,6 +135,14 @@ def test_a_second_walk_over_a_freed_graph_says_what_to_do():
         y.backward()
 
 
+def test_asking_for_an_inner_gradient_leaves_the_graph_behind_it():
+    x = leaf(2.0)
+    y = x * x
+    assert tm.grad(y * 3, y)[0].item() == 3
+    y.backward()
+    assert x.grad.item() == 4
+
+
 def test_retain_graph_allows_a_second_walk():
     x = leaf(2.0)
     y = x * x
@@ -344,6 +352,47 @@ def test_a_rule_of_a_wrong_dtype_is_named():
     third.vjp(x=lambda g: g * np.float64(1 / 3))
     with pytest.raises(RuntimeError, match="a rule gave a float64 gradient for a float32 leaf"):
         third(tm.ones(2, requires_grad=True)).sum().backward()
+
+
+def test_a_rule_that_fails_is_named():
+    @tm.primitive
+    def clumsy(xp, x):
+        """z = x"""
+        return x + 0
+
+    clumsy.vjp(x=lambda g: g.nonsense)
+    with pytest.raises(RuntimeError, match="backward of clumsy: its derivative rule failed: .*nonsense"):
+        clumsy(leaf(1.0)).backward()
+
+
+@pytest.mark.parametrize(
+    ("declare", "text"),
+    [
+        (lambda p: p.vjp(w=lambda g: g), "fine.vjp: it has no operand 'w', only x, y"),
+        (lambda p: p.vjp(x=lambda g, w: g), "the rule for x: takes g, .* got .g, w."),
+        (lambda p: p.vjp(x=lambda y: y), "the rule for x: takes g, the upstream gradient, first"),
+    ],
+)
+def test_a_rule_that_asks_for_what_is_not_there(declare, text):
+    @tm.primitive
+    def fine(xp, x, y):
+        """z = x + y"""
+        return x + y
+
+    with pytest.raises(TypeError, match=text):
+        declare(fine)
+
+
+def test_an_operand_without_a_rule_is_an_error_where_it_needs_a_gradient():
+    @tm.primitive
+    def half_done(xp, x, y):
+        """z = x · y"""
+        return x * y
+
+    half_done.vjp(x=lambda g, y: g * y)
+    assert half_done(leaf(2.0), tm.ones(1, dtype=tm.float64)).requires_grad
+    with pytest.raises(NotImplementedError, match="half_done: it has no derivative with respect to y; detach"):
+        half_done(leaf(2.0), leaf(3.0))
 
 
 # Overwritten values -------------------------------------------------------------------------------------------------

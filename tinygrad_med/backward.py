@@ -129,20 +129,26 @@ def steps(
         if record.hooks:
             g = _run_hooks(record.hooks, g, create_graph)
         plan, inputs = record.plan, record.inputs
+        if wanted is not None:
+            plan = plan.only(tuple(edge in wanted for edge in inputs))
+            if not any(plan.needed):  # an inner tensor that was asked for: nothing behind it is
+                yield record, g, ()
+                continue
         if record.saved is None:
             raise RuntimeError(
                 f"{plan.primitive}: the graph was walked before, which freed its saved values; "
                 "pass retain_graph=True to the earlier backward() or grad()"
             )
-        if wanted is not None:
-            plan = plan.only(tuple(edge in wanted for edge in inputs))
         if overwritten:
             _check_writes(record)
-        if create_graph:
-            with enable_grad():
-                contributions = plan.back(g, *_as_tensors(record))
-        else:
-            contributions = (plan.joint or plan.back)(g, *record.saved)
+        try:
+            if create_graph:
+                with enable_grad():
+                    contributions = plan.back(g, *_as_tensors(record))
+            else:
+                contributions = (plan.joint or plan.back)(g, *record.saved)
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise RuntimeError(f"backward of {plan.primitive}: its derivative rule failed: {error}") from error
         for i, edge in enumerate(inputs):
             d = contributions[i]
             if d is None or edge is None:
@@ -294,12 +300,11 @@ def _seed(tensor: Tensor, gradient: Any, create_graph: bool, caller: str) -> Any
             )
         array = backend.array_module(tensor.array).ones_like(tensor.array)[()]
         return wrap(array) if create_graph else array
-    array = as_array(gradient, tensor.dtype, tensor.device)
-    if array.shape != tensor.shape:
-        raise RuntimeError(f"{caller}: the upstream gradient has shape {array.shape}, the tensor {tensor.shape}")
-    if not create_graph:
-        return array
-    return gradient if isinstance(gradient, Tensor) and gradient.dtype == tensor.dtype else wrap(array)
+    if not (isinstance(gradient, Tensor) and gradient.dtype == tensor.dtype and gradient.device == tensor.device):
+        gradient = wrap(as_array(gradient, tensor.dtype, tensor.device))
+    if gradient.shape != tensor.shape:
+        raise RuntimeError(f"{caller}: the upstream gradient has shape {gradient.shape}, the tensor {tensor.shape}")
+    return gradient if create_graph else gradient.array
 
 
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool, handed_out: set[int]) -> None:

@@ -78,24 +78,23 @@ class _LocatedRecord(Record):
     __slots__ = ("line",)
 
 
-def _recorded(array: Any, plan: Plan, inputs: tuple[Any, ...], saved: tuple[Any, ...], kind: type = Record) -> Tensor:
+def _recorded(
+    array: Any, plan: Plan, inputs: tuple[Any, ...], saved: tuple[Any, ...], kind: type[Record] = Record
+) -> Tensor:
     """The output of an operation, with its record."""
-    record = _new(kind)
+    record = kind()
     record.plan = plan
     record.inputs = inputs
     record.saved = saved
     record.shape = array.shape
     record.number = next_number()
     record.hooks = None
-    tensor = _new(Tensor)
+    tensor = object.__new__(Tensor)
     tensor.array = array
     tensor.grad = tensor.hooks = None
     tensor.origin = record
     tensor.requires_grad = True
     return tensor
-
-
-_new: Callable[[type], Any] = object.__new__
 
 
 # The plan -----------------------------------------------------------------------------------------------------------
@@ -283,7 +282,7 @@ class Primitive:
             operands, constants = self._bind(operands, constants)
         arrays = [x.array if isinstance(x, Tensor) else x for x in operands]
         xp = backend.array_module(*arrays)
-        backend.same_device(str(self), arrays)
+        backend.same_device(self, arrays)
         if not any(isinstance(x, Tensor) for x in operands):
             output = self.forward(xp, *arrays, **constants)
             return output[0] if self.extras else output

@@ -76,7 +76,7 @@ def device_of(array: Array) -> Device:
     return CPU
 
 
-def same_device(operation: str, arrays: Sequence[Array]) -> None:
+def same_device(operation: object, arrays: Sequence[Array]) -> None:
     """Raise an error that names both devices unless all arrays of rank > 0 (and all on a GPU) live on one device."""
     if _cupy is None:
         return
