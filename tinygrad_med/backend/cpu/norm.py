@@ -30,8 +30,7 @@ def channel_sum(x: np.ndarray) -> np.ndarray:
         sums[i] = _column_sum(v[blocks[i]])
 
     parallel_for(block, len(blocks))
-    total: np.ndarray = sums.reshape(-1, last.shape[-1]).sum(0)
-    return total.astype(x.dtype)
+    return _per_channel(sums, last.shape[-1]).astype(x.dtype)
 
 
 def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -52,26 +51,33 @@ def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarr
 def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and biased variance of each channel of x (N, C, *spatial), in float64 (C,).
 
-    Each block's deviations are taken from its own mean, so a mean far from zero costs no digits; the blocks are joined
-    by Σ(x − μ)² = Σᵦ [Σ(x − μᵦ)² + nᵦ (μᵦ − μ)²] (Chan, Golub, LeVeque 1983).
+    With d = x − s:  μ = s + ⟨d⟩ and σ² = ⟨d²⟩ − ⟨d⟩² for any s, but digits are lost unless s is near μ (Chan, Golub,
+    LeVeque 1983). The first block's mean is near enough.
+
+    Raises
+    ------
+    ValueError
+        if x is empty.
     """
+    if x.size == 0:
+        raise ValueError(f"batch_norm_stats: x {x.shape} is empty, so it has no mean; give it at least one value")
     last = to_channels_last(x)
-    v = _folded(last)
+    v, channels = _folded(last), last.shape[-1]
     blocks = spans(len(v), v[:1].nbytes)
-    means, squares = np.empty((2, len(blocks), v.shape[1]))
+    shift = _per_channel(_column_sum(v[blocks[0]]), channels) / (v[blocks[0]].size // channels)
+    shift = shift.astype(v.dtype)
+    row = _tiled(shift, v)
+    sums, squares = np.empty((2, len(blocks), v.shape[1]))
 
     def block(i: int) -> None:
-        part = v[blocks[i]]
-        means[i] = _column_sum(part) / len(part)
-        deviation = part - means[i].astype(v.dtype)
-        squares[i] = _column_sum(np.square(deviation, out=deviation))
+        d = v[blocks[i]] - row
+        sums[i] = _column_sum(d)
+        squares[i] = _column_sum(np.square(d, out=d))
 
     parallel_for(block, len(blocks))
-    channels = last.shape[-1]
-    means, squares = means.reshape(-1, channels), squares.reshape(-1, channels)
-    counts = np.repeat([b.stop - b.start for b in blocks], v.shape[1] // channels).astype(float)
-    mean = counts @ means / counts.sum()
-    return mean, (squares.sum(0) + counts @ (means - mean) ** 2) / counts.sum()
+    count = last.size // channels
+    mean, square = _per_channel(sums, channels) / count, _per_channel(squares, channels) / count
+    return shift + mean, square - mean**2
 
 
 def batch_norm_backward(
@@ -94,8 +100,7 @@ def batch_norm_backward(
 
     parallel_for(reduce, len(blocks))
     channels, count = last.shape[-1], last.size // last.shape[-1]
-    d_bias = sums.reshape(-1, channels).sum(0)
-    d_weight = products.reshape(-1, channels).sum(0) * invstd
+    d_bias, d_weight = _per_channel(sums, channels), _per_channel(products, channels) * invstd
 
     a = weight * invstd
     b = -a * invstd * d_weight / count
@@ -131,4 +136,10 @@ def _tiled(per_channel: np.ndarray, folded: np.ndarray) -> np.ndarray:
 def _column_sum(block: np.ndarray) -> np.ndarray:
     """Σ over the rows, (rows, width) → (width,)."""
     total: np.ndarray = np.ones(len(block), block.dtype) @ block
+    return total
+
+
+def _per_channel(sums: np.ndarray, channels: int) -> np.ndarray:
+    """Sums of folded rows, (…, repeats · C) → their total per channel, (C,)."""
+    total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=float)
     return total

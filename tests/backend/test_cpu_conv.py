@@ -1,0 +1,269 @@
+"""Convolution on the CPU: PyTorch's numbers in float64, the formulas' in float32, any layout; three adjoint faces."""
+
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tinygrad_med.backend import cpu
+from tinygrad_med.backend.cpu import conv, reference, winograd
+from tinygrad_med.backend.geometry import conv_geometry
+
+
+class Case(NamedTuple):
+    """Shapes of x, w and the output, and the keywords of conv2d."""
+
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    y: tuple[int, ...]
+    arguments: dict[str, Any]
+
+    def arrays(self, dtype=np.float64):
+        rng = np.random.default_rng(0)
+        return (rng.standard_normal(shape).astype(dtype) for shape in (self.x, self.w, self.y))
+
+    def faces(self, kernels, x, w, g):
+        """The three faces, as `kernels` compute them."""
+        return (
+            kernels.conv2d(x, w, **self.arguments),
+            kernels.conv2d_input(g, w, input_size=self.x[2:], **self.arguments),
+            kernels.conv2d_weight(x, g, kernel_size=self.w[2:], **self.arguments),
+        )
+
+
+def case(x, w, **arguments):
+    geometry = conv_geometry(x, w, **arguments)
+    return Case(x, w, (x[0], w[0], *geometry.out), arguments)
+
+
+def pairs(low, high):
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+@st.composite
+def cases(draw):
+    groups, kernel, dilation = draw(st.integers(1, 3)), draw(pairs(1, 4)), draw(pairs(1, 3))
+    padding = draw(st.tuples(pairs(0, 4), pairs(0, 4)))
+    extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    size = [max(1, e - sum(p)) + draw(st.integers(0, 6)) for e, p in zip(extent, padding, strict=True)]
+    x = (draw(st.integers(0, 3)), groups * draw(st.integers(1, 3)), *size)
+    w = (groups * draw(st.integers(1, 3)), x[1] // groups, *kernel)
+    return case(x, w, stride=draw(pairs(1, 3)), padding=padding, dilation=dilation, groups=groups)
+
+
+@st.composite
+def winograd_cases(draw):
+    kernel, padding = draw(st.sampled_from([3, 5])), draw(st.tuples(pairs(0, 4), pairs(0, 4)))
+    size = [max(1, kernel - sum(p)) + draw(st.integers(0, 20)) for p in padding]
+    x = (draw(st.integers(0, 3)), draw(st.integers(1, 9)), *size)
+    return case(x, (draw(st.integers(1, 20)), x[1], kernel, kernel), padding=padding)
+
+
+def close(found, expected, tolerance):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max(initial=0)))
+
+
+@pytest.fixture(params=[16 << 20, 0], ids=["kept weights", "blocks of channels"])
+def schedule(request, monkeypatch):
+    """Each of Winograd's two schedules in turn."""
+    monkeypatch.setattr(winograd, "WEIGHT_BYTES", request.param)
+
+
+@pytest.fixture
+def plain():
+    """Winograd switched off."""
+    cpu.set_winograd(False)
+    yield
+    cpu.set_winograd(True)
+
+
+def torch_faces(torch, case, x, w, g):
+    x, w = torch.tensor(x, requires_grad=True), torch.tensor(w, requires_grad=True)
+    arguments = dict(case.arguments)
+    (top, bottom), (left, right) = arguments.pop("padding")
+    y = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (left, right, top, bottom)), w, **arguments)
+    y.backward(torch.tensor(g))
+    return y.detach().numpy(), x.grad.numpy(), w.grad.numpy()
+
+
+@given(case=cases())
+@example(case=case((2, 4, 7, 7), (4, 1, 3, 3), stride=(2, 2), padding=((1, 1), (1, 1)), groups=4))
+def test_the_three_faces_are_pytorch_s(torch, case):
+    x, w, g = case.arrays()
+    expected = torch_faces(torch, case, x, w, g)
+    for kernels in (reference, cpu):
+        for found, true in zip(case.faces(kernels, x, w, g), expected, strict=True):
+            close(found, true, 1e-12)
+
+
+@given(case=cases())
+def test_each_face_is_the_others_adjoint(case):
+    """⟨conv2d(x, w), g⟩ = ⟨x, conv2d_input(g, w)⟩ = ⟨w, conv2d_weight(x, g)⟩."""
+    x, w, g = case.arrays()
+    y, dx, dw = case.faces(cpu, x, w, g)
+    scale = 1 + np.sum(np.abs(y * g))
+    assert abs(np.vdot(y, g) - np.vdot(x, dx)) < 1e-12 * scale
+    assert abs(np.vdot(y, g) - np.vdot(w, dw)) < 1e-12 * scale
+
+
+@given(case=cases())
+def test_float32_agrees_with_the_formulas(case):
+    x, w, g = case.arrays(np.float32)
+    for found, true in zip(case.faces(cpu, x, w, g), case.faces(reference, x, w, g), strict=True):
+        assert found.dtype == np.float32
+        close(found, true, 2e-5)
+
+
+@pytest.mark.usefixtures("schedule")
+@given(case=winograd_cases())
+@example(case=case((2, 3, 14, 15), (40, 3, 3, 3), padding=((1, 1), (1, 1))))
+@example(case=case((2, 3, 28, 27), (40, 3, 5, 5), padding=((2, 2), (2, 2))))
+def test_winograd_agrees_with_the_formulas(case):
+    assert winograd.suits(conv_geometry(case.x, case.w, **case.arguments))
+    x, w, g = case.arrays()
+    narrow = (a.astype(np.float32) for a in (x, w, g))
+    for found, true in zip(case.faces(cpu, *narrow), case.faces(reference, x, w, g), strict=True):
+        assert found.dtype == np.float32
+        close(found, true, 5e-5)
+
+
+@pytest.mark.parametrize(("m", "r"), [(m, r) for r, ms in winograd.OUTPUTS.items() for m in ms])
+def test_the_matrices_give_a_correlation_and_its_gradients(m, r):
+    """In one dimension, in float64: y = Aᵀ [(G w) ⊙ (Bᵀ d)] and its two derivatives."""
+    t = m + r - 1
+    rng = np.random.default_rng(0)
+    d, w, g = rng.standard_normal((t, t)), rng.standard_normal((r, r)), rng.standard_normal((m, m))
+    A, G, B = (matrix.astype(float) for matrix in winograd.transforms(m, r))
+    windows = np.lib.stride_tricks.sliding_window_view(d, (r, r))
+    V, U, M = B.T @ d.ravel(), G @ w.ravel(), A @ g.ravel()
+    close((A.T @ (U * V)).reshape(m, m), np.einsum("opij,ij->op", windows, w), 1e-5)
+    close((G.T @ (M * V)).reshape(r, r), np.einsum("opij,op->ij", windows, g), 1e-5)
+    assert math.isclose(np.vdot(B @ (U * M), d), np.vdot(g, np.einsum("opij,ij->op", windows, w)), rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "size"), [(3, 28), (3, 14), (5, 27)])
+def test_float32_errors_stand_beside_pytorch_s(torch, kernel, size):
+    """Against float64: at most 10 times PyTorch's error plain, and 30 times with Winograd."""
+    some = case((2, 64, size, size), (64, 64, kernel, kernel), padding=((kernel // 2,) * 2,) * 2)
+    x, w, g = some.arrays(np.float32)
+    true = some.faces(cpu, *(a.astype(float) for a in (x, w, g)))
+
+    def errors(faces):
+        return np.array([np.linalg.norm(f - t) / np.linalg.norm(t) for f, t in zip(faces, true, strict=True)])
+
+    pytorch, ours = errors(torch_faces(torch, some, x, w, g)), errors(some.faces(cpu, x, w, g))
+    cpu.set_winograd(False)
+    try:
+        plain = errors(some.faces(cpu, x, w, g))
+    finally:
+        cpu.set_winograd(True)
+    assert (plain <= 10 * pytorch).all()
+    assert (ours <= 30 * pytorch).all()
+    assert (ours > plain).all(), "Winograd wasn't taken"
+
+
+def test_float64_never_takes_winograd(monkeypatch):
+    monkeypatch.setattr(winograd, "correlate", None)
+    monkeypatch.setattr(winograd, "weight_gradient", None)
+    some = case((2, 3, 9, 9), (4, 3, 3, 3))
+    some.faces(cpu, *some.arrays())
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_switch_turns_winograd_off(monkeypatch):
+    assert not cpu.get_winograd()
+    monkeypatch.setattr(winograd, "correlate", None)
+    monkeypatch.setattr(winograd, "weight_gradient", None)
+    some = case((2, 3, 9, 9), (4, 3, 3, 3))
+    some.faces(cpu, *some.arrays(np.float32))
+
+
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "channels last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+    "negative strides": lambda a: a[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
+    "every second": lambda a: a.repeat(2, axis=3)[..., ::2],
+    "read-only": lambda a: np.broadcast_to(a, a.shape),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("arguments", [{"padding": 1}, {"stride": 2}, {"groups": 2, "padding": (0, 1)}], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_order_changes_nothing(layout, arguments, dtype):
+    some = case((3, 4, 9, 8), (6, 4 // arguments.get("groups", 1), 3, 3), **arguments)
+    arrays = list(some.arrays(dtype))
+    for found, true in zip(
+        some.faces(cpu, *(LAYOUTS[layout](a) for a in arrays)), some.faces(cpu, *arrays), strict=True
+    ):
+        np.testing.assert_array_equal(found, true)
+
+
+def test_a_chain_of_kernels_never_moves_memory():
+    some = case((2, 4, 9, 8), (6, 4, 3, 3), padding=1)
+    y, dx, _ = some.faces(cpu, *some.arrays(np.float32))
+    for result in (y, dx, cpu.max_pool2d(y, 2)[0], cpu.scale_shift(y, np.ones(6), np.ones(6))):
+        assert result.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_bias_is_added_to_each_channel():
+    for dtype, some in [
+        (np.float64, case((2, 4, 9, 8), (6, 4, 3, 3))),
+        (np.float32, case((2, 4, 9, 8), (6, 4, 3, 3))),  # Winograd
+        (np.float16, case((2, 4, 9, 8), (6, 2, 3, 2), groups=2)),
+    ]:
+        x, w, _ = some.arrays(dtype)
+        bias = np.arange(6, dtype=dtype)
+        found = cpu.conv2d(x, w, bias, **some.arguments)
+        close(found, cpu.conv2d(x, w, **some.arguments) + bias[:, None, None], 1e-2 if dtype == np.float16 else 1e-6)
+
+
+def test_float16_computes_in_float32():
+    some = case((2, 64, 9, 9), (8, 64, 3, 3), stride=2)
+    x, w, g = some.arrays(np.float16)
+    wide = some.faces(cpu, *(a.astype(np.float32) for a in (x, w, g)))
+    for found, true in zip(some.faces(cpu, x, w, g), wide, strict=True):
+        np.testing.assert_array_equal(found, true.astype(np.float16))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_number_of_threads_changes_only_rounding(threads):
+    before = cpu.get_num_threads()
+    cases_ = [case((5, 8, 40, 40), (8, 8, 3, 3), padding=1), case((5, 8, 40, 40), (8, 8, 3, 3), stride=2)]
+    true = [some.faces(reference, *some.arrays(np.float32)) for some in cases_]
+    cpu.set_num_threads(threads)
+    try:
+        for some, faces in zip(cases_, true, strict=True):
+            for found, expected in zip(some.faces(cpu, *some.arrays(np.float32)), faces, strict=True):
+                close(found, expected, 2e-5)
+    finally:
+        cpu.set_num_threads(before)
+
+
+def test_the_same_input_gives_the_same_bits():
+    some = case((8, 16, 30, 30), (16, 16, 3, 3), padding=1)
+    x, w, g = some.arrays(np.float32)
+    first = [face.copy() for face in some.faces(cpu, x, w, g)]
+    for _ in range(5):
+        for found, true in zip(some.faces(cpu, x, w, g), first, strict=True):
+            np.testing.assert_array_equal(found, true)
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused():
+    x, w, g = np.zeros((2, 3, 8, 8)), np.zeros((4, 3, 3, 3)), np.zeros((2, 4, 8, 8))
+    text = "g has shape (2, 4, 8, 8), but the convolution's output has (2, 4, 6, 6)"
+    with pytest.raises(ValueError, match="conv2d_input: " + re.escape(text)):
+        cpu.conv2d_input(g, w, input_size=(8, 8))
+    with pytest.raises(ValueError, match="conv2d_weight: " + re.escape(text)):
+        cpu.conv2d_weight(x, g, kernel_size=(3, 3))
+
+
+def test_the_input_gradient_turns_into_a_convolution_where_it_can():
+    assert conv._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=2)) is not None
+    assert conv._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=3)) is None
+    assert conv._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), stride=2)) is None
