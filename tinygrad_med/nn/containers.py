@@ -1,0 +1,139 @@
+"""Modules of modules: one after the other, in a list, in a dict."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tinygrad_med.nn.module import Module
+
+
+class _Numbered(Module):
+    """Modules in an order, as attributes named "0", "1", …"""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def append(self, module: Module) -> Any:
+        """Put a module at the end; returns the container itself."""
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Put several modules at the end; returns the container itself."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module before the one at `index`; those behind it get the next numbers."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+
+    def _renumber(self, modules: list[Module]) -> None:
+        for name in self._modules:
+            delattr(self, name)
+        self.extend(modules)
+
+    def _name(self, index: Any) -> str:
+        names = list(self._modules)
+        try:
+            return names[operator.index(index)]
+        except IndexError:
+            raise IndexError(f"{type(self).__name__}: index {index} is out of range for {len(names)} modules") from None
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.register_module(self._name(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._renumber(modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+
+class Sequential(_Numbered):
+    """Modules one after the other, each applied to the output of the one before.
+
+        nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    Args:
+        modules: the modules, or one dict of them whose keys become their names.
+
+    A slice is a Sequential of the same modules under the same names.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.register_module(name, module)
+        else:
+            self.extend(modules)  # type: ignore[arg-type] # register_module says what is wrong with a dict among others
+
+    def forward(self, x: Any) -> Any:
+        """(…) -> (…), as its modules make it."""
+        for module in self:
+            x = module(x)
+        return x
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
+
+
+class ModuleList(_Numbered):
+    """A list of modules that are part of the module that has it; a plain list would hide them."""
+
+
+class ModuleDict(Module):
+    """A dict of modules that are part of the module that has it; a plain dict would hide them."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Module:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.register_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """The names and the modules."""
+        return self._modules.items()

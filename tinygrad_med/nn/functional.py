@@ -1,0 +1,112 @@
+"""The operations under the names of `torch.nn.functional`: `import tinygrad_med.nn.functional as F`.
+
+Most are those of `ops`. What stands here takes arguments that only PyTorch's layers have: `inplace`, which there saves
+memory and here does nothing, and `training`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from tinygrad_med import backend, ops, random
+from tinygrad_med.ops import adaptive_avg_pool2d as adaptive_avg_pool2d
+from tinygrad_med.ops import adaptive_max_pool2d as adaptive_max_pool2d
+from tinygrad_med.ops import avg_pool2d as avg_pool2d
+from tinygrad_med.ops import batch_norm as batch_norm
+from tinygrad_med.ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from tinygrad_med.ops import conv2d as conv2d
+from tinygrad_med.ops import conv_transpose2d as conv_transpose2d
+from tinygrad_med.ops import cross_entropy as cross_entropy
+from tinygrad_med.ops import fold as fold
+from tinygrad_med.ops import gelu as gelu
+from tinygrad_med.ops import group_norm as group_norm
+from tinygrad_med.ops import interpolate as interpolate
+from tinygrad_med.ops import l1_loss as l1_loss
+from tinygrad_med.ops import layer_norm as layer_norm
+from tinygrad_med.ops import linear as linear
+from tinygrad_med.ops import logsigmoid as logsigmoid
+from tinygrad_med.ops import max_pool2d as max_pool2d
+from tinygrad_med.ops import mse_loss as mse_loss
+from tinygrad_med.ops import nll_loss as nll_loss
+from tinygrad_med.ops import pad as pad
+from tinygrad_med.ops import sigmoid as sigmoid
+from tinygrad_med.ops import softplus as softplus
+from tinygrad_med.ops import tanh as tanh
+from tinygrad_med.ops import unfold as unfold
+from tinygrad_med.random import Generator
+from tinygrad_med.tensor import Tensor, wrap
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - PyTorch's argument
+    """max(x, 0), with derivative 0 at 0. `inplace` is accepted and does nothing."""
+    return ops.relu(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:  # noqa: ARG001 - likewise
+    """x where x > 0, negative_slope · x elsewhere. `inplace` is accepted and does nothing."""
+    return ops.leaky_relu(input, negative_slope=negative_slope)
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """eˣᵢ / Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
+    return ops.softmax(_in_dtype(input, dtype), dim=needs_dim("softmax", dim))
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """xᵢ − log Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
+    return ops.log_softmax(_in_dtype(input, dtype), dim=needs_dim("log_softmax", dim))
+
+
+def _in_dtype(x: Tensor, dtype: Any) -> Tensor:
+    return x if dtype is None else x.to(dtype=dtype)
+
+
+def needs_dim(operation: str, dim: int | None) -> int:
+    """`dim`, which PyTorch guesses (with a warning) where it is left out."""
+    if dim is None:
+        raise TypeError(f"{operation}: say along which dim probabilities sum to 1; dim=1 for classes in (N, C)")
+    return dim
+
+
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001 - likewise
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """x with each element set to 0 with probability p, and the others divided by 1 − p; x itself unless `training`.
+
+    Dividing keeps the expected value, so that nothing is left to do in use (Srivastava et al. 2014, JMLR 15, section
+    10). The choice is made once and is a constant: the derivative, at any order, is that of a product with it.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p={p} is no probability; give the share of elements to drop, between 0 and 1")
+    if not training or p == 0:
+        return input
+    factors = random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype)
+    if p < 1:
+        factors /= 1 - p
+    return input * wrap(backend.to_device(factors, input.device))
+
+
+def dropout2d(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001 - likewise
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """As `dropout`, for whole channels: x (N, C, …) with each channel of each image set to 0 with probability p."""
+    channels = wrap(backend.array_module(input.array).ones(input.shape[:2], input.dtype))
+    factors = dropout(channels, p, training, generator=generator)
+    return input if factors is channels else input * factors.reshape(*input.shape[:2], *[1] * (input.ndim - 2))
+
+
+def __getattr__(name: str) -> Any:
+    close = difflib.get_close_matches(name, [known for known in globals() if not known.startswith("_")], n=2)
+    hint = f"did you mean {' or '.join(close)}?" if close else "the functions of tinygrad_med.ops are what there is"
+    raise AttributeError(f"module 'tinygrad_med.nn.functional' has no attribute {name!r}; {hint}")

@@ -1,0 +1,140 @@
+"""What a layer's numbers are before training; every function writes into its tensor and returns it.
+
+The variance of the numbers decides whether signals keep their size through many layers. A layer that sums over
+`fan_in` inputs multiplies the variance of a signal by fan_in · Var(w), and on the way back that of a gradient by
+fan_out · Var(w).
+
+- Xavier makes both about 1: Var(w) = 2 / (fan_in + fan_out). Glorot and Bengio 2010, "Understanding the difficulty of
+  training deep feedforward neural networks", AISTATS, equations 12 and 16.
+- Kaiming makes one of them 1 and allows for what the activation takes away, half of the variance for a relu:
+  Var(w) = gain² / fan. He et al. 2015, "Delving deep into rectifiers", arXiv:1502.01852, equations 10 and 14.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+from tinygrad_med.modes import no_grad
+from tinygrad_med.random import Generator, rand, randn
+from tinygrad_med.tensor import Tensor
+
+T = TypeVar("T", bound=Tensor)
+
+
+@no_grad()
+def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
+    """Uniform numbers between a and b."""
+    if a > b:
+        raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
+    tensor.copy_(rand(tensor.shape, generator=generator, dtype=tensor.dtype) * (b - a) + a)
+    return tensor
+
+
+@no_grad()
+def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
+    """Normal numbers."""
+    if std < 0:
+        raise ValueError(f"normal_: std={std} must not be negative")
+    tensor.copy_(randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std + mean)
+    return tensor
+
+
+@no_grad()
+def constant_(tensor: T, val: float) -> T:
+    """`val` everywhere."""
+    tensor.fill_(val)
+    return tensor
+
+
+def zeros_(tensor: T) -> T:
+    """0 everywhere."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: T) -> T:
+    """1 everywhere."""
+    return constant_(tensor, 1.0)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """By how much weights must be larger because of the activation after them; PyTorch's table.
+
+    Args:
+        nonlinearity: `"linear"`, `"sigmoid"`, `"tanh"`, `"relu"`, `"leaky_relu"`, or a convolution's name (as linear).
+        param: the negative slope of leaky_relu, 0.01 by default.
+    """
+    if nonlinearity in ("linear", "conv1d", "conv2d", "conv3d", "sigmoid"):
+        return 1.0
+    if nonlinearity == "tanh":
+        return 5 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2)
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    raise ValueError(f"calculate_gain: {nonlinearity!r} is unknown; give linear, sigmoid, tanh, relu or leaky_relu")
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (out, in) or (out, in / groups, kh, kw): how many inputs each output sums, and the
+    other way round."""
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"fan_in and fan_out need a weight of at least 2 dims (out, in, …), got shape {tensor.shape}; "
+            "for a bias use uniform_, normal_ or zeros_"
+        )
+    taps = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * taps, tensor.shape[0] * taps
+
+
+def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
+    """Uniform numbers of variance gain² · 2 / (fan_in + fan_out)."""
+    bound = math.sqrt(3) * _xavier_std(tensor, gain)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
+    """Normal numbers of variance gain² · 2 / (fan_in + fan_out)."""
+    return normal_(tensor, 0.0, _xavier_std(tensor, gain), generator)
+
+
+def kaiming_uniform_(
+    tensor: T,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> T:
+    """Uniform numbers of variance gain² / fan.
+
+    Args:
+        tensor: the weight.
+        a: the negative slope of the leaky_relu after the layer; 0 for a relu.
+        mode: `"fan_in"` keeps the size of signals, `"fan_out"` that of gradients.
+        nonlinearity: the activation after the layer, see `calculate_gain`.
+        generator: where the numbers come from.
+    """
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: T,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> T:
+    """Normal numbers of variance gain² / fan; the arguments are those of `kaiming_uniform_`."""
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def _xavier_std(tensor: Tensor, gain: float) -> float:
+    return gain * math.sqrt(2 / max(1, sum(fans(tensor))))
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"kaiming: mode={mode!r} is unknown; give 'fan_in' or 'fan_out'")
+    fan = fans(tensor)[mode == "fan_out"]
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
