@@ -1,0 +1,617 @@
+"""The table of operations: one row per primitive, and one per public function made of them.
+
+Whoever adds an operation adds a row here: the operation, the calls to try it with, and its name in PyTorch. The suite
+in `tests/ops` then runs it for values, derivatives of order 1 and 2 (3 where `order=3`), memory layouts, dtypes and
+devices, and `benchmarks/gradcheck_long_run.py` for many examples more. `test_every_primitive_has_its_row` holds that no
+primitive is missing: a new one (convolution, pooling, norm …) gets its row in the same commit.
+
+The calls stay away from kinks and ties, where a numerical derivative means nothing. What holds *at* a kink is said in
+`kinks`, a call and its gradients for an upstream gradient of ones.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+import tinygrad_med as tg
+from tinygrad_med import ops
+from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
+from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _logsumexp, _mean, _sum
+from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
+from tinygrad_med.primitive import Primitive, cast, sum_to
+from tinygrad_med.primitive import expand as engine_expand
+from tinygrad_med.testing.strategies import (
+    Call,
+    arrays,
+    broadcastable_shapes,
+    calls,
+    dims,
+    several_dims,
+    shapes,
+)
+
+# The rows -----------------------------------------------------------------------------------------------------------
+
+
+class Kink(NamedTuple):
+    """A call at a kink or tie, and the gradients of its operands that we stand for, the upstream gradient being 1."""
+
+    call: Call
+    gradients: tuple[Any, ...]
+
+
+class Row(NamedTuple):
+    """One operation of the table.
+
+    Attributes:
+        name: what the tests call it.
+        op: called as the drawn `Call` says, with a tensor for each array. Float arrays among the positional arguments
+            are the operands, through which gradients flow.
+        calls: the strategy of calls.
+        torch: PyTorch's function of the same arguments, or its name in the module `torch`.
+        primitive: the primitive that the row stands for, `None` for a function made of several.
+        order: the highest order of derivative that is checked; 0 where there is none.
+        view: whether the result may share memory with an operand.
+        kinks: what holds at kinks and ties.
+    """
+
+    name: str
+    op: Callable[..., Any]
+    calls: st.SearchStrategy[Call]
+    torch: str | Callable[..., Any]
+    primitive: Primitive | None
+    order: int
+    view: bool
+    kinks: tuple[Kink, ...]
+
+    def reference(self, torch: ModuleType) -> Callable[..., Any]:
+        """PyTorch's function."""
+        return operator.attrgetter(self.torch)(torch) if isinstance(self.torch, str) else self.torch
+
+
+ROWS: list[Row] = []
+
+
+def row(
+    op: Callable[..., Any],
+    calls: st.SearchStrategy[Call],
+    torch: str | Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    primitive: Primitive | None = None,
+    order: int = 2,
+    view: bool = False,
+    kinks: tuple[Kink, ...] = (),
+) -> None:
+    """Enter a row; by default the operation stands for itself and has the same name in PyTorch."""
+    if primitive is None and isinstance(op, Primitive):
+        primitive = op
+    own = str(primitive or op.__name__)
+    ROWS.append(Row(name or own, op, calls, own if torch is None else torch, primitive, order, view, kinks))
+
+
+def kink(*args: Any, gradients: list[Any], **kwargs: Any) -> Kink:
+    """A call with these operands, and their gradients."""
+    operands = tuple(np.array(x, "float64") if isinstance(x, list | float) else x for x in args)
+    return Kink(Call(operands, kwargs), tuple(np.array(g, "float64") for g in gradients))
+
+
+def any_array(**limits: Any) -> st.SearchStrategy[np.ndarray]:
+    """An array of any shape, also empty or 0-d, in any layout."""
+    return arrays(shapes(min_side=0), **limits)
+
+
+@st.composite
+def broadcast(draw: Any, *limits: dict[str, Any]) -> Call:
+    """A call with as many operands as `limits`, whose shapes broadcast."""
+    found = draw(broadcastable_shapes(len(limits), min_side=0 if draw(st.integers(0, 9)) == 9 else 1))
+    return Call(tuple(draw(arrays(s, **limit)) for s, limit in zip(found, limits, strict=True)), {})
+
+
+# Elementwise --------------------------------------------------------------------------------------------------------
+
+POSITIVE = {"low": 0.3, "high": 3.0}
+NOT_ZERO = {"away_from": (0,), "margin": 0.3}
+
+row(ops.clone, calls(any_array()), order=3)
+row(ops.to_device, calls(any_array(), device="cpu", source="cpu"), lambda x, **_: x.clone(), view=True)
+row(cast, calls(any_array(), dtype=tg.float64), lambda x, **_: x.double())
+row(ops.neg, calls(any_array()), order=3)
+row(ops.exp, calls(any_array()), order=3)
+row(ops.expm1, calls(any_array()), order=3)
+row(ops.log, calls(any_array(**POSITIVE)), order=3)
+row(ops.log1p, calls(any_array(low=-0.6)), order=3)
+row(ops.sqrt, calls(any_array(**POSITIVE)), order=3)
+row(ops.sin, calls(any_array()), order=3)
+row(ops.cos, calls(any_array()), order=3)
+row(ops.rsqrt, calls(any_array(**POSITIVE)), order=3)
+row(ops.square, calls(any_array()), order=3)
+row(ops.reciprocal, calls(any_array(**NOT_ZERO)), order=3)
+row(ops.tanh, calls(any_array()), order=3)
+row(ops.sigmoid, calls(any_array()), order=3)
+row(ops.logsigmoid, calls(any_array(away_from=(0,))), "nn.functional.logsigmoid", order=3)
+row(
+    ops.softplus,
+    calls(any_array(away_from=(-2, 2)), beta=st.sampled_from((1, 0.5)), threshold=st.sampled_from((20, 2, 1))),
+    "nn.functional.softplus",
+    order=3,
+)
+row(ops.erf, calls(any_array()), order=3)
+row(ops.gelu, calls(any_array(), approximate=st.sampled_from(("none", "tanh"))), "nn.functional.gelu")
+
+row(ops.abs, calls(any_array(away_from=(0,))), order=3, kinks=(kink([0.0, -0.0, -2.0], gradients=[[0, 0, -1]]),))
+row(ops.sign, calls(any_array(away_from=(0,))))
+row(
+    ops.relu,
+    calls(any_array(away_from=(0,))),
+    order=3,
+    kinks=(kink([0.0, -0.0, -1e-300, 1e-300], gradients=[[0, 0, 0, 1]]),),
+)
+row(
+    ops.leaky_relu,
+    calls(any_array(away_from=(0,)), negative_slope=st.sampled_from((0.01, 0.3, -0.5))),
+    "nn.functional.leaky_relu",
+    order=3,
+    kinks=(kink([0.0, -0.0, 1.0], gradients=[[0.01, 0.01, 1]]),),
+)
+
+
+@st.composite
+def clips(draw: Any) -> Call:
+    low, high = draw(st.sampled_from(((-1, 1), (None, 1), (-1, None), (0.5, 0.25))))
+    x = draw(any_array(away_from=tuple(b for b in (low, high) if b is not None)))
+    return Call((x,), {"min": low, "max": high})
+
+
+CLIP_KINKS = (kink([-1.0, 0.0, 1.0, 1.5, -2.0], min=-1.0, max=1.0, gradients=[[1, 1, 1, 0, 0]]),)
+row(ops.clip, clips(), kinks=CLIP_KINKS)
+row(ops.clamp, clips(), kinks=CLIP_KINKS)
+
+row(ops.add, broadcast({}, {}), order=3)
+row(ops.sub, broadcast({}, {}), order=3)
+row(ops.mul, broadcast({}, {}), order=3)
+row(ops.div, broadcast({}, NOT_ZERO), order=3)
+row(
+    ops.pow,
+    broadcast(POSITIVE, {}),
+    order=3,
+    kinks=(kink([0.0, 0.0, 0.0, 2.0], [0.0, 1.0, 3.0, 0.0], gradients=[[0, 1, 0, 0], [0, 0, 0, math.log(2)]]),),
+)
+row(
+    ops.pow,
+    calls(any_array(**NOT_ZERO), st.sampled_from((-2, -1, 0, 1, 2, 3, 2.0))),
+    name="pow with a number",
+    torch="pow",
+    order=3,
+)
+row(lambda x: 2**x, calls(any_array()), lambda x: 2**x, name="pow of a number", order=3)
+
+
+@st.composite
+def apart(draw: Any) -> Call:
+    """Two operands that broadcast and are nowhere closer than 0.2."""
+    first, second = draw(broadcastable_shapes())
+    shift = draw(st.sampled_from((0.5, -0.5)))
+    x, y = (draw(arrays(s, low=-3, high=3)) for s in (first, second))
+    x, y = np.round(x) + 0.1 * np.sin(x), np.round(y) + shift + 0.1 * np.sin(y)
+    return Call((np.asarray(x), np.asarray(y)), {})
+
+
+TIED = ([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+row(ops.maximum, apart(), kinks=(kink(*TIED, gradients=[[0.5, 0, 1], [0.5, 1, 0]]),), order=3)
+row(ops.minimum, apart(), kinks=(kink(*TIED, gradients=[[0.5, 1, 0], [0.5, 0, 1]]),), order=3)
+
+
+@st.composite
+def conditions(draw: Any) -> Call:
+    found = draw(broadcastable_shapes(3))
+    x, y = (draw(arrays(s)) for s in found[:2])
+    return Call((x, y), {"condition": draw(arrays(found[2], "bool"))})
+
+
+row(ops.select, conditions(), lambda x, y, condition: x.where(condition, y), order=3)
+row(
+    lambda x, y, condition: ops.where(condition, x, y),
+    conditions(),
+    lambda x, y, condition: x.where(condition, y),
+    name="where",
+)
+
+
+@st.composite
+def masked(draw: Any) -> Call:
+    x = draw(any_array())
+    return Call((x, draw(arrays(x.shape, "bool")), 7.5), {})
+
+
+row(ops.masked_fill, masked(), "masked_fill")
+
+
+# Shape --------------------------------------------------------------------------------------------------------------
+
+
+def of_shape(arguments: Callable[[Any, tuple[int, ...]], tuple[Any, ...]], x: Any = None, **limits: Any) -> Any:
+    """Calls of one array, its shape within `limits`, and what `arguments(draw, shape)` gives besides."""
+
+    @st.composite
+    def draw_call(draw: Any) -> Call:
+        array = draw(arrays(shapes(**limits)) if x is None else x)
+        return Call((array, *arguments(draw, array.shape)), {})
+
+    return draw_call()
+
+
+def new_shapes(draw: Any, old: tuple[int, ...]) -> tuple[tuple[int, ...]]:
+    candidates = [old[::-1], (math.prod(old),), (1, *old), (*old, 1)]
+    return (draw(st.sampled_from([*candidates, (-1,), (*old[:-1], -1)] if math.prod(old) else candidates)),)
+
+
+def larger_shapes(draw: Any, old: tuple[int, ...]) -> tuple[tuple[int, ...]]:
+    added = draw(shapes(max_dims=2))
+    return ((*added, *(draw(st.integers(1, 3)) if n == 1 else n for n in old)),)
+
+
+def one_dim(draw: Any, old: tuple[int, ...]) -> tuple[int]:
+    return (draw(dims(old)),)
+
+
+def some_dims(draw: Any, old: tuple[int, ...]) -> tuple[tuple[int, ...]]:
+    return (draw(several_dims(old)),)
+
+
+def two_dims(draw: Any, old: tuple[int, ...]) -> tuple[int, int]:
+    return draw(dims(old)), draw(dims(old))
+
+
+def smaller_shapes(draw: Any, old: tuple[int, ...]) -> tuple[tuple[int, ...]]:
+    start = draw(st.integers(0, len(old)))
+    return (tuple(1 if draw(st.booleans()) else n for n in old[start:]),)
+
+
+def orders(draw: Any, old: tuple[int, ...]) -> tuple[int, ...]:
+    return draw(st.permutations([draw(st.sampled_from((d, d - len(old)))) for d in range(len(old))]).map(tuple))
+
+
+SHAPED = {"primitive": _reshape, "view": True}
+
+row(
+    engine_expand,
+    of_shape(larger_shapes),
+    "Tensor.expand",
+    name="expand, the engine's",
+    view=True,
+)
+row(sum_to, of_shape(smaller_shapes), "Tensor.sum_to_size", view=True)
+row(ops.expand, of_shape(larger_shapes), "Tensor.expand", view=True)
+row(
+    ops.expand_as,
+    st.builds(lambda c: Call((c.args[0], np.zeros(c.args[1], "int64")), {}), of_shape(larger_shapes)),
+    "Tensor.expand_as",
+    view=True,
+)
+row(ops.reshape, of_shape(new_shapes, x=any_array()), "Tensor.reshape", **SHAPED, order=3)
+row(ops.view, of_shape(new_shapes, x=arrays(layout="contiguous")), "Tensor.view", view=True)
+row(ops.view_as, calls(arrays((2, 3)), arrays((3, 2), "int64")), "Tensor.view_as", view=True)
+row(ops.flatten, calls(arrays(shapes(3, 3)), st.sampled_from((0, 1, -3)), st.sampled_from((1, -1, -2))), view=True)
+row(ops.squeeze, of_shape(lambda draw, s: draw(st.sampled_from(((), (0,), (-1,)))) if s else (), max_side=2), view=True)
+row(ops.unsqueeze, of_shape(lambda draw, s: (draw(st.integers(-len(s) - 1, len(s))),)), view=True)
+row(ops.permute, of_shape(lambda draw, s: (orders(draw, s),)), primitive=_permute, view=True, order=3)
+row(ops.transpose, of_shape(two_dims, min_dims=1), view=True)
+row(ops.t, calls(arrays(shapes(max_dims=2))), view=True)
+row(ops.flip, of_shape(some_dims), primitive=_flip, view=True, order=3)
+row(ops.tril, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
+row(ops.triu, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
+row(ops.repeat, of_shape(lambda draw, s: draw(st.tuples(*[st.integers(1, 2)] * (len(s) + 1)))), "Tensor.repeat")
+
+
+@st.composite
+def lists(draw: Any, stacked: bool) -> Call:
+    """A list of arrays that agree, but for the dim along which they are joined, and that dim."""
+    lengths = list(draw(shapes(0 if stacked else 1, 3)))
+    d = draw(st.integers(-len(lengths) - stacked, len(lengths) - 1 + stacked))
+    parts = []
+    for _ in range(draw(st.integers(1, 3))):
+        if not stacked:
+            lengths[d] = draw(st.integers(0, 3))
+        parts.append(draw(arrays(tuple(lengths))))
+    return Call((*parts, d), {})
+
+
+row(
+    lambda *xs: ops.cat(xs[:-1], xs[-1]),
+    lists(stacked=False),
+    lambda *xs: _torch().cat(xs[:-1], xs[-1]),
+    name="cat",
+    primitive=_cat,
+    order=3,
+)
+row(
+    lambda *xs: ops.stack(xs[:-1], xs[-1]),
+    lists(stacked=True),
+    lambda *xs: _torch().stack(xs[:-1], xs[-1]),
+    name="stack",
+)
+row(ops.split, calls(arrays((3, 5)), st.sampled_from((1, 2, 5, 7)), st.just(1)), view=True)
+row(ops.split, calls(arrays((5, 2)), st.sampled_from(([2, 3], [0, 1, 4]))), name="split in sections", view=True)
+row(ops.chunk, calls(arrays((5, 4)), st.integers(1, 4), st.sampled_from((0, 1, -1))), view=True)
+row(ops.unbind, of_shape(one_dim, min_dims=1), view=True)
+row(ops.narrow, calls(arrays((4, 5)), st.sampled_from((1, -1)), st.integers(0, 2), st.integers(0, 3)), view=True)
+row(
+    ops.pad,
+    calls(
+        arrays(shapes(2, 3, 3)),
+        st.sampled_from(((1, 2), (0, 0, 2, 1), (-1, 1), (-1, -1, 3, 0), ())),
+        mode="constant",
+        value=st.sampled_from((0, 0.5, -3)),
+    ),
+    "nn.functional.pad",
+    primitive=_pad,
+)
+
+# Indexing -----------------------------------------------------------------------------------------------------------
+
+KEYS = [
+    0,
+    (slice(1, None), -1),
+    (Ellipsis, None, slice(0, 4, 2)),
+    np.array([0, 0, 1]),
+    (np.array([[0, 1], [1, 1]]), slice(None), np.array([0, 3])),
+    (slice(None), np.array([True, False, True])),
+    np.arange(24).reshape(2, 3, 4) % 3 == 0,
+    (np.array([-1, 0]), Ellipsis),
+    np.array([], "int64"),
+]
+"""Keys for an array of shape (2, 3, 4): ints, slices, new dims, masks, and integers that name a place twice."""
+
+
+def _index_add_of_torch(g: Any, key: Any, shape: Any) -> Any:
+    torch = _torch()
+    places = torch.arange(math.prod(shape)).reshape(shape)[_torch_key(key)]
+    return torch.zeros(math.prod(shape), dtype=g.dtype).index_add(0, places.flatten(), g.flatten()).reshape(shape)
+
+
+def _torch_key(key: Any) -> Any:
+    if isinstance(key, tuple):
+        return tuple(_torch_key(k) for k in key)
+    return _torch().tensor(key) if isinstance(key, np.ndarray) else key
+
+
+@st.composite
+def index_adds(draw: Any) -> Call:
+    key = draw(st.sampled_from(KEYS))
+    return Call((draw(arrays(np.empty((2, 3, 4))[key].shape)),), {"key": key, "shape": (2, 3, 4)})
+
+
+row(
+    ops.index,
+    calls(arrays((2, 3, 4)), key=st.sampled_from(KEYS)),
+    lambda x, key: x[_torch_key(key)],
+    view=True,
+    order=3,
+)
+row(ops.index_add, index_adds(), _index_add_of_torch, order=3)
+row(
+    ops.getitem,
+    calls(
+        arrays((2, 3, 4)),
+        st.sampled_from((1, [0, 0, 1], (0, range(2)))),
+    ),
+    lambda x, key: x[key],
+    view=True,
+)
+
+
+@st.composite
+def gathers(draw: Any) -> Call:
+    lengths = draw(shapes(1, 3))
+    d = draw(dims(lengths))
+    chosen = [draw(st.integers(1, n)) for n in lengths]
+    chosen[d] = draw(st.integers(0, 4))
+    positions = draw(arrays(tuple(chosen), "int64", low=0, high=lengths[d] - 1))
+    return Call((draw(arrays(lengths)), d, positions), {})
+
+
+row(ops.gather, gathers())
+row(ops.index_select, calls(arrays((3, 4)), st.sampled_from((1, -1)), arrays(shapes(1, 1, 0), "int64", low=0, high=3)))
+
+# Reductions ---------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def reductions(draw: Any, min_dims: int = 0, **limits: Any) -> Call:
+    """An array, all its dims, one or several of them, and whether to keep them."""
+    x = draw(arrays(shapes(min_dims), **limits))
+    if not draw(st.integers(0, 3)):
+        return Call((x,), {})
+    d = draw(dims(x.shape) if draw(st.booleans()) else several_dims(x.shape))
+    return Call((x,), {"dim": d, "keepdim": draw(st.booleans())})
+
+
+def along(**limits: Any) -> st.SearchStrategy[Call]:
+    """An array and one of its dims."""
+    return of_shape(one_dim, x=arrays(shapes(min_dims=1), **limits))
+
+
+@st.composite
+def spreads(draw: Any) -> Call:
+    """For a variance: more than one element, which are not all equal."""
+    x = draw(arrays(shapes(1, 3, 2), distinct=True))
+    d = draw(st.one_of(st.none(), dims(x.shape)))
+    return Call((x,), {"dim": d, "keepdim": draw(st.booleans()), "correction": draw(st.sampled_from((0, 1)))})
+
+
+DISTINCT = {"distinct": True}
+TIE = [[1.0, 2.0, 2.0], [3.0, 0.0, 3.0]]
+FIRST = kink(TIE, 1, gradients=[[[0, 1, 0], [1, 0, 0]]])
+EVEN = kink(TIE, 1, gradients=[[[0, 0.5, 0.5], [0.5, 0, 0.5]]])
+LOWEST = [[-1.0, -2.0, -2.0], [-3.0, 0.0, -3.0]]
+
+row(ops.sum, reductions(), primitive=_sum, order=3)
+row(ops.mean, reductions(), primitive=_mean, order=3)
+row(ops.var, spreads())
+row(ops.std, spreads())
+row(ops.cumsum, along(), primitive=_cumsum, order=3)
+row(ops.prod, along())
+row(ops.prod, calls(any_array()), name="prod of all")
+row(ops.amax, reductions(**DISTINCT), primitive=_amax, order=3, kinks=(EVEN,))
+row(
+    ops.amin, reductions(**DISTINCT), primitive=_amin, order=3, kinks=(kink(LOWEST, 1, gradients=list(EVEN.gradients)),)
+)
+row(ops.max, along(**DISTINCT), kinks=(FIRST,))
+row(ops.min, along(**DISTINCT), kinks=(kink(LOWEST, 1, gradients=list(FIRST.gradients)),))
+row(ops.max, calls(arrays(**DISTINCT)), name="max of all", kinks=(kink([5.0, 1.0, 5.0], gradients=[[0.5, 0, 0.5]]),))
+row(ops.min, calls(arrays(**DISTINCT)), name="min of all", kinks=(kink([5.0, 1.0, 1.0], gradients=[[0, 0.5, 0.5]]),))
+row(ops.sort, calls(arrays(shapes(1), **DISTINCT), dim=st.sampled_from((0, -1)), descending=st.booleans()))
+row(ops.topk, calls(arrays((3, 4), **DISTINCT), st.integers(0, 3), st.sampled_from((0, -1)), st.booleans()))
+row(
+    ops.logsumexp,
+    st.builds(lambda c: Call(c.args, {"dim": 0, **c.kwargs}), reductions(1)),
+    primitive=_logsumexp,
+    order=3,
+)
+row(ops.softmax, along(), order=3)
+row(ops.log_softmax, along(), order=3)
+row(ops.norm, calls(arrays(shapes(1), **NOT_ZERO), st.sampled_from((2, 1, 3)), st.sampled_from((None, 0, -1))))
+row(
+    ops.norm,
+    calls(arrays((3, 4), low=0.5, high=9, **DISTINCT), math.inf, st.sampled_from((None, 0, -1))),
+    name="norm, the maximum",
+    torch="norm",
+)
+
+# Matrices -----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def products(draw: Any) -> Call:
+    """Two operands of `@`: vectors, matrices, batches of matrices that broadcast."""
+    i, j, k = (draw(st.integers(1, 3)) for _ in range(3))
+    left, right = draw(broadcastable_shapes(max_dims=2, max_side=3))
+    x = (j,) if draw(st.integers(0, 3)) == 0 else (*left, i, j)
+    y = (j,) if draw(st.integers(0, 3)) == 0 else (*right, j, k)
+    return Call((draw(arrays(x)), draw(arrays(y))), {})
+
+
+LENGTHS = {"i": 2, "j": 3, "k": 4, "l": 2, "b": 2, "c": 3}
+
+
+@st.composite
+def einsums(draw: Any) -> Call:
+    equations = "ij,jk->ik bij,bjk,bk->bi ij->j ij-> ii->i ii ij,kl->il ij,ij i,i i,j->ji ij,kb->bi ci,ib->cb ji ij,j->"
+    equation = draw(st.sampled_from(equations.split()))
+    terms = equation.partition("->")[0].split(",")
+    return Call((equation, *(draw(arrays(tuple(LENGTHS[label] for label in term))) for term in terms)), {})
+
+
+row(ops.matmul, products(), primitive=_matmul, order=3)
+row(ops.mm, calls(arrays((2, 3)), arrays((3, 4))))
+row(ops.bmm, calls(arrays((2, 3, 1)), arrays((2, 1, 4))))
+row(ops.dot, calls(arrays((3,)), arrays((3,))))
+row(ops.einsum, einsums(), primitive=_einsum)
+row(
+    ops.einsum,
+    calls("...ij,...jk->...ik", arrays((2, 3, 4)), arrays((4, 2))),
+    name="einsum of broadcast dims",
+    torch="einsum",
+)
+row(
+    ops.linear,
+    calls(st.sampled_from(((2, 3), (3,), (2, 1, 3), (0, 3))).flatmap(arrays), arrays((4, 3)), arrays((4,))),
+    "nn.functional.linear",
+    primitive=_linear,
+    order=3,
+)
+row(ops.linear, calls(arrays((2, 3)), arrays((4, 3))), "nn.functional.linear", name="linear without bias")
+
+# Losses -------------------------------------------------------------------------------------------------------------
+
+REDUCTIONS = st.sampled_from(("mean", "sum", "none"))
+CLASS_WEIGHTS = st.sampled_from((None, np.array([0.2, 0.5, 2.0])))
+LOGITS = st.sampled_from((((4, 3), (4,)), ((2, 3, 2), (2, 2)), ((3,), ())))
+
+
+@st.composite
+def classified(draw: Any, **constants: Any) -> Call:
+    """Logits of three classes, and the true ones, some of which may count for nothing."""
+    logits, labels = draw(LOGITS)
+    target = draw(arrays(labels, "int64", low=0, high=2))
+    if target.size > 1:
+        target.flat[0] = draw(st.sampled_from((0, 1, -100)))
+    kwargs = {name: draw(c) for name, c in constants.items()}
+    return Call((draw(arrays(logits)), target), {"reduction": draw(REDUCTIONS), **kwargs})
+
+
+@st.composite
+def pairs(draw: Any, **limits: Any) -> Call:
+    """Predictions and targets of one shape."""
+    s = draw(shapes())
+    return Call((draw(arrays(s)), draw(arrays(s, **limits))), {"reduction": draw(REDUCTIONS)})
+
+
+row(ops.nll_loss, classified(weight=CLASS_WEIGHTS), "nn.functional.nll_loss")
+row(
+    ops.cross_entropy,
+    classified(weight=CLASS_WEIGHTS, label_smoothing=st.sampled_from((0.0, 0.1))),
+    "nn.functional.cross_entropy",
+)
+row(ops.mse_loss, pairs(), "nn.functional.mse_loss")
+row(ops.l1_loss, pairs(low=3.5, high=6), "nn.functional.l1_loss")
+row(
+    ops.binary_cross_entropy_with_logits,
+    calls(
+        arrays((2, 3), away_from=(0,)),
+        arrays((2, 3), low=0, high=1),
+        weight=st.sampled_from((None, np.array([[0.5], [2.0]]))),
+        pos_weight=st.sampled_from((None, np.array([1.0, 0.3, 4.0]))),
+        reduction=REDUCTIONS,
+    ),
+    "nn.functional.binary_cross_entropy_with_logits",
+)
+
+# Without a derivative -----------------------------------------------------------------------------------------------
+
+INTEGERS = {"dtype": "int64", "low": -4, "high": 4}
+
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    row(getattr(ops, _name), calls(arrays((3, 4), **INTEGERS), arrays((4,), **INTEGERS)), order=0)
+for _name in ("logical_and", "logical_or", "logical_xor"):
+    row(getattr(ops, _name), calls(arrays((3, 4), "bool"), arrays((4,), "bool")), order=0)
+row(ops.logical_not, calls(arrays(dtype="bool")), order=0)
+row(ops.floordiv, calls(arrays((3, 4)), arrays((4,), **NOT_ZERO)), "floor_divide", order=0)
+row(ops.remainder, calls(arrays((3, 4)), arrays((4,), **NOT_ZERO)), order=0)
+row(ops.round, calls(any_array(), decimals=st.integers(-1, 2)), order=0)
+row(ops.floor, calls(any_array()), order=0)
+row(ops.ceil, calls(any_array()), order=0)
+for _name in ("isnan", "isinf", "isfinite"):
+    row(getattr(ops, _name), calls(np.array([1.0, math.inf, -math.inf, math.nan, 0.0])), order=0)
+for _name in ("argmax", "argmin"):
+    row(getattr(ops, _name), st.one_of(along(**DISTINCT), calls(arrays(**DISTINCT))), order=0)
+row(
+    ops.argsort,
+    calls(
+        arrays(shapes(1), **INTEGERS),
+        dim=0,
+        descending=st.booleans(),
+    ),
+    lambda x, dim, descending: x.argsort(stable=True, dim=dim, descending=descending),
+    order=0,
+)
+for _name in ("any", "all"):
+    row(
+        getattr(ops, _name),
+        st.one_of(of_shape(one_dim, x=arrays(shapes(1), "bool")), calls(arrays(dtype="bool"))),
+        order=0,
+    )
+
+
+def _torch() -> ModuleType:
+    import torch
+
+    return torch

@@ -1,0 +1,15 @@
+"""Is this derivative right, and if not, where and why?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_med.testing.layouts import laid_out as laid_out
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":  # needs hypothesis, which nothing else here does
+        import importlib
+
+        return importlib.import_module("tinygrad_med.testing.strategies")
+    raise AttributeError(f"module 'tinygrad_med.testing' has no attribute {name!r}")
