@@ -40,12 +40,14 @@ def checked(work):
 
 
 def ours():
+    """tinygrad_med."""
     import tinygrad_med as torch
 
     return checked(lambda: _torch_way(torch))
 
 
 def pytorch():
+    """PyTorch, eager."""
     import torch
 
     return checked(lambda: _torch_way(torch))
@@ -58,6 +60,7 @@ def _torch_way(torch):
 
 
 def autograd():
+    """HIPS autograd."""
     import autograd.numpy as np
     from autograd import grad
 
@@ -66,6 +69,7 @@ def autograd():
 
 
 def dezero():
+    """DeZero."""
     import dezero
     import numpy as np
     from dezero import functions as F
@@ -79,6 +83,7 @@ def dezero():
 
 
 def micrograd():
+    """micrograd, whose numbers are Python floats."""
     from micrograd.engine import Value
 
     def tanh(x):  # micrograd has only relu; this is the tanh of its lecture
