@@ -68,10 +68,10 @@ def close(found, expected, tolerance):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max(initial=0)))
 
 
-@pytest.fixture(params=[16 << 20, 0], ids=["kept weights", "blocks of channels"])
+@pytest.fixture(params=[0, 10_000], ids=["chunks of tiles", "blocks of channels"])
 def schedule(request, monkeypatch):
     """Each of Winograd's two schedules in turn."""
-    monkeypatch.setattr(winograd, "WEIGHT_BYTES", request.param)
+    monkeypatch.setattr(winograd, "FEW_TILES", request.param)
 
 
 @pytest.fixture

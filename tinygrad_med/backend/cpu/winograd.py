@@ -47,8 +47,8 @@ from .threads import parallel_for, parallel_sum
 # digits: F(4, 3) errs by 1.2e-6 with these, by 1.9e-6 with Lavin and Gray's 0, ±1, ±2.
 POINTS = (0, 1, -1, 2, -1 / 2, -2)
 OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
-CHUNK_BYTES = 3 << 20
-WEIGHT_BYTES = 16 << 20  # up to so many bytes of transformed weights are kept for all chunks to read
+CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
+FEW_TILES = 1 / 4  # tiles per input channel up to which it pays to cut the work by output channels, not by tiles
 
 
 class Transforms(NamedTuple):
@@ -83,7 +83,7 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray
     """x (N, H, W, C), w (K, C, r, r), bias (K,) → y (N, OH, OW, K)."""
     tiling = Tiling(x, geometry)
     y = np.empty((len(x), *geometry.out, len(w)), x.dtype)
-    todo, blocks = tiling.chunks(x.shape[3] + len(w)), tiling.blocks(w)
+    todo, blocks = tiling.chunks(x.shape[3], len(w)), tiling.blocks(x.shape[3], len(w))
 
     def store(M: np.ndarray, chunk: Chunk, block: slice) -> None:
         tiling.store(_apply(tiling.A.T, M), y[..., block], chunk, None if bias is None else bias[block])
@@ -106,7 +106,7 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, geometry: Geometry) -> np.ndar
     """x (N, H, W, C), g (N, OH, OW, K) → ∂w (K, C, r, r)."""
     tiling = Tiling(x, geometry)
     dw = np.zeros((g.shape[3], x.shape[3], *geometry.kernel), x.dtype)
-    todo, blocks = tiling.chunks(x.shape[3] + g.shape[3]), tiling.blocks(dw)
+    todo, blocks = tiling.chunks(x.shape[3], g.shape[3]), tiling.blocks(x.shape[3], g.shape[3])
 
     if not todo:
         return dw
@@ -138,15 +138,15 @@ class Tiling:
         self.A, self.G, self.B = transforms(self.m, self.r)
         self.everything = Chunk(slice(0, len(x)), slice(0, self.down))
 
-    def chunks(self, channels: int) -> list[Chunk]:
-        """Chunks of tiles whose transforms, of so many channels in all, fit the cache."""
-        (images, _), row_bytes = self.everything, self.t**2 * self.across * channels * 4
-        return chunks(images.stop, self.down, row_bytes, CHUNK_BYTES)
+    def chunks(self, in_channels: int, out_channels: int) -> list[Chunk]:
+        """Chunks of tiles whose transforms fit the cache, but outweigh the weights', which each product reads anew."""
+        (images, _), t2 = self.everything, 4 * self.t**2
+        row_bytes, weight_bytes = t2 * self.across * (in_channels + out_channels), t2 * in_channels * out_channels
+        return chunks(images.stop, self.down, row_bytes, max(CHUNK_BYTES, weight_bytes))
 
-    def blocks(self, w: np.ndarray) -> list[slice] | None:
-        """None where w (K, C, r, r), transformed, fits the cache; else blocks of output channels of which each does."""
-        out_channels, in_channels = w.shape[:2]
-        if self.t**2 * in_channels * out_channels * 4 <= WEIGHT_BYTES:
+    def blocks(self, in_channels: int, out_channels: int) -> list[slice] | None:
+        """With few tiles: blocks of output channels, so that weights are transformed, used and dropped in the cache."""
+        if self.everything.images.stop * self.down * self.across > FEW_TILES * in_channels:
             return None
         return [slice(k, k + 16) for k in range(0, out_channels, 16)]
 
