@@ -1,0 +1,120 @@
+"""A strict stand-in for CuPy: NumPy in disguise, on a machine without a GPU.
+
+It can't show that results on a GPU are right; only the same tests on a GPU can (`pytest -m cuda`). It shows that no
+operation carries an array from one library to the other in silence, which CuPy itself lets pass in places:
+
+- a function of the stand-in refuses a NumPy array, as CuPy's functions do;
+- NumPy's functions refuse the stand-in's arrays, which CuPy would quietly take over;
+- there are no scalars: what reduces to a number is a 0-d array.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from typing import Any
+
+import numpy as np
+
+
+class OnGPU(np.ndarray):
+    """An array of the stand-in."""
+
+    device = types.SimpleNamespace(id=0)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        inputs = tuple(_inside(x) for x in inputs)
+        kwargs = {name: _inside(value) for name, value in kwargs.items()}
+        if out is not None:
+            kwargs["out"] = tuple(_inside(x) for x in out)
+        return _outside(getattr(ufunc, method)(*inputs, **kwargs))
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} was called on an array of the GPU")
+
+    def __getitem__(self, key: Any) -> Any:
+        return _outside(self.view(np.ndarray)[_inside(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.view(np.ndarray)[_inside(key)] = _inside(value)
+
+    def item(self, *args: Any) -> Any:
+        return self.view(np.ndarray).item(*args)
+
+    def tolist(self) -> Any:
+        return self.view(np.ndarray).tolist()
+
+
+def _method(name: str) -> Any:
+    def call(self: OnGPU, *args: Any, **kwargs: Any) -> Any:
+        return _outside(getattr(self.view(np.ndarray), name)(*_inside(args), **_inside(kwargs)))
+
+    return call
+
+
+for _name in ("sum", "max", "min", "mean", "prod", "any", "all", "argmax", "argmin", "copy", "reshape", "transpose"):
+    setattr(OnGPU, _name, _method(_name))
+
+
+def _inside(x: Any) -> Any:
+    """What NumPy computes with; an error for a NumPy array, which has no business here."""
+    if isinstance(x, OnGPU):
+        return x.view(np.ndarray)
+    if isinstance(x, np.ndarray) and x.ndim:
+        raise TypeError("a NumPy array met an array of the GPU")
+    if isinstance(x, (tuple, list)):
+        return type(x)(_inside(y) for y in x)
+    return {name: _inside(y) for name, y in x.items()} if isinstance(x, dict) else x
+
+
+def _outside(x: Any) -> Any:
+    """The result of a computation, as an array of the stand-in; there are no scalars."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np.asarray(x).view(OnGPU)
+    return type(x)(_outside(y) for y in x) if isinstance(x, (tuple, list)) else x
+
+
+class _Function:
+    """A function of NumPy's that takes and gives arrays of the stand-in."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _outside(self.function(*_inside(args), **_inside(kwargs)))
+
+    def __getattr__(self, name: str) -> Any:
+        return _Function(getattr(self.function, name))
+
+
+class _Grid:
+    def __getitem__(self, key: Any) -> Any:
+        return _outside(np.ogrid[key])
+
+
+class _Library(types.ModuleType):
+    """What `import cupy` gives."""
+
+    ndarray = OnGPU
+    ogrid = _Grid()
+    cuda = types.SimpleNamespace(
+        Device=lambda index: contextlib.nullcontext(),
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=RuntimeError),
+        get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+    )
+
+    def get_array_module(self, *arrays: Any) -> Any:
+        return self if any(isinstance(a, OnGPU) for a in arrays) else np
+
+    def asnumpy(self, array: Any) -> Any:
+        return array.view(np.ndarray).copy()
+
+    def asarray(self, x: Any, dtype: Any = None) -> Any:
+        return x if isinstance(x, OnGPU) and dtype in (None, x.dtype) else np.array(x, dtype).view(OnGPU)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name)
+        return _Function(found) if callable(found) and not isinstance(found, type) else found
+
+
+cupy = _Library("cupy")
