@@ -22,6 +22,10 @@ from hypothesis import strategies as st
 
 import tinygrad_med as tg
 from tinygrad_med import ops
+from tinygrad_med.backend import array_module
+from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
+from tinygrad_med.ops import conv, normalization, pool, resize
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _logsumexp, _mean, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
@@ -32,7 +36,9 @@ from tinygrad_med.testing.strategies import (
     arrays,
     broadcastable_shapes,
     calls,
+    convolutions,
     dims,
+    poolings,
     several_dims,
     shapes,
 )
@@ -113,6 +119,12 @@ def broadcast(draw: Any, *limits: dict[str, Any]) -> Call:
     """A call with as many operands as `limits`, whose shapes broadcast."""
     found = draw(broadcastable_shapes(len(limits), min_side=0 if draw(st.integers(0, 9)) == 9 else 1))
     return Call(tuple(draw(arrays(s, **limit)) for s, limit in zip(found, limits, strict=True)), {})
+
+
+def _torch() -> ModuleType:
+    import torch
+
+    return torch
 
 
 # Elementwise --------------------------------------------------------------------------------------------------------
@@ -530,6 +542,238 @@ row(
 )
 row(ops.linear, calls(arrays((2, 3)), arrays((4, 3))), "nn.functional.linear", name="linear without bias")
 
+# Windows ------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def convolved(draw: Any, bias: bool) -> Call:
+    """Images and kernels whose windows fit."""
+    found = draw(convolutions(max_out=2))
+    operands = [draw(arrays(found.x_shape)), draw(arrays(found.weight_shape))]
+    if bias:
+        operands.append(draw(arrays(found.weight_shape[:1])))
+    return Call(tuple(operands), found.constants)
+
+
+@st.composite
+def transposed_convolved(draw: Any) -> Call:
+    """What a convolution gave, and its kernels: the operands of its transpose."""
+    found = draw(convolutions(max_out=2))
+    output_padding = tuple(
+        n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
+        for n, o, s, p, d, k in zip(
+            *(found.x_shape[2:], found.out_shape[2:], found.stride, found.padding, found.dilation),
+            found.weight_shape[2:],
+            strict=True,
+        )
+    )
+    operands = (draw(arrays(found.out_shape)), draw(arrays(found.weight_shape)))
+    return Call(operands, {"output_padding": output_padding, **found.constants})
+
+
+@st.composite
+def conv_weight_calls(draw: Any) -> Call:
+    found = draw(convolutions(max_out=2))
+    return Call(
+        (draw(arrays(found.x_shape)), draw(arrays(found.out_shape))),
+        {"weight_shape": found.weight_shape, **found.constants},
+    )
+
+
+def _conv2d_weight(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
+    return conv._conv2d_weight(x, y, kernel_size=weight_shape[2:], at=conv.Windows(**options))
+
+
+def _conv2d_weight_of_torch(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
+    torch = _torch()
+    weight = torch.zeros(weight_shape, dtype=x.dtype, requires_grad=True)
+    z = torch.nn.functional.conv2d(x, weight, **options)
+    return torch.autograd.grad(z, weight, y, create_graph=True)[0]
+
+
+row(ops.conv2d, convolved(bias=True), "nn.functional.conv2d", primitive=conv._conv2d_bias)
+row(
+    ops.conv2d,
+    convolved(bias=False),
+    "nn.functional.conv2d",
+    name="conv2d without bias",
+    primitive=conv._conv2d,
+    order=3,
+)
+row(ops.conv_transpose2d, transposed_convolved(), "nn.functional.conv_transpose2d", primitive=conv._conv2d_input)
+row(_conv2d_weight, conv_weight_calls(), _conv2d_weight_of_torch, primitive=conv._conv2d_weight)
+row(conv.channel_sum, calls(arrays(shapes(2, 4))), lambda x: x.transpose(0, 1).flatten(1).sum(1))
+row(
+    ops.unfold,
+    st.builds(lambda p: (p.x_shape, p.constants), poolings(max_out=2)).flatmap(lambda p: calls(arrays(p[0]), **p[1])),
+    "nn.functional.unfold",
+    primitive=conv._unfold,
+)
+
+
+@st.composite
+def foldings(draw: Any) -> Call:
+    found = draw(poolings(max_out=2))
+    n, channels, *size = found.x_shape
+    columns = (n, channels * math.prod(found.kernel_size), math.prod(found.out_shape[2:]))
+    return Call((draw(arrays(columns)), tuple(size)), found.constants)
+
+
+@st.composite
+def pooled(draw: Any, **limits: Any) -> Call:
+    found = draw(poolings(max_out=2, **limits))
+    constants = found.constants if limits.get("dilated", True) else {**found.constants, "dilation": None}
+    return Call((draw(arrays(found.x_shape, **DISTINCT)),), {n: c for n, c in constants.items() if c is not None})
+
+
+def _scatter(y: Any, chosen: Any, **options: Any) -> Any:
+    """The transpose of reading the cells that max-pooling `chosen` would choose."""
+    at = pool.Windows(**options, ceil_mode=False)
+    taps = kernels(array_module(chosen.array)).max_pool2d(chosen.array, **at._asdict())[1]
+    return pool._max_pool2d_scatter(y, taps=taps, input_size=chosen.shape[2:], at=at)
+
+
+def _scatter_of_torch(y: Any, chosen: Any, **options: Any) -> Any:
+    torch = _torch()
+    x = chosen.clone().requires_grad_()
+    return torch.autograd.grad(torch.nn.functional.max_pool2d(x, **options), x, y, create_graph=True)[0]
+
+
+@st.composite
+def scatterings(draw: Any) -> Call:
+    found = draw(poolings(max_out=2))
+    chosen = draw(arrays(found.x_shape, **DISTINCT))
+    return Call((draw(arrays(found.out_shape)),), {"chosen": chosen, **found.constants})
+
+
+def _average_back(y: Any, input_size: Any, **options: Any) -> Any:
+    return pool._avg_pool2d_input(y, input_size=input_size, at=pool.MeanWindows(**options, ceil_mode=False))
+
+
+def _average_back_of_torch(y: Any, input_size: Any, **options: Any) -> Any:
+    torch = _torch()
+    x = torch.zeros((*y.shape[:2], *input_size), dtype=y.dtype, requires_grad=True)
+    return torch.autograd.grad(torch.nn.functional.avg_pool2d(x, **options), x, y, create_graph=True)[0]
+
+
+@st.composite
+def averages_back(draw: Any) -> Call:
+    found = draw(poolings(max_out=2, dilated=False))
+    constants = {name: c for name, c in found.constants.items() if name != "dilation"}
+    constants |= {"input_size": found.x_shape[2:], "count_include_pad": draw(st.booleans())}
+    return Call((draw(arrays(found.out_shape)),), constants)
+
+
+TIED_IMAGE = [[[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]]
+row(ops.fold, foldings(), "nn.functional.fold", primitive=conv._fold)
+row(
+    ops.max_pool2d,
+    pooled(),
+    "nn.functional.max_pool2d",
+    primitive=pool._max_pool2d,
+    order=3,
+    kinks=(kink(TIED_IMAGE, 2, 1, gradients=[[[[[1, 1, 0], [0, 0, 0]]]]]),),
+)
+row(
+    lambda x, **options: ops.max_pool2d(x, **options, return_indices=True),
+    pooled(),
+    lambda x, **options: _torch().nn.functional.max_pool2d(x, **options, return_indices=True),
+    name="max_pool2d with indices",
+    primitive=pool._max_pool2d_gather,
+)
+row(_scatter, scatterings(), _scatter_of_torch, name="max_pool2d_scatter", primitive=pool._max_pool2d_scatter)
+row(ops.avg_pool2d, pooled(dilated=False), "nn.functional.avg_pool2d", primitive=pool._avg_pool2d, order=3)
+row(_average_back, averages_back(), _average_back_of_torch, name="avg_pool2d_input", primitive=pool._avg_pool2d_input)
+SIZES = st.sampled_from(((1, 1), (2, 3), (3, 2), (4, 6), (None, 5)))
+IMAGES = {"shape": (2, 1, 4, 6)}
+row(ops.adaptive_avg_pool2d, calls(arrays(**IMAGES), SIZES), "nn.functional.adaptive_avg_pool2d")
+row(ops.adaptive_max_pool2d, calls(arrays(**IMAGES, **DISTINCT), SIZES), "nn.functional.adaptive_max_pool2d")
+row(
+    pool._argmax_of_windows,
+    calls(arrays(**IMAGES, **DISTINCT), size=st.sampled_from(((2, 3), (3, 2), (1, 4)))),
+    lambda x, size: _torch().nn.functional.adaptive_max_pool2d(x, size, return_indices=True)[1],
+    order=0,
+)
+row(
+    ops.interpolate,
+    calls(arrays(shapes(4, 4)), size=st.tuples(st.integers(1, 5), st.integers(1, 5)), mode="bilinear"),
+    "nn.functional.interpolate",
+    primitive=resize.resample,
+)
+row(
+    ops.interpolate,
+    calls(arrays(shapes(4, 4)), scale_factor=st.sampled_from((1, 2, 1.5))),
+    "nn.functional.interpolate",
+    name="interpolate to the nearest",
+)
+
+# Normalization ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def normalized(draw: Any, training: bool) -> Call:
+    """A batch of several channels with a weight and a bias each; outside of training also running statistics."""
+    x = draw(arrays(shapes(2, 4, 2, 3), **DISTINCT))
+    weight, bias = (draw(arrays((x.shape[1],))) for _ in range(2))
+    if training:
+        return Call((x, weight, bias), {"eps": draw(st.sampled_from((1e-5, 0.1)))})
+    statistics = {"running_mean": arrays((x.shape[1],)), "running_var": arrays((x.shape[1],), **POSITIVE)}
+    return Call((x, weight, bias), {name: draw(s) for name, s in statistics.items()})
+
+
+def _batch_norm(x: Any, weight: Any, bias: Any, **options: Any) -> Any:
+    return ops.batch_norm(x, None, None, weight, bias, training=True, **options)
+
+
+def _batch_norm_of_torch(x: Any, weight: Any, bias: Any, **options: Any) -> Any:
+    return _torch().nn.functional.batch_norm(x, None, None, weight, bias, training=True, **options)
+
+
+def _batch_norm_eval(x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> Any:
+    return ops.batch_norm(x, running_mean, running_var, weight, bias)
+
+
+def _batch_norm_eval_of_torch(x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> Any:
+    return _torch().nn.functional.batch_norm(x, running_mean, running_var, weight, bias)
+
+
+row(_batch_norm, normalized(True), _batch_norm_of_torch, primitive=normalization._batch_norm)
+row(
+    _batch_norm_eval,
+    normalized(False),
+    _batch_norm_eval_of_torch,
+    name="batch_norm, evaluating",
+    primitive=normalization._scale_shift,
+)
+row(
+    ops.layer_norm,
+    calls(arrays((2, 3, 4), **DISTINCT), (3, 4), arrays((3, 4)), arrays((3, 4))),
+    "nn.functional.layer_norm",
+)
+row(
+    ops.group_norm,
+    calls(arrays((2, 4, 3), **DISTINCT), st.sampled_from((1, 2)), arrays((4,)), arrays((4,))),
+    "nn.functional.group_norm",
+)
+
+# What hooks pass through --------------------------------------------------------------------------------------------
+
+
+def _passed(x: Any, y: Any) -> Any:
+    """x and y through the gate of a module's backward hook, which sees their gradients and leaves them as they are."""
+    return through_gate((x, y), lambda gradients: None)
+
+
+for _primitive in (_gate, _pass_through):
+    row(
+        _passed,
+        broadcast({}, {}),
+        lambda x, y: (x.clone(), y.clone()),
+        name=str(_primitive),
+        primitive=_primitive,
+        view=True,
+    )
+
 # Losses -------------------------------------------------------------------------------------------------------------
 
 REDUCTIONS = st.sampled_from(("mean", "sum", "none"))
@@ -609,9 +853,3 @@ for _name in ("any", "all"):
         st.one_of(of_shape(one_dim, x=arrays(shapes(1), "bool")), calls(arrays(dtype="bool"))),
         order=0,
     )
-
-
-def _torch() -> ModuleType:
-    import torch
-
-    return torch
