@@ -146,7 +146,8 @@ def test_a_changed_source_is_decoded_again(source, request, pixels, scans, tmp_p
     path = request.getfixturevalue(source)
     load(path, check_counts=False)
     hand = next(name for name in sorted(scans) if name.startswith("Hand"))
-    changed = scans | {hand: jpeg(np.full((SIZE, SIZE), 200, np.uint8))}
+    bright = jpeg(np.full((SIZE, SIZE), 200, np.uint8)).ljust(len(scans[hand]), b"\0")  # as long as the old one
+    changed = scans | {hand: bright}
     write_folder(changed, path) if source == "folder" else write_zip(changed, path)
     again = load(path, check_counts=False).images
     assert again[CLASSES.index("Hand") * EACH].min() > 190
@@ -245,6 +246,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "no .npy": ("*.npy", lambda file: file.write_bytes(b"PK\x03\x04 or whatever")),
     "another shape": ("*.npy", lambda file: np.save(file, np.zeros((N, SIZE, SIZE + 1), np.uint8))),
     "another dtype": ("*.npy", lambda file: np.save(file, np.zeros((N, SIZE, SIZE), np.float32))),
+    "another sign": ("*.npy", lambda file: np.save(file, np.load(file).view(np.int8))),
     "pixels missing": ("*.npy", Path.unlink),
     "manifest cut off": ("*.json", lambda file: file.write_text(file.read_text()[:20])),
     "manifest of another kind": ("*.json", lambda file: file.write_text("[1, 2]")),
@@ -271,6 +273,8 @@ def test_without_a_path_a_damaged_cache_is_not_taken(small, folder, cache, capsy
     flip(next(cache.glob("*.npy")))
     assert load(download=False, phantoms_per_class=1).is_phantom
     assert "the checksum of its pixels differs" in capsys.readouterr().out
+    load(download=False, phantoms_per_class=1)
+    assert "damaged" not in capsys.readouterr().out  # said once
 
 
 def test_the_cache_folder_is_the_users(tmp_path, monkeypatch):
@@ -444,9 +448,10 @@ PHANTOMS = "medical_mnist: these are PHANTOMS, generated pictures, because "
 
 
 class Server(ThreadingHTTPServer):
-    """GitHub, near by: `body` is what it sends, `promise` how long it says that is, `late` how long it takes."""
+    """GitHub, near by: `body` is what it sends, `promise` how long it says that is, `late` and `stalled` for how long
+    it keeps silent before its answer, and before the body."""
 
-    body, promise, late = b"", 0, 0.0
+    body, promise, late, stalled = b"", 0, 0.0, 0.0
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -464,6 +469,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.do_HEAD()
+        time.sleep(self.server.stalled)
         self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
@@ -515,7 +521,7 @@ def test_no_network(capsys, cache, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("NO_PROXY", "*")
         monkeypatch.setattr(medical_mnist, "URL", f"http://127.0.0.1:{taken.getsockname()[1]}/master.zip")
-        expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=5)
+        expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=10)
 
 
 def test_no_name_server(capsys, cache, monkeypatch):
@@ -528,7 +534,7 @@ def test_no_name_server(capsys, cache, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(medical_mnist, "PATIENCE", 0.3)
     monkeypatch.setattr(socket, "getaddrinfo", never)
-    expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=5)
+    expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=10)
     asking = [thread for thread in threading.enumerate() if thread.daemon and "ask" in thread.name]
     released.set()
     for thread in asking:
@@ -536,14 +542,20 @@ def test_no_name_server(capsys, cache, monkeypatch):
 
 
 def test_a_silent_network(capsys, cache, github, monkeypatch):
-    github.late = 1.0
+    github.late = 30.0
     monkeypatch.setattr(medical_mnist, "PATIENCE", 0.3)
-    expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=5)
+    expect_phantoms(capsys, cache, f"{medical_mnist.URL} does not answer", within=10)
 
 
 def test_a_download_that_breaks_off_is_not_taken_for_the_file(capsys, cache, github, archive):
     github.body = archive.read_bytes()[:5000]
     github.promise = len(archive.read_bytes())
+    expect_phantoms(capsys, cache, "the download broke off (", within=10)
+
+
+def test_a_download_that_stalls_is_given_up(capsys, cache, github, archive, monkeypatch):
+    github.body, github.stalled = archive.read_bytes(), 30.0
+    monkeypatch.setattr(medical_mnist, "PATIENCE", 0.3)
     expect_phantoms(capsys, cache, "the download broke off (", within=10)
 
 
