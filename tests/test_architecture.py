@@ -31,14 +31,17 @@ HOUSE = [
     *("backend", "cuda", "dtypes", "modes"),
     *("tensor", "creation", "random"),
     *("primitive", "backward", "autograd", "ops", "operators"),
-    *("nn", "models"),
+    *("serialization", "nn", "models"),
 ]
 
 # What each room may import from the package. Whoever builds a room enters it here.
 MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in enumerate(HOUSE)}
 MAY_IMPORT |= {
+    "serialization": {"backend", "dtypes", "tensor", "data"},
+    "models": {*HOUSE[: HOUSE.index("models")], "data"},  # the cache folder, for trained weights
     "optim": {"modes", "tensor"},  # sees only tensors, and writes them under no_grad
     "data": set(),  # yields arrays
+    "plots": {"data"},  # draws arrays
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "explain": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),

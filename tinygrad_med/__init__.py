@@ -59,6 +59,8 @@ from tinygrad_med.random import randint as randint
 from tinygrad_med.random import randn as randn
 from tinygrad_med.random import randn_like as randn_like
 from tinygrad_med.random import randperm as randperm
+from tinygrad_med.serialization import load as load
+from tinygrad_med.serialization import save as save
 from tinygrad_med.tensor import Tensor as Tensor
 
 float = float32
