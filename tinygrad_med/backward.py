@@ -94,6 +94,11 @@ def grad(
     return tuple(_as_tensor(found[node]) if node in found else None for node in nodes)
 
 
+def records(tensor: Tensor) -> list[Record]:
+    """The operations that a tensor was computed from, the newest first."""
+    return [] if tensor.origin is None else _newest_first({tensor.origin: None})
+
+
 # The steps ----------------------------------------------------------------------------------------------------------
 
 
