@@ -1,0 +1,105 @@
+"""Chest or abdomen: 65 radiographs for training, 10 for validation and 2 for the test, in class folders.
+
+They are from Open-i (National Library of Medicine), chosen for Lakhani, Gray, Pett, Nagy and Shih, Hello World Deep
+Learning in Medical Imaging, J Digit Imaging 2018. They go round in two archives: that of the tutorial, with folders
+such as `train/abd`, and the original, `Open_I_abd_vs_CXRs.zip`, with `TRAIN/openI_abd_xray`, where the two test images
+lie without a class folder. `load` unpacks either into the tutorial's layout: `{train,val,test}/{abd,chest}/…`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from tinygrad_med.data.files import cache_folder, optional, writing
+from tinygrad_med.data.images import SUFFIXES
+
+URL = "https://github.com/wfwiggins/RSNA-Image-AI-2020/raw/master/data.zip"
+SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+CLASSES = {"abd": r"abd", "chest": r"chest|chst|cxr"}
+PATIENCE = 5.0  # seconds that the network may keep silent
+
+
+def load(path: str | Path | None = None) -> Path:
+    """The folder with the radiographs in the tutorial's layout, unpacked into the cache folder.
+
+    Args:
+        path: one of the two archives, or a folder that is unpacked already; without it, the tutorial's archive is
+            downloaded (14 MB).
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ConnectionError: the download failed.
+        ValueError: the archive is damaged, or has no such images.
+    """
+    if path is None:
+        path = _downloaded()
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"radiographs: there is nothing at {path}; get the archive from {URL}")
+    if path.is_dir():
+        return path
+    stamp = f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    target = cache_folder() / f"radiographs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    if not target.is_dir():
+        with writing(target) as temporary:
+            try:
+                _unpack(path, temporary)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+    return target
+
+
+def place_of(member: str) -> PurePosixPath | None:
+    """Where a member of an archive belongs in the tutorial's layout; `None` for what is no image.
+
+    A name that belongs to no split (the tutorial's surprise image) comes to lie at the top.
+    """
+    name = PurePosixPath(member)
+    if name.suffix.lower() not in SUFFIXES or name.name.startswith(".") or "__MACOSX" in name.parts:
+        return None
+    split = next((SPLITS[part.lower()] for part in name.parts[:-1] if part.lower() in SPLITS), None)
+    if split is None:
+        return PurePosixPath(name.name)
+    near = f"{name.parts[-2]}/{name.name}".lower()
+    label = next((label for label, pattern in CLASSES.items() if re.search(pattern, near)), None)
+    if label is None:
+        raise ValueError(f"radiographs: {member} is neither in a folder nor under a name of {' or '.join(CLASSES)}")
+    return PurePosixPath(split, label, name.name)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            places = {member: place for member in opened.namelist() if (place := place_of(member))}
+            missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in places.values())]
+            if missing:
+                raise ValueError(f"radiographs: {archive} has no images for {' and '.join(missing)}; get it from {URL}")
+            for member, place in places.items():
+                file = target / place
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(opened.read(member))
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        raise ValueError(f"radiographs: {archive} is damaged ({error}); download it again from {URL}") from error
+
+
+def _downloaded() -> Path:
+    target = cache_folder() / "radiographs.zip"
+    if target.is_file():
+        return target
+    fetch = optional("pooch", "the download").HTTPDownloader(progressbar=True, timeout=PATIENCE)
+    try:
+        with writing(target) as temporary:
+            fetch(URL, str(temporary), None)
+            if not zipfile.is_zipfile(temporary):
+                raise OSError("what came is not a zip")
+    except OSError as error:  # those of requests among them
+        raise ConnectionError(
+            f"radiographs: the images can't be downloaded ({error}); where there is a connection, get {URL}, and give "
+            "its path"
+        ) from error
+    return target
