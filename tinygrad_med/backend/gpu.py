@@ -295,6 +295,16 @@ def batch_norm_backward(g: Array, x: Array, weight: Array, mean: Array, invstd: 
     return dx * _per_channel(weight * invstd, x), d_weight, d_bias
 
 
+def relu(x: Array) -> Array:
+    """As `cpu.relu`: max(x, 0)"""
+    return array_module(x).maximum(x, 0)
+
+
+def relu_backward(g: Array, y: Array) -> Array:
+    """As `cpu.relu_backward`: g where y > 0, else 0."""
+    return g * (y > 0)
+
+
 def _all_but_channels(x: Array) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 

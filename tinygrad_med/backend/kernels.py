@@ -12,6 +12,9 @@ import numpy
 
 from tinygrad_med.backend import cpu, gpu
 
+LARGE = 1 << 16
+"""From so many numbers on a kernel for elementwise work is worth its call."""
+
 
 def kernels(xp: ModuleType) -> ModuleType:
     """The kernels for arrays of the library `xp`."""

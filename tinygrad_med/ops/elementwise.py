@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.backend.kernels import LARGE, kernels
 from tinygrad_med.ops.special import erf_array
 from tinygrad_med.primitive import primitive
 from tinygrad_med.tensor import Tensor
@@ -401,10 +402,15 @@ def relu(xp, x):
 
     ∂x: g where x > 0, else 0 (0 at x = 0)
     """
-    return xp.maximum(x, 0)
+    return xp.maximum(x, 0) if x.size < LARGE else kernels(xp).relu(x)
 
 
 relu.vjp(x=lambda g, z: g * (z > 0))
+
+
+@relu.vjp_joint
+def _relu_joint(g, z):
+    return (g * (z > 0) if z.size < LARGE else kernels(backend.array_module(g)).relu_backward(g, z),)
 
 
 @primitive

@@ -6,6 +6,7 @@ Arrays in and out, shapes (N, C, H, W); nothing here knows tensors, or what is d
 """
 
 from .conv import conv2d, conv2d_input, conv2d_weight, get_winograd, set_winograd
+from .elementwise import relu, relu_backward
 from .norm import batch_norm_backward, batch_norm_stats, channel_sum, scale_shift
 from .pool import (
     avg_pool2d,
@@ -32,6 +33,8 @@ __all__ = [
     "max_pool2d_gather",
     "max_pool2d_indices",
     "max_pool2d_scatter",
+    "relu",
+    "relu_backward",
     "scale_shift",
     "set_num_threads",
     "set_winograd",

@@ -1,0 +1,37 @@
+"""Elementwise kernels: the same bits as NumPy's own loops, whatever the order in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_med.backend import cpu, gpu
+
+SHAPE = (3, 5, 90, 70)  # several blocks
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal(SHAPE), RNG.standard_normal(SHAPE)
+X[0, 0, 0, :3] = (0.0, -0.0, np.nan)
+
+LAYOUTS = {
+    "in order": lambda a: a,
+    "channels last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+    "reversed": lambda a: a[::-1, :, ::-1],
+    "with gaps": lambda a: np.repeat(a, 2, 1)[:, ::2],
+    "broadcast": lambda a: np.broadcast_to(a[:, :, :1, :1], SHAPE),
+}
+
+
+@pytest.mark.parametrize("library", [cpu, gpu])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+@pytest.mark.parametrize("y_layout", LAYOUTS)
+def test_as_the_formula_says(library, dtype, x_layout, y_layout):
+    x, y = LAYOUTS[x_layout](X.astype(dtype)), LAYOUTS[y_layout](Y.astype(dtype))
+    np.testing.assert_array_equal(library.relu(x), np.maximum(x, 0))
+    np.testing.assert_array_equal(library.relu_backward(y, x), y * (x > 0))
+    assert library.relu(x).dtype == library.relu_backward(y, x).dtype == dtype
+
+
+def test_the_order_in_memory_stays():
+    x = LAYOUTS["channels last"](X)
+    assert cpu.relu(x).strides == cpu.relu_backward(x, x).strides == x.strides
