@@ -1,0 +1,82 @@
+"""AdrenalMNIST3D: 1,584 adrenal glands, each a volume of 64³ voxels, normal or with hyperplasia (MedMNIST v2, CC BY 4.0).
+
+A voxel is 255 in the gland and 0 around it: what there is to see is the shape. Here a volume becomes what an exam of
+MRNet is, three series of slices, one along each axis. Most slices at a volume's rim are empty, so a series is taken from
+the middle: every `step`th slice of those within `reach` of it.
+
+Yang et al. 2023, "MedMNIST v2", Scientific Data 10, 41. This file yields arrays, and knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_med.data.mrnet import Exam, standardize
+
+COUNTS = {"train": 1188, "val": 98, "test": 298}
+SIZE = 64  # voxels along each axis
+URL = "https://medmnist.com"
+
+
+class Volumes(Sequence[Exam]):
+    """One split of the data set; `volumes[i]` gives the volume `i` as three series of slices.
+
+    Parameters
+    ----------
+    file : adrenalmnist3d_64.npz
+    split : "train", "val" or "test"
+    reach : how far from the middle, in voxels, the slices go
+    step : from one slice to the next, in voxels
+
+    Attributes
+    ----------
+    volumes : (N, 64, 64, 64) uint8
+    labels : (N, 1) float32, 1 for hyperplasia
+
+    Raises
+    ------
+    FileNotFoundError : where there is no such file
+    ValueError : for a file that is damaged, or holds other volumes than were published
+    """
+
+    def __init__(self, file: str | os.PathLike[str], split: str = "train", *, reach: int = 24, step: int = 6) -> None:
+        if split not in COUNTS:
+            raise ValueError(f"adrenal: there is no split {split!r}; give one of {', '.join(COUNTS)}")
+        if not (0 < reach <= SIZE // 2 and step > 0):
+            raise ValueError(f"adrenal: reach={reach} must be between 1 and {SIZE // 2}, step={step} at least 1")
+        path = Path(file).expanduser()
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                self.volumes, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        except FileNotFoundError:
+            raise FileNotFoundError(f"adrenal: there is no {path}; get adrenalmnist3d_64.npz from {URL}") from None
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"adrenal: {path} is damaged or another file ({error}); get it from {URL}") from error
+        shape = (COUNTS[split], SIZE, SIZE, SIZE)
+        if self.volumes.shape != shape or self.volumes.dtype != np.uint8 or labels.shape != (len(self.volumes), 1):
+            raise ValueError(
+                f"adrenal: {path} has {split} volumes {self.volumes.dtype} {self.volumes.shape} and labels "
+                f"{labels.shape}, not uint8 {shape}; get adrenalmnist3d_64.npz from {URL}"
+            )
+        self.labels: NDArray[np.float32] = labels.astype(np.float32)
+        self.slices = np.arange(SIZE // 2 - reach, SIZE // 2 + reach, step)
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __getitem__(self, index: int) -> Exam:  # type: ignore[override]  # one volume at a time
+        volume = self.volumes[index]
+        series = [np.moveaxis(volume, axis, 0)[self.slices] for axis in range(3)]
+        return Exam([standardize(one.astype(np.float32)) for one in series], self.labels[index])
+
+    @property
+    def pos_weight(self) -> NDArray[np.float32]:
+        """(1,), the negatives over the positives."""
+        positives = self.labels.sum(0)
+        return (len(self) - positives) / positives
