@@ -202,9 +202,9 @@ def test_load_state_dict_reports_everything_and_loads_nothing(net):
     state |= {"fc.weight": tg.zeros(1, 2), "note": "hi", "head.weight": tg.zeros(6, 3), "body.0.bias": 1.0}
     with pytest.raises(RuntimeError) as error:
         net.load_state_dict(state)
-    assert str(error.value).splitlines() == [
-        "load_state_dict: the state doesn't fit Net, nothing was loaded; "
-        + "strict=False loads the keys that are on both sides, if their shapes agree",
+    head, *lines = str(error.value).splitlines()
+    assert head.startswith("load_state_dict: the state doesn't fit Net, nothing was loaded; strict=False loads the keys")
+    assert lines == [
         "  missing: scale (3,)",
         "  missing: head.bias (2,)",
         "  unexpected: fc.weight (1, 2)",

@@ -1,0 +1,205 @@
+"""Each schedule sets PyTorch's learning rates and momenta, and goes on from its state."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+from tinygrad_med import optim
+from tinygrad_med.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
+
+CASES = [
+    ("StepLR", {"step_size": 7}),
+    ("StepLR", {"step_size": 1, "gamma": 0.9}),
+    ("MultiStepLR", {"milestones": [30, 4, 4, 11], "gamma": 0.5}),
+    ("CosineAnnealingLR", {"T_max": 50}),
+    ("CosineAnnealingLR", {"T_max": 8, "eta_min": 0.003}),  # up again, and down
+    ("OneCycleLR", {"max_lr": 0.4, "total_steps": 50}),
+    ("OneCycleLR", {"max_lr": [0.4, 0.1], "epochs": 10, "steps_per_epoch": 5, "pct_start": 0.25, "div_factor": 5}),
+    ("OneCycleLR", {"max_lr": 0.4, "total_steps": 57, "three_phase": True, "final_div_factor": 100.0}),
+    ("OneCycleLR", {"max_lr": 0.4, "total_steps": 61, "anneal_strategy": "linear", "cycle_momentum": False}),
+    ("OneCycleLR", {"max_lr": 0.4, "total_steps": 50, "base_momentum": [0.7, 0.6], "max_momentum": 0.8}),
+]
+
+
+def make_optimizer(lib, kind="SGD"):
+    w, b = (lib.tensor([x], dtype=lib.float64, requires_grad=True) for x in (1.0, -2.0))
+    options = {"lr": 0.1, "momentum": 0.9} if kind == "SGD" else {"lr": 0.1}
+    return getattr(lib.optim, kind)([{"params": [w]}, {"params": [b], "lr": 0.03}], **options)
+
+
+def options(optimizer):
+    return [(g["lr"], *([g["momentum"]] if "momentum" in g else g["betas"])) for g in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_fifty_steps_are_pytorchs(torch, name, arguments, kind):
+    """The rates, the momenta, and the parameters that they lead to."""
+    histories = []
+    for lib in (tg, torch):
+        optimizer = make_optimizer(lib, kind)
+        schedule = getattr(lib.optim.lr_scheduler, name)(optimizer, **arguments)
+        parameters = [group["params"][0] for group in optimizer.param_groups]
+        history = []
+        for _ in range(50):
+            history.append((options(optimizer), [p.item() for p in parameters], schedule.get_last_lr()))
+            optimizer.zero_grad()
+            sum((p * p + p.sin()).sum() / 4 for p in parameters).backward()
+            optimizer.step()
+            schedule.step()
+        histories.append(history)
+    for (ours, p, rates), (theirs, q, their_rates) in zip(*histories, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-15)
+        np.testing.assert_allclose(p, q, rtol=1e-10)
+        np.testing.assert_allclose(rates, their_rates, rtol=1e-10, atol=1e-15)
+
+
+def test_formulas():
+    """The corners by hand, without PyTorch."""
+
+    def rates(schedule, n):
+        found = []
+        for _ in range(n):
+            found.append(schedule.get_last_lr()[0])
+            schedule.step()
+        return found
+
+    def sgd():
+        return optim.SGD([tg.zeros(1, requires_grad=True)], lr=0.8, momentum=0.9)
+
+    assert rates(StepLR(sgd(), 2, gamma=0.5), 5) == [0.8, 0.8, 0.4, 0.4, 0.2]
+    assert rates(MultiStepLR(sgd(), [1, 3], gamma=0.5), 5) == [0.8, 0.4, 0.4, 0.2, 0.2]
+    cosine = rates(CosineAnnealingLR(sgd(), 4), 5)
+    assert cosine == pytest.approx([0.4 * (1 + math.cos(math.pi * t / 4)) for t in range(5)])
+    optimizer = sgd()
+    cycle = rates(OneCycleLR(optimizer, 1.0, 10, pct_start=0.5), 10)
+    assert cycle[0] == pytest.approx(1 / 25)
+    assert cycle[4] == max(cycle) == 1
+    assert cycle[9] == pytest.approx(1 / 25 / 1e4)
+
+
+PLATEAUS = [
+    {"patience": 2},
+    {"patience": 0, "factor": 0.5, "cooldown": 3},
+    {"patience": 1, "threshold": 0.05, "threshold_mode": "abs", "min_lr": 0.004},
+    {"patience": 1, "mode": "max", "min_lr": [0.01, 0.0]},
+    {"patience": 3, "mode": "max", "threshold": 0.02, "threshold_mode": "abs", "factor": 0.3},
+    {"patience": 0, "factor": 0.5, "eps": 0.01},
+]
+
+
+@pytest.mark.parametrize("arguments", PLATEAUS)
+def test_reduce_on_plateau_is_pytorchs(torch, arguments):
+    rng = np.random.default_rng(3)
+    metrics = [*(np.exp(-np.arange(30) / 10) + 0.1 * rng.random(30)), math.nan, math.inf, *rng.random(18)]
+    histories = []
+    for lib in (tg, torch):
+        optimizer = make_optimizer(lib)
+        schedule = lib.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **arguments)
+        history = []
+        for metric in metrics:
+            schedule.step(lib.tensor(metric))
+            history.append([options(optimizer), schedule.num_bad_epochs, schedule.cooldown_counter, schedule.best])
+        histories.append(history)
+    assert histories[0][-1] != histories[0][0]
+    for ours, theirs in zip(*histories, strict=True):
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-12)
+        assert ours[1:3] == theirs[1:3]
+        assert ours[3] == pytest.approx(theirs[3], rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*CASES, *(("ReduceLROnPlateau", a) for a in PLATEAUS[:2])])
+def test_a_schedule_goes_on_from_its_state(name, arguments):
+    metrics = [1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0, 1.1, 1.2, 1.3, 1.4]
+
+    def run(schedule, start, stop):
+        for t in range(start, stop):
+            schedule.step(*([metrics[t]] if name == "ReduceLROnPlateau" else []))
+
+    whole = make_optimizer(tg)
+    schedule = getattr(optim.lr_scheduler, name)(whole, **arguments)
+    run(schedule, 0, 6)
+    saved = pickle.loads(pickle.dumps((whole.state_dict(), schedule.state_dict())))
+    run(schedule, 6, 12)
+
+    resumed = make_optimizer(tg)
+    second = getattr(optim.lr_scheduler, name)(resumed, **arguments)
+    resumed.load_state_dict(saved[0])
+    second.load_state_dict(saved[1])
+    run(second, 6, 12)
+    assert options(resumed) == options(whole)
+    assert second.get_last_lr() == schedule.get_last_lr()
+    assert "optimizer" not in second.state_dict()
+
+
+def test_last_epoch_goes_on_without_a_state():
+    optimizer = make_optimizer(tg)
+    schedule = StepLR(optimizer, 2, gamma=0.5)
+    for _ in range(3):
+        schedule.step()
+    again = StepLR(optimizer, 2, gamma=0.5, last_epoch=2)
+    assert again.last_epoch == 3
+    assert again.get_last_lr() == schedule.get_last_lr() == [0.05, 0.015]
+    with pytest.raises(KeyError, match="to go on at last_epoch=2, group 0 needs its 'initial_lr'"):
+        StepLR(make_optimizer(tg), 2, last_epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda o: StepLR("sgd", 3), TypeError, "StepLR: needs an optimizer, got str"),
+        (lambda o: StepLR(o, 0), ValueError, "StepLR: step_size=0 must be at least 1"),
+        (lambda o: CosineAnnealingLR(o, 0), ValueError, "CosineAnnealingLR: T_max=0 must be at least 1"),
+        (lambda o: OneCycleLR(o, 1.0), ValueError, "OneCycleLR: give total_steps, or epochs and steps_per_epoch"),
+        (lambda o: OneCycleLR(o, 1.0, 0), ValueError, "OneCycleLR: total_steps=0 must be at least 1"),
+        (lambda o: OneCycleLR(o, 1.0, 5, pct_start=1.5), ValueError, "OneCycleLR: pct_start=1.5 is a share"),
+        (
+            lambda o: OneCycleLR(o, 1.0, 5, anneal_strategy="up"),
+            ValueError,
+            "anneal_strategy='up' is unknown",
+        ),
+        (
+            lambda o: OneCycleLR(o, [1.0], 5),
+            ValueError,
+            "max_lr has 1 values for 2 groups; give one for each",
+        ),
+        (lambda o: ReduceLROnPlateau(o, factor=1.0), ValueError, "ReduceLROnPlateau: factor=1.0 must be less than 1"),
+        (lambda o: ReduceLROnPlateau(o, mode="up"), ValueError, "mode='up' is unknown; give 'min' or 'max'"),
+        (lambda o: ReduceLROnPlateau(o, threshold_mode="x"), ValueError, "threshold_mode='x' is unknown; give 'rel'"),
+        (lambda o: ReduceLROnPlateau(o, min_lr=[0.1]), ValueError, "min_lr has 1 values for 2 groups"),
+        (LRScheduler, NotImplementedError, r"LRScheduler: define lr_at\(self, t, base_lr\)"),
+    ],
+)
+def test_errors(make, error, text):
+    with pytest.raises(error, match=text):
+        make(make_optimizer(tg))
+
+
+def test_one_cycle_ends():
+    schedule = OneCycleLR(make_optimizer(tg), 1.0, 3)
+    for _ in range(3):
+        schedule.step()
+    with pytest.raises(ValueError, match="OneCycleLR: step 4 of 3; total_steps is the batches of all epochs"):
+        schedule.step()
+
+
+def test_one_cycle_wants_a_momentum():
+    class Plain(optim.Optimizer):
+        pass
+
+    optimizer = Plain([tg.zeros(1)], {"lr": 0.1, "weight_decay": 0.0})
+    with pytest.raises(ValueError, match="the optimizer has no momentum to cycle; pass cycle_momentum=False"):
+        OneCycleLR(optimizer, 1.0, 3)
+    assert OneCycleLR(optimizer, 1.0, 10, cycle_momentum=False).get_last_lr() == pytest.approx([0.04])

@@ -1,0 +1,391 @@
+"""Each optimizer takes PyTorch's path, step by step; and what all of them share: groups, states, errors, blocks."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+from tinygrad_med import nn, optim
+from tinygrad_med.optim import optimizer as shared_parts
+
+SHAPES = [(3, 4), (5,), (), (2, 1, 3)]
+
+SGD_OPTIONS = [
+    {"lr": 0.1},
+    {"lr": 0.1, "weight_decay": 0.05},
+    {"lr": 0.1, "momentum": 0.9},
+    {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
+    {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    {"lr": 0.1, "momentum": 0.8, "dampening": 0.1, "weight_decay": 0.01},
+    {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+]
+ADAM_OPTIONS = [
+    {},
+    {"lr": 0.05, "betas": (0.8, 0.95)},
+    {"lr": 0.05, "weight_decay": 0.1},
+    {"lr": 0.05, "eps": 1e-3},
+    {"lr": 0.05, "betas": (0.5, 0.5), "amsgrad": True},
+    {"lr": 0.05, "amsgrad": True, "weight_decay": 0.1, "betas": (0.0, 0.9)},
+]
+CASES = [
+    *(("SGD", options) for options in SGD_OPTIONS),
+    *(("Adam", options) for options in ADAM_OPTIONS),
+    *(("AdamW", options) for options in ADAM_OPTIONS),
+]
+
+
+class Twins:
+    """The same parameters in both libraries, and a loss whose gradients turn, grow, vanish and are missing."""
+
+    def __init__(self, torch, seed=0):
+        rng = np.random.default_rng(seed)
+        values = [rng.standard_normal(shape) for shape in SHAPES]
+        self.rng = rng
+        self.ours = [tg.tensor(v, requires_grad=True) for v in values]
+        self.theirs = [torch.tensor(v, requires_grad=True) for v in values]
+        self.torch = torch
+
+    def set_gradients(self, t):
+        for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
+            g = np.cos(p.detach().numpy() * 3) + self.rng.standard_normal(p.shape)
+            g = np.asarray(g * (t % 7 != 3))  # now and then all zero
+            missing = i == 1 and (t < 3 or t % 5 == 0)  # a parameter that begins late, and pauses
+            p.grad = None if missing else tg.tensor(g)
+            q.grad = None if missing else self.torch.tensor(g)
+
+    def assert_equal(self):
+        for p, q in zip(self.ours, self.theirs, strict=True):
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+def groups(parameters, separate):
+    """One list, or two groups with options of their own."""
+    return [{"params": parameters[:2]}, {"params": parameters[2:], "lr": 0.02}] if separate else parameters
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_fifty_steps_are_pytorchs(torch, name, options, separate):
+    twins = Twins(torch)
+    ours = getattr(optim, name)(groups(twins.ours, separate), **options)
+    theirs = getattr(torch.optim, name)(groups(twins.theirs, separate), **options)
+    for t in range(50):
+        twins.set_gradients(t)
+        ours.step()
+        theirs.step()
+        twins.assert_equal()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_defaults_are_pytorchs(torch, name):
+    ours, theirs = getattr(optim, name)([tg.zeros(1)]), getattr(torch.optim, name)([torch.zeros(1)])
+    assert ours.defaults == {option: theirs.defaults[option] for option in ours.defaults}
+
+
+def test_formulas():
+    """The first two steps by hand, without PyTorch."""
+    w, g = 1.0, 0.5
+    p = tg.tensor([w], dtype=tg.float64, requires_grad=True)
+    sgd = optim.SGD([p], lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.2)
+    v = g + 0.2 * w
+    w1 = w - 0.1 * v
+    v = 0.9 * v + 0.5 * (g + 0.2 * w1)
+    for expected in (w1, w1 - 0.1 * v):
+        p.grad = tg.tensor([g], dtype=tg.float64)
+        sgd.step()
+        assert p.item() == pytest.approx(expected, rel=1e-14)
+
+    p = tg.tensor([1.0], dtype=tg.float64, requires_grad=True)
+    adam, m, v, w = optim.AdamW([p], lr=0.1, weight_decay=0.2), 0.0, 0.0, 1.0
+    for t in (1, 2):
+        p.grad = tg.tensor([g * t], dtype=tg.float64)
+        adam.step()
+        m, v = 0.9 * m + 0.1 * g * t, 0.999 * v + 0.001 * (g * t) ** 2
+        w = w - 0.1 * 0.2 * w - 0.1 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
+        assert p.item() == pytest.approx(w, rel=1e-13)
+
+
+def test_a_model_learns_the_same_way(torch):
+    """Real gradients, `zero_grad` and a net in both libraries."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((32, 6)), rng.integers(0, 3, 32)
+    theirs = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    ours = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    losses = []
+    for lib, model, opt in ((tg, ours, optim.Adam), (torch, theirs, torch.optim.Adam)):
+        optimizer, history = opt(model.parameters(), lr=0.05), []
+        for _ in range(50):
+            optimizer.zero_grad()
+            loss = lib.nn.functional.cross_entropy(model(lib.tensor(x)), lib.tensor(y))
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        losses.append(history)
+    np.testing.assert_allclose(*losses, rtol=1e-10)
+    assert losses[0][-1] < 0.5 * losses[0][0]
+
+
+# ---------------------------------------------------------------- the state
+
+
+@pytest.mark.parametrize(("name", "options"), [CASES[5], CASES[-1]])
+def test_state_goes_to_pytorch_and_back(torch, name, options):
+    twins = Twins(torch)
+    ours, theirs = getattr(optim, name)(twins.ours, **options), getattr(torch.optim, name)(twins.theirs, **options)
+    for t in range(8):
+        twins.set_gradients(t)
+        ours.step()
+        theirs.step()
+
+    mine, reference = ours.state_dict(), theirs.state_dict()
+    assert mine["state"].keys() == reference["state"].keys()
+    for number, state in mine["state"].items():
+        assert state.keys() == reference["state"][number].keys()
+    assert [group["params"] for group in mine["param_groups"]] == [[0, 1, 2, 3]]
+
+    def plain(x):
+        return x.numpy() if isinstance(x, torch.Tensor) else x
+
+    from_torch = getattr(optim, name)(twins.ours)
+    state = {n: {k: plain(v) for k, v in s.items()} for n, s in reference["state"].items()}
+    from_torch.load_state_dict({"state": state, "param_groups": reference["param_groups"]})
+    to_torch = getattr(torch.optim, name)(twins.theirs)
+    state = {
+        n: {k: torch.tensor(v.numpy() if isinstance(v, tg.Tensor) else v) for k, v in s.items()}
+        for n, s in mine["state"].items()
+    }
+    theirs_group = {**to_torch.state_dict()["param_groups"][0], **mine["param_groups"][0]}
+    to_torch.load_state_dict({"state": state, "param_groups": [theirs_group]})
+    for t in range(8, 16):
+        twins.set_gradients(t)
+        from_torch.step()
+        to_torch.step()
+        twins.assert_equal()
+
+
+def test_training_goes_on_from_a_state():
+    def train(p, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            ((p - 3) ** 2).sum().backward()
+            optimizer.step()
+
+    p = tg.zeros(3, requires_grad=True)
+    whole = optim.Adam([p], lr=0.1)
+    train(p, whole, 4)
+    q, state = copy.deepcopy(p), pickle.loads(pickle.dumps(whole.state_dict()))
+    train(p, whole, 4)
+    resumed = optim.Adam([q], lr=99.0)
+    resumed.load_state_dict(state)
+    assert resumed.param_groups[0]["lr"] == 0.1
+    train(q, resumed, 4)
+    assert q.tolist() == p.tolist()
+
+
+def test_a_loaded_state_is_a_copy_in_the_dtype_of_the_parameter():
+    p = tg.ones(2, requires_grad=True)
+    p.grad = tg.ones(2)
+    source = optim.SGD([p], momentum=0.9)
+    source.step()
+    q = tg.ones(2, dtype=tg.float64, requires_grad=True)
+    target = optim.SGD([q], momentum=0.9)
+    target.load_state_dict(source.state_dict())
+    assert target.state[q]["momentum_buffer"].dtype == tg.float64
+    source.state[p]["momentum_buffer"].zero_()
+    assert target.state[q]["momentum_buffer"].tolist() == [1, 1]
+
+
+def test_load_state_dict_says_what_does_not_fit():
+    p = tg.zeros(2, requires_grad=True)
+    optimizer = optim.SGD([p], lr=0.5, momentum=0.9)
+    with pytest.raises(ValueError, match=r"got \['weight'\]; needs an optimizer's 'state' and 'param_groups'"):
+        optimizer.load_state_dict({"weight": 1})
+    with pytest.raises(ValueError, match=r"the groups have \[1\] parameters here, \[2\] in the state"):
+        optimizer.load_state_dict(optim.SGD([tg.zeros(2), tg.zeros(1)]).state_dict())
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match=r"momentum_buffer of parameter 0 has shape \(3,\), the parameter \(2,\)"):
+        optimizer.load_state_dict({**state, "state": {0: {"momentum_buffer": tg.zeros(3)}}})
+    group = {**state["param_groups"][0], "lr": 1.0, "maximize": True}
+    with pytest.raises(ValueError, match="maximize=True is not supported; minimize the negative"):
+        optimizer.load_state_dict({**state, "param_groups": [group]})
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+# ---------------------------------------------------------------- groups and steps
+
+
+def test_groups_have_pytorchs_structure():
+    w, b = tg.zeros(2, requires_grad=True), tg.zeros(1, requires_grad=True)
+    optimizer = optim.SGD([{"params": w, "lr": 1.0, "name": "head"}], momentum=0.9)
+    optimizer.add_param_group({"params": [b]})
+    first, second = optimizer.param_groups
+    assert (first["lr"], first["momentum"], first["name"], first["params"]) == (1.0, 0.9, "head", [w])
+    assert (second["lr"], second["momentum"]) == (1e-3, 0.9)
+    second["lr"] = 0.5
+    for p in (w, b):
+        p.grad = tg.ones(p.shape)
+    optimizer.step()
+    assert (w.tolist(), b.tolist()) == ([-1, -1], [-0.5])
+    assert "group 1: lr=0.5, momentum=0.9" in repr(optimizer)
+
+
+def test_step_leaves_the_gradient_alone_and_writes_in_place():
+    p = tg.ones(3, requires_grad=True)
+    array, p.grad = p.array, tg.ones(3)
+    optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1).step()
+    assert p.array is array
+    assert p.grad.tolist() == [1, 1, 1]
+
+
+def test_step_is_noticed_by_a_graph_that_needs_the_old_values():
+    p = tg.ones(3, requires_grad=True)
+    loss = (p * p).sum()
+    p.grad = tg.ones(3)
+    optim.SGD([p], lr=0.1).step()
+    with pytest.raises(RuntimeError, match=r"overwritten in place at .*test_optimizers.py"):
+        loss.backward()
+
+
+def test_closure_runs_with_gradients_and_its_loss_comes_back():
+    p = tg.tensor([2.0], requires_grad=True)
+    optimizer = optim.SGD([p], lr=0.25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with tg.no_grad():
+        assert optimizer.step(closure).item() == 4
+    assert p.item() == 1
+
+
+def test_zero_grad():
+    p = tg.ones(2, requires_grad=True)
+    optimizer = optim.SGD([p])
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad is None
+    p.sum().backward()
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0, 0]
+    optimizer.zero_grad()
+    assert p.grad is None
+
+
+def test_a_numpy_scalar_is_moved_too():
+    p = tg.ones(3).sum().detach().requires_grad_()
+    p.grad = tg.tensor(1.0)
+    optim.Adam([p], lr=0.5).step()
+    assert p.item() == pytest.approx(2.5)
+
+
+def test_a_module_that_changes_its_dtype_keeps_its_optimizer():
+    layer = nn.Linear(2, 1)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    layer.double()
+    before = layer.weight.tolist()
+    layer(tg.ones(1, 2).double()).sum().backward()
+    optimizer.step()
+    assert layer.weight.dtype == tg.float64
+    assert layer.weight.tolist() == [[w - 0.1 for w in before[0]]]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_large_parameters_are_cut_into_blocks(name):
+    """Cut and not cut, on threads and not, in any layout: the same numbers, bit for bit."""
+    rng = np.random.default_rng(0)
+    shape = (1100, 700)
+    w, g = rng.standard_normal((2, *shape)).astype("float32")
+    options = {"momentum": 0.9, "lr": 0.1} if name == "SGD" else {"lr": 0.1}
+    results = []
+    for layout, block in (("C", 2**19), ("C", 2**40), ("F", 2**19), ("C", 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shared_parts, "BLOCK", block)
+            p = tg.from_numpy(np.array(w, order=layout)).requires_grad_()
+            optimizer = getattr(optim, name)([p], **options)
+            for factor in (1, -2, 3):
+                p.grad = tg.from_numpy(g * np.float32(factor))
+                optimizer.step()
+            results.append(p.detach().numpy())
+    assert all(np.array_equal(results[0], r) for r in results[1:])
+    cuts = list(shared_parts.blocks((w, g)))
+    assert len(cuts) > 1
+    assert all(a.nbytes <= shared_parts.BLOCK and a.shape == b.shape for a, b in cuts)
+    assert np.array_equal(np.concatenate([a for a, _ in cuts]), w)
+
+
+def test_float32_stays_float32():
+    for make in (optim.SGD, optim.Adam, optim.AdamW):
+        p = tg.ones(3, requires_grad=True)
+        p.grad = tg.ones(3)
+        optimizer = make([p], lr=0.1, weight_decay=0.1)
+        optimizer.step()
+        assert p.dtype == tg.float32
+        assert all(s.dtype == tg.float32 for s in optimizer.state[p].values() if isinstance(s, tg.Tensor))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_cuda_takes_the_same_steps(name, options):
+    w, g = np.random.default_rng(0).standard_normal((2, 5, 3))
+    results = []
+    for device in ("cpu", "cuda"):
+        p = tg.tensor(w, device=device, requires_grad=True)
+        optimizer = getattr(optim, name)([p], **options)
+        for t in range(10):
+            p.grad = tg.tensor(g * (t - 4), device=device)
+            optimizer.step()
+        results.append(p.detach().cpu().numpy())
+    np.testing.assert_allclose(*results, rtol=1e-12)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def leaf():
+    return tg.zeros(1, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: optim.SGD([]), ValueError, r"SGD: got no parameters; was the iterator used up before\?"),
+        (lambda: optim.Adam(leaf()), TypeError, "Adam: params must be a list of tensors or of groups"),
+        (lambda: optim.SGD([leaf()] * 2), ValueError, "SGD: a parameter appears twice, each step would move it twice"),
+        (lambda: optim.SGD([leaf() * 2]), ValueError, "parameter 0 is the result of <.*; optimize the leaves"),
+        (lambda: optim.SGD([leaf(), 3]), TypeError, "SGD: parameter 1 is a int, not a tensor"),
+        (lambda: optim.SGD([{"lr": 1}]), TypeError, "SGD: a group is a dict with its tensors under 'params'"),
+        (lambda: optim.SGD([{"params": {leaf()}}]), TypeError, "SGD: a set of parameters has no order; give a list"),
+        (lambda: optim.SGD([leaf()], lr=-1), ValueError, "SGD: lr=-1 must not be negative"),
+        (lambda: optim.Adam([leaf()], lr=float("nan")), ValueError, "Adam: lr=nan must not be negative"),
+        (lambda: optim.SGD([{"params": leaf(), "lr": -2}]), ValueError, "SGD: lr=-2 must not be negative"),
+        (lambda: optim.SGD([leaf()], momentum=-1), ValueError, "SGD: momentum=-1 must not be negative"),
+        (lambda: optim.SGD([leaf()], weight_decay=-1), ValueError, "SGD: weight_decay=-1 must not be negative"),
+        (lambda: optim.SGD([leaf()], nesterov=True), ValueError, "SGD: nesterov=True needs momentum > 0"),
+        (lambda: optim.AdamW([leaf()], betas=(0.9, 1.0)), ValueError, r"AdamW: betas=\(0.9, 1.0\) must be two numbers"),
+        (lambda: optim.Adam([leaf()], eps=-1), ValueError, "Adam: eps=-1 must not be negative"),
+    ],
+)
+def test_errors(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    p = tg.zeros(2, requires_grad=True)
+    p.grad = tg.ones(1)
+    with pytest.raises(ValueError, match=r"SGD: the gradient has shape \(1,\), its parameter \(2,\)"):
+        optim.SGD([p]).step()
+
+
+def test_an_optimizer_without_update_says_so():
+    p = tg.zeros(1, requires_grad=True)
+    p.grad = tg.ones(1)
+    with pytest.raises(NotImplementedError, match=r"Optimizer: define update\(self, p, state, group\)"):
+        optim.Optimizer([p], {"lr": 0.1, "weight_decay": 0.0}).step()

@@ -1,0 +1,101 @@
+"""Adam, and AdamW, which decays the weights and not the gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from tinygrad_med import backend
+from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
+from tinygrad_med.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """Steps as long as the gradient is steady, each number by itself (Kingma and Ba 2015, arXiv:1412.6980):
+
+        g ← g + weight_decay · w
+        m ← β₁ · m + (1 − β₁) · g          running mean of the gradient
+        v ← β₂ · v + (1 − β₂) · g²         running mean of its square
+        w ← w − lr · m̂ / (√v̂ + ε)          with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ) in step t
+
+    m and v start at zero; the hats undo what that takes from the first means.
+
+    Args:
+        params: leaves, or groups of them.
+        lr: the learning rate.
+        betas: β₁ and β₂.
+        eps: ε.
+        weight_decay: the factor of the penalty ½ · |w|².
+        amsgrad: use the largest v so far instead of v (Reddi et al. 2018, arXiv:1904.09237).
+    """
+
+    decoupled = False
+    """Whether weights decay by themselves instead of through the gradient."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+    ) -> None:
+        options = {"lr": lr, "betas": tuple(betas), "eps": eps}
+        super().__init__(params, {**options, "weight_decay": weight_decay, "amsgrad": amsgrad})
+
+    def check(self, group: Group) -> None:
+        """Raise a ValueError for options that make no sense."""
+        super().check(group)
+        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
+            raise ValueError(f"{self._name}: betas={group['betas']} must be two numbers, at least 0 and less than 1")
+        if not group["eps"] >= 0:
+            raise ValueError(f"{self._name}: eps={group['eps']} must not be negative")
+
+    def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
+        """The formulas of the class; state: step (t), exp_avg (m), exp_avg_sq (v), max_exp_avg_sq with amsgrad."""
+        lr, eps, decay, (beta1, beta2) = (group[name] for name in ("lr", "eps", "weight_decay", "betas"))
+        names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
+        for name in names:
+            if name not in state:
+                state[name] = zeros_like(p)
+        t = state["step"] = int(state.get("step", 0)) + 1
+        rate, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+        xp = backend.array_module(p.array)
+
+        def move(w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
+            if decay and self.decoupled:
+                w *= 1 - lr * decay
+            elif decay:
+                g = g + decay * w
+            m += (1 - beta1) * (g - m)
+            v += (1 - beta2) * (g * g - v)
+            if largest is not None:
+                v = xp.maximum(largest, v, out=largest)
+            w -= rate * (m / (xp.sqrt(v) / root + eps))
+
+        return move, (p.array, p.grad.array, *(state[name].array for name in names))  # type: ignore[union-attr]
+
+
+class AdamW(Adam):
+    """Adam with w ← (1 − lr · weight_decay) · w instead of the penalty, whose gradient Adam would divide by √v̂
+    (Loshchilov and Hutter 2019, arXiv:1711.05101).
+
+    Args:
+        params, lr, betas, eps, amsgrad: as for Adam.
+        weight_decay: the share of w, times lr, that goes in each step.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)

@@ -1,0 +1,284 @@
+"""Schedules: the learning rate as a function of time.
+
+A schedule belongs to an optimizer and sets `group["lr"]` when it is made, and anew at every `step()`, which is to come
+after the optimizer's. Each computes the rate from the time and the group's first rate, not from the rate before; so a
+rate set by hand in between lasts until the next `step()`, and an optimizer has one schedule at a time.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_med.optim.optimizer import Group, Optimizer
+
+
+class LRScheduler:
+    """Base of the schedules that know their time; a subclass says in `lr_at` what the rate is then.
+
+    Args:
+        optimizer: whose learning rates to set.
+        last_epoch: how often `step()` ran before, when training goes on; then the groups must have their `initial_lr`.
+
+    Attributes:
+        last_epoch: the time t: how often `step()` ran.
+        base_lrs: the first learning rate of each group.
+    """
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        self._attach(optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise KeyError(f"{type(self).__name__}: to go on at {last_epoch=}, group {i} needs its 'initial_lr'")
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = last_epoch
+        self.step()
+
+    def _attach(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(self).__name__}: needs an optimizer, got {type(optimizer).__name__}")
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        """Let one unit of time pass, an epoch or a batch, and set the learning rates."""
+        self.last_epoch += 1
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            self.set_group(group, self.last_epoch, base_lr)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def set_group(self, group: Group, t: int, base_lr: float) -> None:
+        """Set the options of a group for time t."""
+        group["lr"] = self.lr_at(t, base_lr)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The learning rate at time t, of a group that starts with `base_lr`."""
+        raise NotImplementedError(f"{type(self).__name__}: define lr_at(self, t, base_lr)")
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rates of the groups, as set last."""
+        return self._last_lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer."""
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; the learning rates are in the state of the optimizer."""
+        vars(self).update(state_dict)
+
+
+class StepLR(LRScheduler):
+    """lr₀ · γ^⌊t / step_size⌋"""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        if step_size < 1:
+            raise ValueError(f"StepLR: step_size={step_size} must be at least 1")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return base_lr * self.gamma ** (t // self.step_size)
+
+
+class MultiStepLR(LRScheduler):
+    """lr₀ · γ^(number of milestones reached by t)"""
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return float(base_lr * self.gamma ** bisect.bisect_right(self.milestones, t))
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Half a cosine from lr₀ down to `eta_min` at `T_max`, then up again, and so on (without the restarts of
+    Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+        if T_max < 1:
+            raise ValueError(f"CosineAnnealingLR: T_max={T_max} must be at least 1")
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return _cosine(base_lr, self.eta_min, t / self.T_max)
+
+
+class OneCycleLR(LRScheduler):
+    """Up to `max_lr` and down to almost nothing, in one cycle over the whole training, a `step()` after every batch;
+    the momentum goes the other way (Smith and Topin 2019, arXiv:1708.07120).
+
+    Args:
+        optimizer: with an option `momentum` or `betas`, unless `cycle_momentum=False`.
+        max_lr: the highest rate, one number or one per group.
+        total_steps: the number of batches; or give `epochs` and `steps_per_epoch`.
+        pct_start: the share of the steps in which the rate rises.
+        anneal_strategy: `"cos"` or `"linear"`, the form of the ways up and down.
+        cycle_momentum: whether the momentum (β₁ of Adam) goes from `max_momentum` to `base_momentum` and back.
+        div_factor: the rate starts at max_lr / div_factor,
+        final_div_factor: and ends at that / final_div_factor.
+        three_phase: come down to the first rate in as many steps as it went up, and only then to the last.
+        last_epoch: how often `step()` ran before, when training goes on.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
+        self._attach(optimizer)
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
+            total_steps = epochs * steps_per_epoch
+        if total_steps < 1:
+            raise ValueError(f"OneCycleLR: {total_steps=} must be at least 1")
+        if not 0 <= pct_start <= 1:
+            raise ValueError(f"OneCycleLR: {pct_start=} is a share, between 0 and 1")
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"OneCycleLR: {anneal_strategy=} is unknown; give 'cos' or 'linear'")
+        if cycle_momentum and not {"momentum", "betas"} & optimizer.defaults.keys():
+            raise ValueError("OneCycleLR: the optimizer has no momentum to cycle; pass cycle_momentum=False")
+        self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
+        top = pct_start * total_steps - 1
+        # Until when a phase lasts, and the group's options between which rate and momentum go meanwhile.
+        up = (top, ("initial_lr", "max_lr"), ("max_momentum", "base_momentum"))
+        if three_phase:
+            down = (2 * top, ("max_lr", "initial_lr"), ("base_momentum", "max_momentum"))
+            self.phases = [up, down, (total_steps - 1, ("initial_lr", "min_lr"), ("max_momentum", "max_momentum"))]
+        else:
+            self.phases = [up, (total_steps - 1, ("max_lr", "min_lr"), ("base_momentum", "max_momentum"))]
+        if last_epoch == -1:
+            for i, group in enumerate(optimizer.param_groups):
+                group["max_lr"] = self._of_group("max_lr", max_lr, i)
+                group["initial_lr"] = group["max_lr"] / div_factor
+                group["min_lr"] = group["initial_lr"] / final_div_factor
+                if cycle_momentum:
+                    group["base_momentum"] = self._of_group("base_momentum", base_momentum, i)
+                    group["max_momentum"] = self._of_group("max_momentum", max_momentum, i)
+        super().__init__(optimizer, last_epoch)
+
+    def _of_group(self, name: str, value: float | Sequence[float], i: int) -> float:
+        if not isinstance(value, Sequence):
+            return value
+        groups = len(self.optimizer.param_groups)
+        if len(value) != groups:
+            raise ValueError(f"OneCycleLR: {name} has {len(value)} values for {groups} groups; give one for each")
+        return value[i]
+
+    def set_group(self, group: Group, t: int, base_lr: float) -> None:  # noqa: ARG002 - the group has its rates
+        """Set the learning rate and the momentum of a group for time t."""
+        if t > self.total_steps:
+            raise ValueError(f"OneCycleLR: step {t} of {self.total_steps}; total_steps is the batches of all epochs")
+        ends = [end for end, _, _ in self.phases[:-1]]
+        i = bisect.bisect_left(ends, t)  # the first phase that lasts until t, else the last one
+        end, (rate, next_rate), (momentum, next_momentum) = self.phases[i]
+        start = ends[i - 1] if i else 0.0
+        done = (t - start) / (end - start) if end > start else 1.0
+        anneal = _cosine if self.anneal_strategy == "cos" else _line
+        group["lr"] = anneal(group[rate], group[next_rate], done)
+        if self.cycle_momentum:
+            value = anneal(group[momentum], group[next_momentum], done)
+            if "betas" in group:
+                group["betas"] = (value, *group["betas"][1:])
+            else:
+                group["momentum"] = value
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiply the rate by `factor` when a metric has not become better for more than `patience` epochs.
+
+    Args:
+        optimizer: whose learning rates to set.
+        mode: `"min"` for a loss, `"max"` for an accuracy.
+        factor: less than 1.
+        patience: how many epochs without improvement to wait through.
+        threshold: by how much a value must beat the best to be better:
+        threshold_mode: `"rel"`, by this share of the best, or `"abs"`, by this much.
+        cooldown: how many epochs after a reduction not to count.
+        min_lr: the lowest rate, one number or one per group.
+        eps: a reduction by no more than this is left out.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        self._attach(optimizer)
+        if not factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: {factor=} must be less than 1")
+        if mode not in ("min", "max"):
+            raise ValueError(f"ReduceLROnPlateau: {mode=} is unknown; give 'min' or 'max'")
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"ReduceLROnPlateau: {threshold_mode=} is unknown; give 'rel' or 'abs'")
+        groups = len(optimizer.param_groups)
+        self.min_lrs = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * groups
+        if len(self.min_lrs) != groups:
+            raise ValueError(f"ReduceLROnPlateau: min_lr has {len(self.min_lrs)} values for {groups} groups")
+        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.best = math.inf if mode == "min" else -math.inf
+        self.last_epoch = self.num_bad_epochs = self.cooldown_counter = 0
+        self._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, metrics: Any) -> None:  # type: ignore[override]
+        """Take note of an epoch's metric, a number or a tensor of one element, and reduce the rates if it is time."""
+        value = float(metrics)
+        self.last_epoch += 1
+        if self._is_better(value):
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+                reduced = max(group["lr"] * self.factor, lowest)
+                if group["lr"] - reduced > self.eps:
+                    group["lr"] = reduced
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _is_better(self, value: float) -> bool:
+        threshold = -self.threshold if self.mode == "min" else self.threshold
+        bar = self.best * (1 + threshold) if self.threshold_mode == "rel" else self.best + threshold
+        return value < bar if self.mode == "min" else value > bar
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _line(start: float, end: float, done: float) -> float:
+    return start + (end - start) * done

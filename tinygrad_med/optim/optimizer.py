@@ -1,0 +1,202 @@
+"""What all optimizers share: groups of parameters with their options, a state per parameter, and how a step runs.
+
+An optimizer sees leaves and their gradients, nothing else, and writes the leaves in place. A subclass says in `update`
+what a step does to one parameter, as a few lines of array arithmetic. Parameters are much larger than the processor's
+cache, and each operation of those lines would fetch them from memory again; so the base class cuts them into blocks,
+and every operation is done on one block while it is in the cache. Blocks don't depend on one another: several threads
+work on them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tinygrad_med import backend
+from tinygrad_med.backend.cpu.threads import parallel_for
+from tinygrad_med.modes import enable_grad, writes
+from tinygrad_med.tensor import Tensor, as_array, wrap
+
+Group = dict[str, Any]
+"""Parameters under `"params"`, and the options that hold for them."""
+
+Move = tuple[Callable[..., object], tuple[Any, ...]]
+"""A function that works in place on corresponding blocks of arrays, and the arrays."""
+
+BLOCK = 2**19
+"""Bytes of a block: the two to four arrays of an update fit into a core's cache, and threads rarely meet."""
+
+
+class Optimizer:
+    """Base of the optimizers.
+
+    Args:
+        params: leaves, or groups: dicts with leaves under `"params"` and the options that are theirs alone.
+        defaults: the options of the groups that don't set them.
+
+    Attributes:
+        param_groups: the groups; change their options (`group["lr"] = …`) between steps as you like.
+        state: what the optimizer remembers, a dict per parameter.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[Group] = []
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        if isinstance(params, (Tensor, Mapping)):
+            raise TypeError(f"{self._name}: params must be a list of tensors or of groups; put it in brackets")
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{self._name}: got no parameters; was the iterator used up before?")
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    # The groups -------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Optimize more parameters: those under `"params"`, with the other entries as their options."""
+        if "params" not in param_group:
+            raise TypeError(f"{self._name}: a group is a dict with its tensors under 'params'")
+        params = param_group["params"]
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{self._name}: a set of parameters has no order; give a list")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        for i, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{self._name}: parameter {i} is a {type(p).__name__}, not a tensor")
+            if not p.is_leaf:
+                raise ValueError(f"{self._name}: parameter {i} is the result of {p.origin}; optimize the leaves")
+        group = {**self.defaults, **param_group, "params": params}
+        every = [id(p) for g in [*self.param_groups, group] for p in g["params"]]
+        if len(set(every)) < len(every):
+            raise ValueError(f"{self._name}: a parameter appears twice, each step would move it twice; name it once")
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: Group) -> None:
+        """Raise a ValueError for options that make no sense."""
+        for option in ("lr", "weight_decay"):
+            if not group[option] >= 0:
+                raise ValueError(f"{self._name}: {option}={group[option]} must not be negative")
+        if group.get("maximize"):
+            raise ValueError(f"{self._name}: maximize=True is not supported; minimize the negative instead")
+
+    def _parameters(self) -> Iterator[Tensor]:
+        return (p for group in self.param_groups for p in group["params"])
+
+    # A step -----------------------------------------------------------------------------------------------------------
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or, with `set_to_none=False`, set them to zero in place."""
+        for p in self._parameters():
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad = p.grad.detach().zero_()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss and its gradients anew; called first.
+
+        Returns:
+            What the closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        parameters = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        jobs = [job for p, group in parameters for job in self._jobs(p, group)]
+        if sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK or any(p.is_cuda for p, _ in parameters):
+            for move, block in jobs:  # too little for a second thread, or the GPU's
+                move(*block)
+        else:
+            parallel_for(lambda i: jobs[i][0](*jobs[i][1]), len(jobs))
+        return loss
+
+    def _jobs(self, p: Tensor, group: Group) -> Iterator[Move]:
+        """What is to be done for one parameter, block by block."""
+        if p.grad is not None and p.grad.shape != p.shape:
+            raise ValueError(f"{self._name}: the gradient has shape {p.grad.shape}, its parameter {p.shape}")
+        writes.note(p.array)
+        p.array = backend.array_module(p.array).asarray(p.array)  # a NumPy scalar is no memory to write into
+        move, arrays = self.update(p, self.state[p], group)
+        for block in [arrays] if p.is_cuda else blocks(arrays):
+            yield move, block
+
+    def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
+        """One step of one parameter: what to do to each block, and the arrays to cut, `p.array` first."""
+        raise NotImplementedError(f"{self._name}: define update(self, p, state, group)")
+
+    # The state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state and the options in PyTorch's layout, where a parameter is its number, counted through the groups.
+
+        The tensors of the state share the memory of the optimizer.
+        """
+        numbers = {p: i for i, p in enumerate(self._parameters())}
+        groups = [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups]
+        return {"state": {numbers[p]: dict(state) for p, state in self.state.items() if state}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state and its options; tensors are copied, in the dtype and to the device of their parameter."""
+        if not {"state", "param_groups"} <= state_dict.keys():
+            raise ValueError(
+                f"load_state_dict: got {list(state_dict)}; needs an optimizer's 'state' and 'param_groups'"
+            )
+        saved = state_dict["param_groups"]
+        sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (self.param_groups, saved))
+        if sizes != saved_sizes:
+            raise ValueError(f"load_state_dict: the groups have {sizes} parameters here, {saved_sizes} in the state")
+        groups = [{**mine, **new, "params": mine["params"]} for mine, new in zip(self.param_groups, saved, strict=True)]
+        for group in groups:
+            self.check(group)
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        numbers = (number for group in saved for number in group["params"])
+        for p, number in zip(self._parameters(), numbers, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                state[p][name] = _as_state(value, p, f"{name} of parameter {number}")
+        self.state, self.param_groups = state, groups
+
+    def __repr__(self) -> str:
+        lines = [f"{self._name} ("]
+        for i, group in enumerate(self.param_groups):
+            count = sum(p.numel() for p in group["params"])
+            options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            lines.append(f"  group {i}: {options}; {count:,} parameters in {len(group['params'])} tensors")
+        return "\n".join([*lines, ")"])
+
+
+def blocks(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Arrays of one shape, cut along the first dim into views of about `BLOCK` bytes each."""
+    shape, size = arrays[0].shape, arrays[0].nbytes
+    if size <= BLOCK or not shape:
+        yield arrays
+        return
+    rows = max(1, BLOCK * shape[0] // size)
+    for start in range(0, shape[0], rows):
+        yield tuple(array[start : start + rows] for array in arrays)
+
+
+def zeros_like(p: Tensor) -> Tensor:
+    """The beginning of a running mean over the gradients of p."""
+    return wrap(backend.array_module(p.array).zeros_like(p.array))
+
+
+def _as_state(value: Any, p: Tensor, what: str) -> Any:
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        return value
+    if tuple(shape) == p.shape:
+        return wrap(as_array(value, p.dtype, p.device).copy())
+    if tuple(shape) == ():  # PyTorch keeps the number of steps in a tensor
+        return value.item()
+    raise ValueError(f"load_state_dict: {what} has shape {tuple(shape)}, the parameter {p.shape}")

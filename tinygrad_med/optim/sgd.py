@@ -1,0 +1,70 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
+from tinygrad_med.tensor import Tensor
+
+
+class SGD(Optimizer):
+    """Downhill, with a velocity that remembers where it was going:
+
+        g ← g + weight_decay · w
+        v ← momentum · v + (1 − dampening) · g        (v ← g in the first step)
+        w ← w − lr · v                                with Nesterov: w − lr · (g + momentum · v)
+
+    As PyTorch's, and Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning", except
+    that lr stands outside of v.
+
+    Args:
+        params: leaves, or groups of them.
+        lr: the learning rate.
+        momentum: how much of the velocity stays from step to step.
+        dampening: how much of the gradient the velocity does without.
+        weight_decay: the factor of the penalty ½ · |w|².
+        nesterov: look ahead along the velocity.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def check(self, group: Group) -> None:
+        """Raise a ValueError for options that make no sense."""
+        super().check(group)
+        if not group["momentum"] >= 0:
+            raise ValueError(f"SGD: momentum={group['momentum']} must not be negative")
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening=0")
+
+    def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
+        """The formulas of the class; state: momentum_buffer, the velocity."""
+        lr, momentum, decay, nesterov = (group[name] for name in ("lr", "momentum", "weight_decay", "nesterov"))
+        arrays: tuple[Any, ...] = (p.array, p.grad.array)  # type: ignore[union-attr]
+        share = 1 - group["dampening"]
+        if momentum:
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"], share = zeros_like(p), 1
+            arrays = (*arrays, state["momentum_buffer"].array)
+
+        def move(w: Any, g: Any, v: Any = None) -> None:
+            if decay:
+                g = g + decay * w
+            if momentum:
+                v *= momentum
+                v += g if share == 1 else share * g
+                g = g + momentum * v if nesterov else v
+            w -= lr * g
+
+        return move, arrays
