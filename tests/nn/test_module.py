@@ -203,7 +203,9 @@ def test_load_state_dict_reports_everything_and_loads_nothing(net):
     with pytest.raises(RuntimeError) as error:
         net.load_state_dict(state)
     head, *lines = str(error.value).splitlines()
-    assert head.startswith("load_state_dict: the state doesn't fit Net, nothing was loaded; strict=False loads the keys")
+    assert head.startswith(
+        "load_state_dict: the state doesn't fit Net, nothing was loaded; strict=False loads the keys"
+    )
     assert lines == [
         "  missing: scale (3,)",
         "  missing: head.bias (2,)",

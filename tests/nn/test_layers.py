@@ -1,0 +1,229 @@
+"""The simple layers and `nn.functional`: values and gradients against PyTorch, dropout, and what they refuse."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+from tinygrad_med import nn
+from tinygrad_med.nn import functional as F
+
+# name, arguments, shape of the input
+LAYERS = [
+    ("Identity", (), {}, (2, 3)),
+    ("Identity", (54, "unused"), {"either": True}, (2, 3)),
+    ("Flatten", (), {}, (2, 3, 4, 5)),
+    ("Flatten", (0, 2), {}, (2, 3, 4, 5)),
+    ("ReLU", (), {}, (4, 5)),
+    ("ReLU", (), {"inplace": True}, (4, 5)),
+    ("LeakyReLU", (), {}, (4, 5)),
+    ("LeakyReLU", (0.3, True), {}, (4, 5)),
+    ("GELU", (), {}, (4, 5)),
+    ("GELU", ("tanh",), {}, (4, 5)),
+    ("Tanh", (), {}, (4, 5)),
+    ("Sigmoid", (), {}, (4, 5)),
+    ("Softplus", (), {}, (4, 5)),
+    ("Softplus", (2.0, 1.0), {}, (4, 5)),
+    ("Softmax", (1,), {}, (4, 5)),
+    ("Softmax", (), {"dim": 0}, (4, 5, 2)),
+    ("LogSoftmax", (-1,), {}, (4, 5)),
+    ("Dropout", (0.0,), {}, (4, 5)),
+]
+
+
+def compare(torch, ours, theirs, *arrays):
+    """Value and gradients, upstream gradient random, of two functions of the float arrays among `arrays`."""
+    results = []
+    for lib, function in ((tg, ours), (torch, theirs)):
+        tensors = [lib.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+        y = function(*(t * 1 if t.requires_grad else t for t in tensors))  # torch writes an input in place, but no leaf
+        y.backward(lib.tensor(np.random.default_rng(1).standard_normal(tuple(y.shape))))
+        results.append([y.detach().numpy(), *(t.grad.numpy() for t in tensors if t.requires_grad)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "arguments", "keywords", "shape"), LAYERS)
+def test_layers_are_pytorchs(torch, name, arguments, keywords, shape):
+    x = 3 * np.random.default_rng(0).standard_normal(shape)
+    ours, theirs = (getattr(lib, name)(*arguments, **keywords) for lib in (nn, torch.nn))
+    compare(torch, ours, theirs, x)
+    assert list(ours.state_dict()) == []
+    assert repr(ours).startswith(name)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(4,), (5, 4), (2, 3, 4), (0, 4)])
+def test_linear(torch, shape, bias):
+    theirs = torch.nn.Linear(4, 3, bias=bias).double()
+    ours = nn.Linear(4, 3, bias=bias, dtype=tg.float64)
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    compare(torch, ours, theirs, np.random.default_rng(0).standard_normal(shape))
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-10, atol=1e-12)
+    assert repr(ours).startswith(f"Linear(in_features=4, out_features=3, bias={bias})  {15 if bias else 12} parameters")
+
+
+def test_linear_by_hand():
+    layer = nn.Linear(2, 1)
+    layer.load_state_dict({"weight": tg.tensor([[2.0, -1.0]]), "bias": tg.tensor([0.5])})
+    assert layer(tg.tensor([[3.0, 4.0]])).tolist() == [[2.5]]
+
+
+def test_linear_refuses():
+    with pytest.raises(ValueError, match=r"linear: x \(5, 3\) must end with the \(4,\) inputs"):
+        nn.Linear(4, 2)(tg.zeros(5, 3))
+    with pytest.raises(ValueError, match="Linear: in_features=-1 and out_features=2 must not be negative"):
+        nn.Linear(-1, 2)
+
+
+# ---------------------------------------------------------------- losses
+
+RNG = np.random.default_rng(0)
+LOGITS, LABELS = RNG.standard_normal((6, 4)), RNG.integers(0, 4, 6)
+TARGETS, CLASS_WEIGHTS = RNG.random((6, 4)), RNG.random(4) + 0.5
+LOSSES = [
+    ("CrossEntropyLoss", {}, (LOGITS, LABELS)),
+    ("CrossEntropyLoss", {"weight": CLASS_WEIGHTS, "ignore_index": 2, "label_smoothing": 0.1}, (LOGITS, LABELS)),
+    ("NLLLoss", {}, (LOGITS, LABELS)),
+    ("NLLLoss", {"weight": CLASS_WEIGHTS, "ignore_index": 1}, (LOGITS, LABELS)),
+    ("BCEWithLogitsLoss", {}, (LOGITS, TARGETS)),
+    ("BCEWithLogitsLoss", {"weight": CLASS_WEIGHTS, "pos_weight": 3 * CLASS_WEIGHTS}, (LOGITS, TARGETS)),
+    ("MSELoss", {}, (LOGITS, TARGETS)),
+    ("L1Loss", {}, (LOGITS, TARGETS)),
+]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("name", "options", "arrays"), LOSSES)
+def test_losses_are_pytorchs(torch, name, options, arrays, reduction):
+    def build(lib):
+        converted = {k: lib.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+        return getattr(lib.nn, name)(reduction=reduction, **converted)
+
+    ours, theirs = build(tg), build(torch)
+    compare(torch, ours, theirs, *arrays)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+def test_weights_of_losses_move_with_them_and_the_givers_stay():
+    weights = tg.ones(3)
+    criterion = nn.BCEWithLogitsLoss(pos_weight=weights).double()
+    assert criterion.pos_weight.dtype == tg.float64
+    assert weights.dtype == tg.float32
+    assert list(criterion.parameters()) == []
+
+
+def test_losses_refuse():
+    with pytest.raises(ValueError, match="MSELoss: reduction='avg' is unknown; give 'mean', 'sum' or 'none'"):
+        nn.MSELoss(reduction="avg")
+    with pytest.raises(TypeError, match="CrossEntropyLoss: weight must be a Tensor or None, got list"):
+        nn.CrossEntropyLoss([1.0, 2.0])
+    with pytest.raises(ValueError, match="must have the shape of input"):
+        nn.BCEWithLogitsLoss()(tg.zeros(3, 1), tg.zeros(3))
+
+
+# ---------------------------------------------------------------- dropout
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    x = tg.ones(200, 500)
+    y = F.dropout(x, 0.3, generator=tg.Generator(0)).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1) / np.float32(0.7)}
+    assert (y == 0).mean() == pytest.approx(0.3, abs=0.005)
+    assert y.mean() == pytest.approx(1, abs=0.01)
+    assert y.dtype == np.float32
+    rows = (y == 0).mean(1)
+    assert rows.std() == pytest.approx((0.3 * 0.7 / 500) ** 0.5, rel=0.2)  # each element by itself
+
+
+def test_dropout_is_linear_in_what_it_kept():
+    x = tg.randn(50, dtype=tg.float64, requires_grad=True, generator=tg.Generator(1))
+    y = F.dropout(x, 0.4, generator=tg.Generator(0))
+    factor = (y / x).detach()
+    (g,) = tg.autograd.grad((y**3).sum(), x, create_graph=True)
+    np.testing.assert_allclose(g.detach().numpy(), (3 * factor * y**2).detach().numpy(), rtol=1e-12)
+    (gg,) = tg.autograd.grad(g.sum(), x)
+    np.testing.assert_allclose(gg.numpy(), (6 * factor**2 * y).detach().numpy(), rtol=1e-12)
+
+
+def test_dropout_follows_its_generator_and_the_seed():
+    x = tg.ones(100)
+
+    def draw(layer):
+        return layer(x).tolist()
+
+    assert draw(nn.Dropout(generator=tg.Generator(3))) == draw(nn.Dropout(generator=tg.Generator(3)))
+    layer = nn.Dropout(0.5)
+    tg.manual_seed(1)
+    first, second = draw(layer), draw(layer)
+    tg.manual_seed(1)
+    assert draw(layer) == first != second
+
+
+def test_dropout_in_use_and_at_the_ends():
+    x = tg.randn(5)
+    layer = nn.Dropout(0.9).eval()
+    assert layer(x) is x
+    assert F.dropout(x, 0.5, False) is x
+    assert F.dropout(x, 0.0) is x
+    assert F.dropout(x, 1.0).tolist() == [0] * 5
+    assert repr(layer) == "Dropout(p=0.9)"
+    for refuse in (nn.Dropout, lambda p: F.dropout(x, p)):
+        with pytest.raises(ValueError, match="p=1.5 is no probability; give the share of elements to drop"):
+            refuse(1.5)
+
+
+# ---------------------------------------------------------------- functional
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("relu", ()),
+        ("relu", (True,)),
+        ("leaky_relu", (0.2, True)),
+        ("gelu", ()),
+        ("tanh", ()),
+        ("sigmoid", ()),
+        ("logsigmoid", ()),
+        ("softplus", (2.0, 0.5)),
+        ("softmax", (1,)),
+        ("log_softmax", (0,)),
+        ("pad", ((1, 2, 0, 3),)),
+        ("pad", ((1, -1), "constant", 5.0)),
+        ("dropout", (0.5, False)),
+    ],
+)
+def test_functions_are_pytorchs(torch, name, arguments):
+    x = 3 * np.random.default_rng(0).standard_normal((4, 5))
+    ours, theirs = (getattr(lib, name) for lib in (F, torch.nn.functional))
+    compare(torch, lambda t: ours(t, *arguments), lambda t: theirs(t, *arguments), x)
+
+
+def test_softmax_in_another_dtype(torch):
+    x = np.random.default_rng(0).standard_normal((4, 5)).astype("float32")
+    for name in ("softmax", "log_softmax"):
+        ours = getattr(F, name)(tg.tensor(x), dim=1, dtype=tg.float64)
+        theirs = getattr(torch.nn.functional, name)(torch.tensor(x), dim=1, dtype=torch.float64)
+        assert ours.dtype == tg.float64
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+
+
+def test_softmax_wants_a_dim():
+    for refuse in (nn.Softmax, nn.LogSoftmax, lambda: F.softmax(tg.zeros(2, 3)), lambda: F.log_softmax(tg.zeros(2, 3))):
+        with pytest.raises(
+            TypeError, match=r"say along which dim probabilities sum to 1; dim=1 for classes in \(N, C\)"
+        ):
+            refuse()
+
+
+def test_every_simple_layer_is_among_the_cases():
+    tested = {name for name, *_ in LAYERS + LOSSES} | {"Linear"}
+    from tinygrad_med.nn import layers
+
+    own = {n for n, c in vars(layers).items() if inspect.isclass(c) and c.__module__ == layers.__name__}
+    assert {n for n in own if not n.startswith("_")} == tested
