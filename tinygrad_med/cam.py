@@ -7,7 +7,7 @@ and the gradient G = ∂y/∂A is one call of `grad`. The methods differ in what
     map = Σ over channels of weight · A, with the weights
         CAM           those of the linear layer behind a global average pooling (Zhou et al. 2016, arXiv:1512.04150)
         Grad-CAM      mean of G over the places (Selvaraju et al. 2017, arXiv:1610.02391)
-        Grad-CAM++    mean of G⁺, the places weighted by G² and G³ (Chattopadhay et al. 2018, arXiv:1710.11063)
+        Grad-CAM++    sum of G⁺, less of it where G or A is large (Chattopadhay et al. 2018, arXiv:1710.11063)
         XGrad-CAM     mean of G, the places weighted by A (Fu et al. 2020, arXiv:2008.02312)
         LayerCAM      G⁺ itself, a weight per place (Jiang et al. 2021, IEEE Trans. Image Processing 30, 5875)
         Score-CAM     the score when only what the channel marks is visible (Wang et al. 2020, arXiv:1910.01279)
@@ -21,9 +21,10 @@ The model is used in inference mode and left as it was; no `.grad` is touched.
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,9 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.backward import grad, records
+from tinygrad_med.creation import arange, eye
 from tinygrad_med.modes import enable_grad, no_grad
-from tinygrad_med.nn import AdaptiveAvgPool2d, Linear, Module, Sequential
+from tinygrad_med.nn import AdaptiveAvgPool2d, Flatten, Linear, Module, Sequential
 from tinygrad_med.ops import cat, interpolate, relu, softmax
 from tinygrad_med.random import Generator
 from tinygrad_med.tensor import Tensor
@@ -40,11 +42,14 @@ from tinygrad_med.tensor import Tensor
 # The result ---------------------------------------------------------------------------------------------------------
 
 
+ROUNDING = 1e-5  # relative; what differs by less is equal, up to the rounding of float32
+
+
 class EmptyMapError(ValueError):
     """A map that shows nothing: all negative, constant, or not a number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Map:
     """What a method found.
 
@@ -67,9 +72,12 @@ class Map:
         """Why the map shows nothing, and what to try; `None` for a good map."""
         if not numpy.isfinite(self.raw).all():
             return "it has NaNs or infinities; run the model under autograd.detect_anomaly() to find where they begin"
-        if self.raw.max() <= 0:
+        low, high = self.raw.min(), self.raw.max()
+        if low == high == 0:
+            return f"it is 0 everywhere; the score of class {self.class_index} does not change with what was looked at"
+        if high <= 0:
             return f"no place speaks for class {self.class_index}, all values are ≤ 0; ask about the predicted class"
-        if self.raw.max() == self.raw.min():
+        if high - low <= ROUNDING * high:
             return "it has the same value everywhere; take an earlier block, which has more places"
         return None
 
@@ -88,7 +96,7 @@ class Map:
         """Draw the image and the map over it, bilinear; a map that shows nothing is reported in its place.
 
         Args:
-            image: (H, W), (H, W, 3), (3, H, W) or (1, H, W); an array or a tensor.
+            image: (H, W), (H, W, 3), (3, H, W) or (1, H, W), a batch of one of them or none; an array or a tensor.
             ax: Matplotlib axes; by default a new figure's.
 
         Returns:
@@ -98,28 +106,30 @@ class Map:
 
         picture = _for_display(image)
         height, width = picture.shape[:2]
+        extent = (0, width, height, 0)
         ax = ax or plt.subplots()[1]
-        ax.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        ax.imshow(picture, cmap="gray", extent=extent)
         ax.set_axis_off()
         if self.problem:
             warnings.warn(f"{self.method}: {self.problem}", stacklevel=2)
-            ax.set_title(f"{self.method}: nothing to show\n{self.problem}", fontsize="small", wrap=True)
+            reason = textwrap.fill(f"{self.method}: nothing to show. {self.problem}", 40)
+            box = {"facecolor": "white", "alpha": 0.8}
+            ax.text(0.5, 0.5, reason, transform=ax.transAxes, ha="center", va="center", fontsize="small", bbox=box)
         else:
-            extent = (0, width, height, 0)
-            ax.imshow(self.normalised, alpha=alpha, extent=extent, interpolation="bilinear", cmap=cmap)
-            ax.set_xlim(0, width)
-            ax.set_ylim(height, 0)
+            ax.imshow(self.normalised, vmin=0, vmax=1, alpha=alpha, extent=extent, interpolation="bilinear", cmap=cmap)
         return ax
 
 
 def _for_display(image: Any) -> numpy.ndarray:
     """An image as Matplotlib takes it: (H, W) or (H, W, 3), floats stretched to [0, 1]."""
     picture = backend.to_numpy(image.detach().array if isinstance(image, Tensor) else image)
+    if picture.ndim == 4 and picture.shape[0] == 1:
+        picture = picture[0]
     if picture.ndim == 3 and picture.shape[0] in (1, 3):
         picture = picture.transpose(1, 2, 0)
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[:, :, 0]
-    if picture.ndim not in (2, 3):
+    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] == 3):
         raise ValueError(f"overlay: expects one image, (H, W), (H, W, 3) or (3, H, W), got shape {picture.shape}")
     if picture.dtype.kind == "f" and picture.size:
         low, high = picture.min(), picture.max()
@@ -134,7 +144,7 @@ def blocks(model: Module) -> list[Module]:
     """The convolutional blocks that `block=-1, -2, …` counts, the last one nearest to the head.
 
     They are the parts of `model.features` (AlexNet, SqueezeNet), of `model[0]` (a body with a head behind it), or of
-    the model itself up to the pooling before its head (ResNet).
+    the model itself up to where its head begins: with a pooling to one size, a flattening or a linear layer (ResNet).
     """
     features = getattr(model, "features", None)
     if isinstance(features, Sequential):
@@ -142,13 +152,13 @@ def blocks(model: Module) -> list[Module]:
     if isinstance(model, Sequential) and isinstance(model[0], Sequential):
         return list(model[0])
     children = list(model.children())
-    pooling = [i for i, child in enumerate(children) if isinstance(child, AdaptiveAvgPool2d)]
-    if not pooling:
+    head = [i for i, child in enumerate(children) if isinstance(child, (AdaptiveAvgPool2d, Flatten, Linear))]
+    if not head:
         raise ValueError(
             f"cam: can't tell the convolutional blocks of {type(model).__name__} from its head; "
             "give the module itself: block=model.layer4"
         )
-    return children[: pooling[0]]
+    return children[: head[0]]
 
 
 def _block(model: Module, block: int | Module) -> Module:
@@ -156,7 +166,10 @@ def _block(model: Module, block: int | Module) -> Module:
         return block
     found = blocks(model)
     if not -len(found) <= block < len(found):
-        raise IndexError(f"cam: block {block} is out of range, {type(model).__name__} has {len(found)} blocks")
+        raise IndexError(
+            f"cam: block {block} is out of range; {type(model).__name__} has {len(found)} blocks, "
+            f"-{len(found)} (at the image) to -1 (at the head)"
+        )
     return found[block]
 
 
@@ -173,19 +186,28 @@ def _inference(model: Module) -> Iterator[None]:
 
 
 def _batch_of_one(x: Tensor) -> Tensor:
-    x = x if x.ndim == 4 else x.unsqueeze(0)
-    if x.ndim != 4 or x.shape[0] != 1:
+    batch = x.detach() if x.ndim == 4 else x.detach().unsqueeze(0)
+    if batch.ndim != 4 or batch.shape[0] != 1:
         raise ValueError(f"cam: expects one image, (C, H, W) or (1, C, H, W), got shape {x.shape}; ask one by one")
-    return x.detach()
+    return batch
 
 
-def _score(output: Tensor, class_index: int) -> Tensor:
-    if output.ndim != 2 or not -output.shape[1] <= class_index < output.shape[1]:
-        raise IndexError(f"cam: class {class_index} is out of range for the model's output of shape {output.shape}")
-    return output[0, class_index]
+def _scores(model: Module, x: Tensor, class_index: int) -> Tensor:
+    """The scores of a class for a batch of images, (N,)."""
+    output = model(x)
+    if output.ndim != 2:
+        raise ValueError(f"cam: expects a model that gives (N, classes), got shape {output.shape}")
+    if not -output.shape[1] <= class_index < output.shape[1]:
+        raise IndexError(f"cam: class {class_index} is out of range, the model has {output.shape[1]} classes")
+    return output[:, class_index]
 
 
-@dataclass(frozen=True)
+def _pieces(n: int, size: int) -> list[slice]:
+    """0 … n − 1, `size` at a time."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+@dataclass(frozen=True, eq=False)
 class _Look:
     """One pass through a model, cut at a block: the activation there, and the score as a function of it."""
 
@@ -195,15 +217,22 @@ class _Look:
 
 def _look(model: Module, x: Tensor, class_index: int, block: int | Module) -> _Look:
     found: list[Tensor] = []
+    name = f"block {block}" if isinstance(block, int) else type(block).__name__
+    with _inference(model), no_grad(), ExitStack() as behind_the_cut:
 
-    def cut(_: Module, __: Any, output: Tensor) -> Tensor:
-        found.append(output.detach().requires_grad_())
-        return found[-1]
+        def cut(_: Module, __: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise ValueError(f"cam: {name} gives no images; choose a convolutional block before the head")
+            if found:
+                raise ValueError(f"cam: {name} runs several times in one pass; choose a block that runs once")
+            behind_the_cut.enter_context(enable_grad())
+            found.append(output.detach().requires_grad_())
+            return found[0]
 
-    with _inference(model), enable_grad(), _block(model, block).register_forward_hook(cut):
-        score = _score(model(_batch_of_one(x)), class_index)
-    if not found or found[0].ndim != 4:
-        raise ValueError(f"cam: block {block} gives no images; choose a convolutional block before the head")
+        with _block(model, block).register_forward_hook(cut):
+            score = _scores(model, _batch_of_one(x), class_index)[0]
+    if not found:
+        raise ValueError(f"cam: {name} does not run when {type(model).__name__} does; choose a part of the model")
     return _Look(found[0], score)
 
 
@@ -214,11 +243,11 @@ def _gradient(look: _Look) -> tuple[Tensor, Tensor]:
     return activation, activation * 0 if g is None else g[0]
 
 
-def _map(values: Tensor, class_index: int, score: Tensor | float, method: str, attribution: Any = None) -> Map:
+def _map(values: Tensor, class_index: int, score: Tensor, method: str, attribution: Tensor | None = None) -> Map:
     return Map(
         raw=backend.to_numpy(values.array),
         class_index=class_index,
-        score=float(score),
+        score=score.item(),
         method=method,
         attribution=None if attribution is None else backend.to_numpy(attribution.array),
     )
@@ -246,20 +275,19 @@ def grad_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -
 
 
 def grad_cam_plus_plus(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
-    """Grad-CAM++: weights Σ α G⁺ over the places, with α = G² / (2 G² + G³ Σ A) (equation 19 of the paper).
+    """Grad-CAM++: weights Σ α G⁺ over the places, with α = G² / (2 G² + G³ Σ A) = 1 / (2 + G Σ A).
 
-    The paper differentiates exp(y); that factor is the same everywhere and is left out.
+    The paper differentiates exp(y); that factor is the same everywhere and is left out. The formula is meant for blocks
+    that end in a ReLU: where A may be negative, so may the denominator.
     """
     look = _look(model, x, class_index, block)
     a, g = _gradient(look)
-    denominator = 2 * g**2 + g**3 * a.sum((1, 2), keepdim=True)
-    alpha = g**2 / (denominator + (denominator == 0).to(g.dtype))
-    weights = (alpha * g.relu()).sum((1, 2), keepdim=True)
+    weights = (g.relu() / (2 + g * a.sum((1, 2), keepdim=True))).sum((1, 2), keepdim=True)
     return _map((weights * a).sum(0), class_index, look.score, "Grad-CAM++")
 
 
 def xgrad_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
-    """XGrad-CAM: weights Σ (A / Σ A) G over the places (equation 8 of the paper)."""
+    """XGrad-CAM: weights Σ (A / Σ A) G over the places; 0 for a channel whose activations add up to 0."""
     look = _look(model, x, class_index, block)
     a, g = _gradient(look)
     total = a.sum((1, 2), keepdim=True)
@@ -268,7 +296,7 @@ def xgrad_cam(model: Module, x: Tensor, class_index: int, block: int | Module = 
 
 
 def layer_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
-    """LayerCAM: Σₖ Gₖ⁺ Aₖ, every place with a weight of its own (equations 6 and 7 of the paper)."""
+    """LayerCAM: Σₖ Gₖ⁺ Aₖ, every place with a weight of its own."""
     look = _look(model, x, class_index, block)
     a, g = _gradient(look)
     return _map((g.relu() * a).sum(0), class_index, look.score, "LayerCAM")
@@ -277,26 +305,24 @@ def layer_cam(model: Module, x: Tensor, class_index: int, block: int | Module = 
 def cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
     """CAM: Σₖ wₖ Aₖ with the weights w of the class in the last linear layer.
 
-    That is an explanation only where the score *is* Σₖ wₖ · mean(Aₖ) + bias: the head must be a global average pooling
-    and one linear layer, and the block the one before it. This is checked by the score itself.
+    It explains the score only where the score *is* Σₖ wₖ · mean(Aₖ) + bias, that is, where the gradient at every place
+    of channel k is wₖ over the number of places; so CAM is then Grad-CAM times that number. This is checked.
 
     Raises:
         ValueError: for any other head. With fastai's head, of two linear layers, the columns of the last weight are
-            hidden units rather than channels; use `grad_cam`, which equals CAM where CAM exists, up to a factor.
+            hidden units rather than channels, though there may be as many; use `grad_cam`, which asks for no head.
     """
-    linear = [module for module in model.modules() if isinstance(module, Linear)]
     look = _look(model, x, class_index, block)
-    a = look.activation.detach()[0]
-    if len(linear) == 1 and linear[0].weight.shape[1] == a.shape[0]:
-        weights = linear[0].weight.detach()[class_index].reshape(-1, 1, 1)
-        values = (weights * a).sum(0)
-        bias = 0.0 if linear[0].bias is None else linear[0].bias.detach()[class_index].item()
-        expected = values.mean().item() + bias
-        if abs(expected - look.score.item()) <= 1e-3 * (1 + abs(expected)):
-            return _map(values, class_index, look.score, "CAM")
+    a, g = _gradient(look)
+    linear = [module for module in model.modules() if isinstance(module, Linear)]
+    if linear and linear[-1].weight.shape[1] == a.shape[0] and class_index < linear[-1].weight.shape[0]:
+        weights = linear[-1].weight.detach()[class_index].reshape(-1, 1, 1)
+        places = a.shape[1] * a.shape[2]
+        if (g * places - weights).abs().max() <= ROUNDING * weights.abs().max():
+            return _map((weights * a).sum(0), class_index, look.score, "CAM")
     raise ValueError(
         f"cam: the head of {type(model).__name__} is not a global average pooling and one linear layer right behind "
-        "the block, so its last weights don't weigh channels; use grad_cam, or a plain head"
+        "the block, so the last layer's weights don't weigh channels; use grad_cam, or a plain head"
     )
 
 
@@ -306,64 +332,61 @@ def cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) ->
 def score_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1, batch_size: int = 32) -> Map:
     """Score-CAM: the weights are softmax over k of y(x · Hₖ), Hₖ being Aₖ enlarged to the image and scaled to [0, 1].
 
-    Algorithm 1 of the paper, with a black image as its baseline (whose score is the same for every k, so that the
-    softmax does not see it). One forward pass per channel, `batch_size` at a time.
+    Algorithm 1 of the paper: its baseline image has the same score for every k, so the softmax does not see it. One
+    forward pass per channel, `batch_size` at a time.
     """
     look = _look(model, x, class_index, block)
-    x = _batch_of_one(x)
-    a = look.activation.detach()
-    masks = interpolate(a, x.shape[2:], mode="bilinear")[0]  # (channels, H, W)
-    low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+    x, a = _batch_of_one(x), look.activation.detach()
+    masks = interpolate(a, x.shape[2:], mode="bilinear")[0].unsqueeze(1)  # (channels, 1, H, W)
+    low, high = masks.amin((1, 2, 3), keepdim=True), masks.amax((1, 2, 3), keepdim=True)
     masks = (masks - low) / (high - low + (high == low).to(a.dtype))
-    scores = []
     with _inference(model), no_grad():
-        for start in range(0, len(masks), batch_size):
-            batch = x * masks[start : start + batch_size].unsqueeze(1)
-            scores.append(model(batch)[:, class_index])
-    weights = softmax(cat(scores), 0).reshape(-1, 1, 1)
+        scores = cat([_scores(model, x * masks[piece], class_index) for piece in _pieces(len(masks), batch_size)])
+    weights = softmax(scores, 0).reshape(-1, 1, 1)
     return _map((weights * a[0]).sum(0), class_index, look.score, "Score-CAM")
 
 
 def ablation_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1, batch_size: int = 32) -> Map:
     """Ablation-CAM: the weights are (y − yₖ) / |y|, with yₖ the score when channel k is set to zero.
 
-    The paper divides by y; the absolute value keeps the sign of the loss where the score is negative.
+    The paper divides by y; the absolute value keeps the sign of the loss where the score is negative. One pass from the
+    block on per channel, `batch_size` at a time.
     """
     look = _look(model, x, class_index, block)
-    x, a = _batch_of_one(x), look.activation.detach()
+    x, a, y = _batch_of_one(x), look.activation.detach(), look.score.detach()
     channels = a.shape[1]
+    kept = (1 - eye(channels, dtype=a.dtype, device=a.device)).reshape(channels, channels, 1, 1)
     scores = []
-
-    for start in range(0, channels, batch_size):
-        chosen = range(start, min(start + batch_size, channels))
-        ablated = a.expand(len(chosen), *a.shape[1:]).clone()
-        ablated[range(len(chosen)), chosen] = 0.0
-
-        def exchange(_: Module, __: Any, ___: Tensor, ablated: Tensor = ablated) -> Tensor:
-            return ablated
-
-        with _inference(model), no_grad(), _block(model, block).register_forward_hook(exchange):
-            scores.append(model(x)[:, class_index])
-    y = look.score.detach()
-    weights = ((y - cat(scores)) / max(abs(y.item()), 1e-12)).reshape(-1, 1, 1)
+    for piece in _pieces(channels, batch_size):
+        ablated = a * kept[piece]
+        with (
+            _inference(model),
+            no_grad(),
+            _block(model, block).register_forward_hook(lambda *_, ablated=ablated: ablated),
+        ):
+            scores.append(_scores(model, x, class_index))
+    weights = ((y - cat(scores)) / (y.abs() + (y == 0).to(y.dtype))).reshape(-1, 1, 1)
     return _map((weights * a[0]).sum(0), class_index, y, "Ablation-CAM")
 
 
 # From the gradient at the input ---------------------------------------------------------------------------------------
 
 
-def _input_gradient(model: Module, x: Tensor, class_index: int, guided: bool = False) -> tuple[Tensor, Tensor]:
-    """The gradient of the score at the image, (C, H, W), and the score."""
-    x = x.detach().requires_grad_()
+def _gradients_at(model: Module, points: Tensor, class_index: int, guided: bool = False) -> tuple[Tensor, Tensor]:
+    """The gradient of the score at each of several images, (N, C, H, W), and the scores, (N,).
+
+    In inference mode the images of a batch don't see each other, so one walk from the sum of the scores has them all.
+    """
+    points = points.detach().requires_grad_()
     with _inference(model), enable_grad():
-        score = _score(model(x), class_index)
+        scores = _scores(model, points, class_index)
+        total = scores.sum()
     if guided:
-        for record in records(score):
+        for record in records(total):
             if record.primitive is relu:
                 record.hooks = [*(record.hooks or []), relu]
-    (g,) = grad(score, x)
-    assert g is not None  # grad has raised an error where the score does not depend on x
-    return g[0], score
+    (g,) = grad(total, points, allow_unused=True)
+    return points.detach() * 0 if g is None else g, scores.detach()
 
 
 def guided_backpropagation(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:  # noqa: ARG001
@@ -372,7 +395,7 @@ def guided_backpropagation(model: Module, x: Tensor, class_index: int, block: in
     That is a hook on each ReLU of the graph. `raw` is the largest absolute value over the image's channels. `block` has
     no meaning here.
     """
-    g, score = _input_gradient(model, _batch_of_one(x), class_index, guided=True)
+    (g,), (score,) = _gradients_at(model, _batch_of_one(x), class_index, guided=True)
     return _map(g.abs().amax(0), class_index, score, "guided backpropagation", g)
 
 
@@ -384,19 +407,20 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
     generator: Generator | None = None,
+    batch_size: int = 8,
 ) -> Map:
     """SmoothGrad: the mean gradient at noisy copies of the image, the noise being `noise` · (max − min) of the image.
 
     `raw` is the largest absolute value over the image's channels. `block` has no meaning here; without a `generator`
-    the noise is that of seed 0.
+    the noise is that of seed 0, whatever the `batch_size`.
     """
     x = _batch_of_one(x)
     rng = (generator or Generator(0)).rng
     spread = noise * (x.max() - x.min()).item()
     total = x[0] * 0
-    for _ in range(samples):
-        blurred = x + Tensor(rng.standard_normal(x.shape) * spread, x.dtype, x.device)
-        total = total + _input_gradient(model, blurred, class_index)[0]
+    for piece in _pieces(samples, batch_size):
+        drawn = spread * rng.standard_normal((piece.stop - piece.start, *x.shape[1:]))
+        total = total + _gradients_at(model, x + Tensor(drawn, x.dtype, x.device), class_index)[0].sum(0)
     mean = total / samples
     return _map(mean.abs().amax(0), class_index, _plain_score(model, x, class_index), "SmoothGrad", mean)
 
@@ -408,6 +432,7 @@ def integrated_gradients(
     block: int | Module = -1,  # noqa: ARG001 - one signature for all
     steps: int = 32,
     baseline: Tensor | None = None,
+    batch_size: int = 8,
 ) -> Map:
     """Integrated gradients: (x − x₀) · ∫ ∂y/∂x along the straight line from the baseline x₀ (black, unless given) to x.
 
@@ -416,10 +441,10 @@ def integrated_gradients(
     """
     x = _batch_of_one(x)
     start = x * 0 if baseline is None else _batch_of_one(baseline)
+    way = (arange(steps, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1) + 0.5) / steps
     total = x[0] * 0
-    for i in range(steps):
-        point = start + (x - start) * ((i + 0.5) / steps)
-        total = total + _input_gradient(model, point, class_index)[0]
+    for piece in _pieces(steps, batch_size):
+        total = total + _gradients_at(model, start + (x - start) * way[piece], class_index)[0].sum(0)
     attribution = (x - start)[0] * (total / steps)
     score = _plain_score(model, x, class_index)
     return _map(attribution.sum(0), class_index, score, "integrated gradients", attribution)
@@ -427,7 +452,7 @@ def integrated_gradients(
 
 def _plain_score(model: Module, x: Tensor, class_index: int) -> Tensor:
     with _inference(model), no_grad():
-        return _score(model(x), class_index)
+        return _scores(model, x, class_index)[0]
 
 
 METHODS: dict[str, Callable[..., Map]] = {
