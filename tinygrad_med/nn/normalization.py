@@ -66,15 +66,14 @@ class _BatchNorm(Module):
         """(N, C, …) -> (N, C, …)"""
         if x.ndim not in self.dims:
             raise ValueError(f"{type(self).__name__}: expects {self.shapes}, got shape {x.shape}")
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
-            if self.momentum is None:
-                momentum = 1 / self.num_batches_tracked.item()
+        momentum, count = self.momentum, self.num_batches_tracked
+        if momentum is None:
+            momentum = 0.0 if count is None else 1 / (count.item() + 1)
         training = self.training or self.running_mean is None
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps
-        )
+        z = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
+        if self.training and count is not None:
+            count += 1
+        return z
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -1,0 +1,168 @@
+"""The layers of images and of normalization: PyTorch's defaults, state, first numbers and results; and their errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+from tinygrad_med import nn
+
+IMAGES = np.random.default_rng(0).standard_normal((3, 4, 9, 10))
+
+# (layer, positional arguments, options, input shape)
+LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
+    ("Conv2d", (4, 6, 3), {}, (3, 4, 9, 10)),
+    ("Conv2d", (4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, False), {}, (3, 4, 9, 10)),
+    ("Conv2d", (4, 4, 3), {"padding": "same", "groups": 4}, (3, 4, 9, 10)),
+    ("ConvTranspose2d", (4, 6, 3), {}, (3, 4, 9, 10)),
+    ("ConvTranspose2d", (4, 6, 3, 2, 1, 1, 2, False, 2), {}, (3, 4, 9, 10)),
+    ("MaxPool2d", (3,), {}, (3, 4, 9, 10)),
+    ("MaxPool2d", (3, 2, 1, 1), {"ceil_mode": True}, (3, 4, 9, 10)),
+    ("AvgPool2d", (2,), {}, (3, 4, 9, 10)),
+    ("AvgPool2d", (3, 2, 1, True, False), {}, (3, 4, 9, 10)),
+    ("AdaptiveAvgPool2d", ((2, 3),), {}, (3, 4, 9, 10)),
+    ("AdaptiveMaxPool2d", (3,), {}, (3, 4, 9, 10)),
+    ("Upsample", (), {"scale_factor": 2}, (3, 4, 9, 10)),
+    ("Upsample", ((5, 20),), {"mode": "bilinear"}, (3, 4, 9, 10)),
+    ("Unfold", (3,), {"stride": 2}, (3, 4, 9, 10)),
+    ("Fold", ((9, 10), 3), {"stride": 2}, (3, 36, 16)),
+    ("BatchNorm1d", (4,), {}, (5, 4)),
+    ("BatchNorm1d", (4,), {"momentum": None}, (5, 4, 3)),
+    ("BatchNorm2d", (4,), {}, (3, 4, 9, 10)),
+    ("BatchNorm2d", (4, 0.1, 0.3, False), {}, (3, 4, 9, 10)),
+    ("BatchNorm2d", (4,), {"track_running_stats": False}, (3, 4, 9, 10)),
+    ("LayerNorm", ((9, 10),), {}, (3, 4, 9, 10)),
+    ("LayerNorm", (10,), {"bias": False}, (3, 4, 9, 10)),
+    ("LayerNorm", (10,), {"elementwise_affine": False}, (3, 4, 9, 10)),
+    ("GroupNorm", (2, 4), {}, (3, 4, 9, 10)),
+    ("GroupNorm", (2, 4), {"affine": False}, (3, 4, 9, 10)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "options", "shape"), LAYERS)
+def test_a_layer_is_pytorchs(torch, name, arguments, options, shape):
+    ours, theirs = (getattr(library, name)(*arguments, **options).double() for library in (nn, torch.nn))
+    state = {key: value.numpy() for key, value in theirs.state_dict().items()}
+    assert {k: (v.shape, v.dtype) for k, v in ours.state_dict().items()} == {
+        k: (v.shape, v.dtype) for k, v in state.items()
+    }
+    rng = np.random.default_rng(0)
+    for training in (True, True, False):
+        ours.train(training)
+        theirs.train(training)
+        if training:
+            state = {
+                k: v if k.startswith(("running", "num")) else rng.standard_normal(v.shape) for k, v in state.items()
+            }
+            theirs.load_state_dict({key: torch.tensor(value) for key, value in state.items()})
+            ours.load_state_dict(state)
+        x = rng.standard_normal(shape)
+        np.testing.assert_allclose(
+            ours(tg.tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-10, atol=1e-12
+        )
+        state = {key: value.numpy().copy() for key, value in theirs.state_dict().items()}
+        for key, value in state.items():
+            np.testing.assert_allclose(ours.state_dict()[key].numpy(), value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+def test_first_weights_are_uniform_within_pytorchs_bound(torch, name):
+    ours = getattr(nn, name)(16, 32, 5, groups=2)
+    theirs = getattr(torch.nn, name)(16, 32, 5, groups=2)
+    fan_in = ours.weight.shape[1] * 25
+    for key, parameter in ours.named_parameters():
+        values, reference = parameter.detach().numpy(), theirs.get_parameter(key).detach().numpy()
+        assert 0.9 / np.sqrt(fan_in) < np.abs(values).max() <= 1 / np.sqrt(fan_in)
+        np.testing.assert_allclose(np.abs(values).max(), np.abs(reference).max(), rtol=0.15)
+        assert abs(values.mean()) < 0.2 / np.sqrt(fan_in)
+
+
+def test_a_generator_gives_the_same_first_weights():
+    first, second = (nn.Conv2d(1, 2, 3, generator=tg.Generator(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.weight.detach().numpy(), second.weight.detach().numpy())
+
+
+def test_layers_say_what_they_are():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.MaxPool2d(2),
+        nn.Upsample(scale_factor=2),
+    )
+    text = repr(net)
+    assert "Conv2d(3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), bias=False)" in text
+    assert "BatchNorm2d(8, eps=1e-05, momentum=0.1)" in text
+    assert "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)" in text
+    assert "Upsample(scale_factor=2, mode='nearest')" in text
+
+
+def test_dropout2d_drops_whole_channels():
+    layer = nn.Dropout2d(0.25, generator=tg.Generator(0))
+    z = layer(tg.ones(50, 40, 3, 3)).numpy()
+    assert set(np.unique(z)) == {0, np.float32(1 / 0.75)}
+    assert (z == z[:, :, :1, :1]).all()
+    np.testing.assert_allclose((z == 0).mean(), 0.25, atol=0.03)
+    x = tg.ones(1, 2, 3, 3)
+    assert layer.eval()(x) is x
+
+
+def test_fusing_keeps_the_layers_and_their_result():
+    conv, bn = nn.Conv2d(4, 6, 3).double(), nn.BatchNorm2d(6).double()
+    x = tg.tensor(IMAGES)
+    with tg.no_grad():
+        bn(conv(x))
+        conv.eval(), bn.eval()
+        fused = nn.fuse_conv_bn_eval(conv, bn)
+        np.testing.assert_allclose(fused(x).numpy(), bn(conv(x)).numpy(), rtol=1e-12)
+    assert fused.weight is not conv.weight
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: nn.Conv2d(3, 4, 3, groups=2),
+            ValueError,
+            "Conv2d: groups=2 must divide in_channels=3 and out_channels=4",
+        ),
+        (lambda: nn.Conv2d(4, 4, 3, groups=0), ValueError, "Conv2d: groups=0 must divide"),
+        (
+            lambda: nn.Conv2d(4, 4, 3, padding_mode="reflect"),
+            NotImplementedError,
+            "Conv2d: padding_mode='reflect' is not",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(4, 4, 3, padding_mode="reflect"),
+            NotImplementedError,
+            "ConvTranspose2d: padding_mode='reflect' is not",
+        ),
+        (lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm: num_groups=3 must divide num_channels=4"),
+        (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p=1.5 is no probability"),
+        (
+            lambda: nn.BatchNorm2d(4)(tg.ones(3, 4)),
+            ValueError,
+            r"BatchNorm2d: expects \(N, C, H, W\), got shape \(3, 4\)",
+        ),
+        (lambda: nn.BatchNorm1d(4)(tg.ones(3, 4, 2, 2)), ValueError, r"BatchNorm1d: expects \(N, C\) or \(N, C, L\)"),
+        (lambda: nn.BatchNorm1d(4)(tg.ones(1, 4)), ValueError, r"batch_norm: x \(1, 4\) has one value per channel"),
+        (lambda: nn.BatchNorm2d(4)(tg.ones(1, 3, 2, 2)), ValueError, r"batch_norm: x \(1, 3, 2, 2\) has 3 channels"),
+        (
+            lambda: nn.Conv2d(3, 4, 3)(tg.ones(2, 1, 8, 8)),
+            ValueError,
+            r"conv2d: x has 1 channels \(2, 1, 8, 8\), weight expects 3 \(4, 3, 3, 3\); give x 3 channels",
+        ),
+    ],
+)
+def test_refusals(call, error, text):
+    with pytest.raises(error, match=f"^{text}"):
+        call()
+
+
+def test_a_batch_of_one_that_is_refused_is_not_counted():
+    layer = nn.BatchNorm1d(4)
+    with pytest.raises(ValueError, match="one value per channel"):
+        layer(tg.ones(1, 4))
+    assert layer.num_batches_tracked.item() == 0
