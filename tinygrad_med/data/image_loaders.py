@@ -1,4 +1,4 @@
-"""Folders of images as batches, for training, for validation and for use: files, transforms and loaders put together."""
+"""Folders of images as batches, for training, for validation and for use: files, transforms and loaders joined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tinygrad_med.data.images import ImageFiles, label_of_folder, split_by_chance, split_by_folder
 from tinygrad_med.data.loader import DataLoader
-from tinygrad_med.data.transforms import Augment, Normalize, Resize
+from tinygrad_med.data.transforms import IMAGENET_GREY, Augment, Normalize, Resize
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,11 @@ class ImageDataLoaders:
             train, valid = train.without_bad(), valid.without_bad()
         if len(train.vocab) < 2:
             raise ValueError(f"images: {', '.join(train.vocab)} is the only class; a classifier needs two at least")
-        grey = train.mode == "L"
-        self.vocab = train.vocab
+        self.vocab, self.mode = train.vocab, train.mode
         self.bs, self.num_workers, self.seed = bs, num_workers, 0 if seed is None else seed
         self.resize = item_tfms or Resize(224)
         self.augment = batch_tfms or Augment(None, False, 0, max_zoom=1, max_warp=0, max_lighting=0)
-        self.normalize = normalize or (Normalize((0.449,), (0.226,)) if grey else Normalize())
+        self.normalize = normalize or (Normalize(*IMAGENET_GREY) if self.mode == "L" else Normalize())
         self.train = self._loader(train, shuffle=True, drop_last=True)
         self.valid = self._loader(valid)
 
@@ -109,7 +108,7 @@ class ImageDataLoaders:
         paths = [Path(file) for file in files]
         label = label_of_folder(self.vocab)
         labels = [label(path) for path in paths] if with_labels else None
-        return self._loader(ImageFiles(paths, labels, self.vocab, self.train.dataset.images.mode))
+        return self._loader(ImageFiles(paths, labels, self.vocab, self.mode))
 
     def decode(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalized images back to pixels between 0 and 1."""

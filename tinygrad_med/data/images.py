@@ -134,7 +134,9 @@ def labelled(path: str | Path, vocab: Sequence[str] | None = None, mode: str = "
     files = {name: get_image_files(path / name) for name in vocab}
     empty = [name for name, found in files.items() if not found]
     if empty:
-        raise ValueError(f"images: the class {', '.join(empty)} has no images in {path}; add some, or remove its folder")
+        raise ValueError(
+            f"images: the class {', '.join(empty)} has no images in {path}; add some, or remove its folder"
+        )
     labels = [label for label, name in enumerate(vocab) for _ in files[name]]
     return ImageFiles([file for name in vocab for file in files[name]], labels, vocab, mode)
 

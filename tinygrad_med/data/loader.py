@@ -3,8 +3,8 @@
     for x, y in DataLoader(dataset, batch_size=16, shuffle=True):
 
 A data set has a length and `item(i, rng)`, which returns a tuple of arrays or numbers; `rng` is for random changes, and
-`None` where there shall be none. The order of an epoch depends on (seed, epoch), the random changes of an item on (seed,
-epoch, i): so the batches are the same for any number of worker threads.
+`None` where there shall be none. The order of an epoch depends on (seed, epoch), the random changes of an item on
+(seed, epoch, i): so the batches are the same for any number of worker threads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a picture to the numbers that a network gets: cut to size, changed at random, normalized.
 
-All that moves pixels (flip, warp, rotation, zoom, crop) is multiplied into one 3×3 matrix, which says for every point of
-the result where in the picture it comes from; so a picture is resampled once, and loses sharpness once. Points have
+All that moves pixels (flip, warp, rotation, zoom, crop) is multiplied into one 3×3 matrix, which says for every point
+of the result where in the picture it comes from; so a picture is resampled once, and loses sharpness once. Points have
 coordinates from −1 to 1, whatever the size. Brightness and contrast change a pixel regardless of its place, so they are
 one table of 256 entries. Resampling is Pillow's.
 
@@ -29,6 +29,7 @@ Matrix = NDArray[np.float64]
 # The means and standard deviations of ImageNet's red, green and blue, between 0 and 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_GREY = ((0.449,), (0.226,))  # both, the mean of the three
 METHODS = ("crop", "pad", "squish")
 CORNERS = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float64)
 
@@ -150,7 +151,7 @@ def aug_transforms(
     )
 
 
-# Matrices ---------------------------------------------------------------------------------------------------------------
+# Matrices -----------------------------------------------------------------------------------------------------------
 
 
 def rotation(degrees: float) -> Matrix:
@@ -202,7 +203,7 @@ def resample(image: Image, matrix: Matrix, size: int) -> Image:
     return image.transform((size, size), pillow.Transform.PERSPECTIVE, coefficients, pillow.Resampling.BILINEAR)
 
 
-# Numbers ----------------------------------------------------------------------------------------------------------------
+# Numbers ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

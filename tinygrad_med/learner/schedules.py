@@ -23,7 +23,7 @@ def exponential(start: float, end: float) -> Schedule:
 
 
 def combined_cos(pct: float, start: float, middle: float, end: float) -> Schedule:
-    """A cosine from `start` to `middle` over the first `pct` of the way, and one from `middle` to `end` over the rest."""
+    """A cosine from `start` to `middle` over the first `pct` of the way, and from `middle` to `end` over the rest."""
     if not 0 < pct < 1:
         raise ValueError(f"combined_cos: pct={pct} must lie between 0 and 1, such as 0.25")
     rise, fall = cosine(start, middle), cosine(middle, end)
@@ -31,7 +31,7 @@ def combined_cos(pct: float, start: float, middle: float, end: float) -> Schedul
 
 
 def one_cycle(lr_max: float, div: float = 25.0, div_final: float = 1e5, pct_start: float = 0.25) -> Schedule:
-    """The learning rate of one cycle (Smith 2018, arXiv:1803.09820): up from lr_max / div, down to lr_max / div_final."""
+    """The rate of one cycle (Smith 2018, arXiv:1803.09820): lr_max / div to lr_max to lr_max / div_final."""
     return combined_cos(pct_start, lr_max / div, lr_max, lr_max / div_final)
 
 

@@ -1,0 +1,220 @@
+"""The loop: it learns, with the rates of the schedules, only what may learn; and it says what it saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_med as torch
+from tinygrad_med import optim
+from tinygrad_med.learner import Callback, CancelFit, DivergedError, Learner, accuracy, error_rate
+from tinygrad_med.learner.recorder import Smooth
+from tinygrad_med.nn import functional as F
+
+
+class Watch(Callback):
+    """Notes the rates, the momentum and what may learn, at every step."""
+
+    def __init__(self):
+        self.rates, self.moms, self.frozen, self.calls = [], [], [], []
+
+    def before_fit(self, learn):
+        self.calls.append("before_fit")
+
+    def before_batch(self, learn):
+        by_layer = {group["layer"]: group["lr"] for group in learn.optimizer.param_groups}
+        self.rates.append([by_layer[layer] for layer in sorted(by_layer)])
+        self.moms.append(learn.optimizer.param_groups[0]["betas"][0])
+        self.frozen.append([name for name, p in learn.model.named_parameters() if not p.requires_grad])
+
+    def after_epoch(self, learn):
+        self.calls.append(f"epoch {learn.epoch}")
+
+    def after_fit(self, learn):
+        self.calls.append("after_fit")
+
+
+def half_cosines(position, pct, start, middle, end):
+    """fastai's published formula: SchedCos from start to middle, then to end."""
+    if position < pct:
+        return start + (1 + np.cos(np.pi * (1 - position / pct))) * (middle - start) / 2
+    return middle + (1 + np.cos(np.pi * (1 - (position - pct) / (1 - pct)))) * (end - middle) / 2
+
+
+def test_fine_tune_runs_at_fastais_rates_step_by_step(new_learner):
+    watch = Watch()
+    learn = new_learner(cbs=[watch])
+    learn.fine_tune(3, base_lr=2e-3)
+    steps = 5  # an epoch
+    frozen = [half_cosines(k / steps, 0.99, 2e-3 / 25, 2e-3, 2e-3 / 1e5) for k in range(steps)]
+    whole = [half_cosines(k / (3 * steps), 0.3, 1e-3 / 5, 1e-3, 1e-3 / 1e5) for k in range(3 * steps)]
+    expected = [[lr / 10, lr] for lr in frozen] + [[lr / 100, lr] for lr in whole]
+    np.testing.assert_allclose(watch.rates, expected, rtol=1e-9)
+    moms = [half_cosines(k / steps, 0.99, 0.95, 0.85, 0.95) for k in range(steps)]
+    moms += [half_cosines(k / (3 * steps), 0.3, 0.95, 0.85, 0.95) for k in range(3 * steps)]
+    np.testing.assert_allclose(watch.moms, moms, rtol=1e-12)
+    assert watch.frozen == [["0.0.weight", "0.0.bias"]] * steps + [[]] * 3 * steps  # batch-norm learns all the time
+    assert watch.calls == [
+        "before_fit",
+        "epoch 0",
+        "after_fit",
+        "before_fit",
+        "epoch 0",
+        "epoch 1",
+        "epoch 2",
+        "after_fit",
+    ]
+
+
+def test_frozen_weights_stay_and_others_move(new_learner):
+    learn = new_learner()
+    before = {name: p.numpy().copy() for name, p in learn.model.state_dict().items()}
+    learn.freeze()
+    learn.fit(1)
+    moved = {name for name, p in learn.model.state_dict().items() if not np.array_equal(p.numpy(), before[name])}
+    assert moved == before.keys() - {"0.0.weight", "0.0.bias"}
+    without = new_learner(train_bn=False)
+    without.freeze()
+    assert [name for name, p in without.model.named_parameters() if p.requires_grad] == ["1.1.weight", "1.1.bias"]
+    without.unfreeze()
+    assert all(p.requires_grad for p in without.model.parameters())
+
+
+def test_weights_decay_but_biases_and_normalizations_do_not(new_learner):
+    learn = new_learner()
+    decays = {id(p): group["weight_decay"] for group in learn.optimizer.param_groups for p in group["params"]}
+    found = {name: decays[id(p)] for name, p in learn.model.named_parameters()}
+    assert found == {name: 0.01 if name in ("0.0.weight", "1.1.weight") else 0.0 for name in found}
+    assert [group["eps"] for group in learn.optimizer.param_groups] == [1e-5] * 4
+    assert {group["betas"][1] for group in learn.optimizer.param_groups} == {0.99}
+
+
+def test_it_learns(new_learner):
+    learn = new_learner(metrics=[accuracy, error_rate])
+    learn.fit_one_cycle(8, 2e-2)
+    last = learn.recorder.values[-1]
+    assert list(last) == ["epoch", "train_loss", "valid_loss", "accuracy", "error_rate"]
+    assert last["accuracy"] >= 0.95 and last["accuracy"] + last["error_rate"] == pytest.approx(1)
+    assert last["valid_loss"] < learn.recorder.values[0]["valid_loss"]
+
+
+def test_the_same_seed_gives_the_same_training(new_learner, state_of, same):
+    first, second = new_learner(), new_learner()
+    torch.manual_seed(1)
+    first.fine_tune(2)
+    torch.manual_seed(1)
+    second.fine_tune(2)
+    assert same(state_of(first), state_of(second)) and first.recorder.history == second.recorder.history
+
+
+def test_validation_weighs_every_image_alike(new_learner):
+    learn = new_learner()  # 20 validation images in batches of 8, 8 and 4
+    learn.model.eval()
+    points = learn.dls.valid.dataset
+    with torch.no_grad():
+        output = learn.model(torch.from_numpy(points.x))
+    y = torch.tensor(points.y)
+    np.testing.assert_allclose(learn.validate(), [F.cross_entropy(output, y).item(), accuracy(output, y)], rtol=1e-6)
+    probabilities, targets, decoded, losses = learn.get_preds(with_decoded=True, with_loss=True)
+    np.testing.assert_allclose(probabilities.numpy(), F.softmax(output, 1).numpy(), rtol=1e-5)
+    assert targets.tolist() == y.tolist() and decoded.tolist() == output.argmax(1).tolist()
+    assert losses.shape == (20,) and losses.mean().item() == pytest.approx(learn.validate()[0], rel=1e-6)
+
+
+def test_the_recorded_loss_is_fastais_running_mean():
+    smooth, values = Smooth(0.98), [3.0, 1.0, 2.0]
+    weights = [0.98**2, 0.98, 1]
+    assert smooth.add(values[0]) == pytest.approx(3)
+    smooth.add(values[1])
+    assert smooth.add(values[2]) == pytest.approx(np.average(values, weights=weights))
+
+
+def test_the_recorder_remembers_the_last_training_and_the_history(new_learner):
+    learn = new_learner()
+    learn.fine_tune(2, base_lr=2e-3)
+    recorder = learn.recorder
+    assert len(recorder.lrs) == len(recorder.moms) == len(recorder.losses) == 10 and recorder.ends == [5, 10]
+    assert len(recorder.values) == 2 and len(recorder.history) == 3 and max(recorder.lrs) <= 1e-3
+
+
+def test_plots(new_learner):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+    learn = new_learner()
+    learn.fit_one_cycle(3)
+    train, valid = learn.recorder.plot_loss(skip_start=5).lines
+    assert train.get_ydata().tolist() == learn.recorder.losses[5:]
+    assert valid.get_xydata().tolist() == [
+        [end, row["valid_loss"]] for end, row in zip([10, 15], learn.recorder.values[1:], strict=True)
+    ]
+    rate, momentum = learn.recorder.plot_sched().axes
+    assert rate.lines[0].get_ydata().tolist() == learn.recorder.lrs
+    assert momentum.lines[0].get_ydata().tolist() == learn.recorder.moms
+    plt.close("all")
+
+
+def test_progress_prints_a_table(new_learner, capsys):
+    learn = new_learner(progress=True)
+    learn.fit(2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    row = learn.recorder.values[1]
+    assert lines[2].split()[:4] == ["1", *(f"{row[name]:.6f}" for name in ("train_loss", "valid_loss", "accuracy"))]
+
+
+def test_a_callback_may_end_the_training(new_learner):
+    class Enough(Callback):
+        def after_batch(self, learn):
+            if learn.step == 6:
+                raise CancelFit
+
+    watch = Watch()
+    learn = new_learner(cbs=[Enough(), watch])
+    learn.fit(5)
+    assert len(learn.recorder.losses) == 7 and watch.calls[-1] == "after_fit"
+
+
+@pytest.mark.parametrize("rate", [1e6, float("1e30")])
+def test_a_rate_that_diverges_stops_with_advice(new_learner, rate):
+    learn = new_learner(opt_func=lambda groups: optim.SGD(groups, lr=0.1))
+    with (
+        pytest.raises(DivergedError, match=r"the loss is .* in step .* is too high.*lr_find\(\).*try a tenth"),
+        np.errstate(all="ignore"),
+    ):
+        learn.fit(5, rate)
+
+
+def test_save_and_load(new_learner, state_of, same, tmp_path):
+    learn = new_learner()
+    learn.fit_one_cycle(1)
+    path = learn.save(tmp_path / "weights")
+    assert path.name == "weights.safetensors"
+    other = new_learner().load(path)
+    assert same(state_of(other), state_of(learn))
+    torch.manual_seed(5), learn.fit_one_cycle(1)
+    other.dls.train.epoch = 1
+    torch.manual_seed(5), other.fit_one_cycle(1)
+    assert same(state_of(other), state_of(learn))
+    model_alone = new_learner().load(learn.save(tmp_path / "model", with_opt=False), with_opt=False)
+    assert same(
+        {k: v.numpy() for k, v in model_alone.model.state_dict().items()},
+        {k: v.numpy() for k, v in learn.model.state_dict().items()},
+    )
+
+
+def test_what_makes_no_sense(new_learner):
+    with pytest.raises(ValueError, match="leaves out 4 of the model's parameters"):
+        new_learner(splitter=lambda m: [[m[1]]])
+    with pytest.raises(ValueError, match="nothing to train on"):
+        new_learner().fit(0)
+
+
+def test_any_batches_will_do():
+    from types import SimpleNamespace
+
+    from tinygrad_med import nn
+
+    batches = [(torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))]
+    learn = Learner(SimpleNamespace(train=batches, valid=batches), nn.Linear(3, 2), progress=False)
+    learn.lr_find(show_plot=False, num_it=30)
+    learn.fit(2)
+    assert len(learn.recorder.values) == 2

@@ -1,0 +1,239 @@
+"""The tutorial's cells, as it has them, on a handful of small images and with random weights in place of ImageNet's.
+
+The cells stand in `CELLS`, unchanged but for a line break and sizes: 460 and 224 pixels became 40 and
+32, to be quick.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_med
+from tinygrad_med import models
+from tinygrad_med.learner import Learner
+from tinygrad_med.tensor import Tensor
+from tinygrad_med.vision.data import TensorImage
+from tinygrad_med.vision.hooks import Hook, hook_output
+
+pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed: pip install pillow")
+plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+
+CELLS = {
+    "data": """
+# the following line of code utilizes Colab Forms
+apply_transforms = True #@param {type: 'boolean'}
+
+if apply_transforms:
+    flip = True
+    max_rotate = 10.0
+    max_warp = 0.2
+    p_affine = 0.75
+else:
+    flip = False
+    max_rotate, max_warp, p_affine = 0, 0, 0
+
+tfms = aug_transforms(
+    do_flip=flip,
+    max_rotate=max_rotate,
+    max_warp=max_warp,
+    p_affine=p_affine,
+    size=32,
+    min_scale=0.75
+)
+dls = ImageDataLoaders.from_folder(path, valid='val', seed=42, item_tfms=Resize(40), batch_tfms=tfms, bs=16)
+dls.show_batch(max_n=6)
+""",
+    "finder": """
+dls = ImageDataLoaders.from_folder(path, valid='val', seed=42, item_tfms=Resize(40),
+                                   batch_tfms=aug_transforms(size=32, min_scale=0.75), bs=16)
+learn = cnn_learner(dls, resnet18, metrics=accuracy)
+learn.lr_find();
+""",
+    "fine-tuning": """
+# the following lines of code utilize Colab Forms
+epochs = 5 #@param {type: "integer"}
+base_lr = 2e-3 #@param {type: "number"}
+
+learn = cnn_learner(dls, resnet18, metrics=accuracy)
+learn.fine_tune(epochs, base_lr=base_lr)
+""",
+    "curves": "learn.recorder.plot_loss()",
+    "test": """
+test_files = get_image_files(path/'test')
+test_dl = learn.dls.test_dl(test_files, with_labels=True)
+learn.show_results(dl=test_dl)
+""",
+    "losses": """
+interp = ClassificationInterpretation.from_learner(learn, dl=test_dl)
+interp.plot_top_losses(k=2)
+""",
+    "surprise": """
+y = get_image_files(path, recurse=False)
+test_dl = learn.dls.test_dl(y)
+x, = first(test_dl)
+res = learn.get_preds(dl=test_dl, with_decoded=True)
+x_dec = TensorImage(dls.train.decode((x,))[0][0])
+fig, ax = plt.subplots()
+fig.suptitle('Prediction / Probability', fontsize=14, fontweight='bold')
+x_dec.show(ctx=ax)
+ax.set_title(f'{dls.vocab[res[2][0]]} / {max(res[0][0]):.2f}');
+""",
+    "CAM": """
+test_case = 'chest' #@param ['abd', 'chest']
+cls = 0 if test_case == 'abd' else 1
+label = test_case
+
+y = get_image_files(path/'test'/label)
+test_dl = learn.dls.test_dl(y, with_labels=True)
+
+hook = hook_output(learn.model[0])
+x, _ = first(test_dl)
+with torch.no_grad(): output = learn.model.eval()(x)
+act = hook.stored[0]
+cam_map = torch.einsum('ck,kij->cij', learn.model[1][-1].weight, act)
+x_dec = TensorImage(dls.train.decode((x,))[0][0])
+_, ax = plt.subplots()
+x_dec.show(ctx=ax)
+ax.imshow(cam_map[cls].detach().cpu(), alpha=0.6, extent=(0,224,224,0),
+              interpolation='bilinear', cmap='magma');
+hook.remove()
+""",
+    "Grad-CAM": """
+test_case = 'abd' #@param ['abd', 'chest']
+
+cls = 0 if test_case == 'abd' else 1
+label = test_case
+
+y = get_image_files(path/'test'/label)
+test_dl = learn.dls.test_dl(y, with_labels=True)
+x, _ = first(test_dl)
+mod = learn.model[0]
+
+block = -2 #@param {type: "slider", min: -8, max: -1, step: 1}
+
+hook_func = lambda m,i,o: o[0].detach().clone()
+
+with Hook(mod[block], hook_func, is_forward=False) as hookg:
+    with Hook(mod[block], hook_func) as hook:
+        output = learn.model.eval()(x.cuda())
+        act = hook.stored
+    output[0, cls].backward()
+    grad = hookg.stored
+
+w = grad[0].mean(dim=[1,2], keepdim=True)
+cam_map = (w * act[0]).sum(0)
+x_dec = TensorImage(dls.train.decode((x,))[0][0])
+_, ax = plt.subplots()
+x_dec.show(ctx=ax)
+ax.imshow(cam_map.detach().cpu(), alpha=0.6, extent=(0,224,224,0),
+              interpolation='bilinear', cmap='magma');
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """16 + 4 + 2 images, the abdomen bright on top, the chest below, and one that is neither."""
+    root, rng = tmp_path_factory.mktemp("radiographs"), np.random.default_rng(0)
+
+    def write(file, bright):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 100, (48, 44))
+        pixels[bright] += 150
+        pillow.fromarray(pixels.astype(np.uint8)).save(file)
+
+    for split, count in (("train", 8), ("val", 2), ("test", 1)):
+        for i in range(count):
+            write(root / split / "abd" / f"abd{i}.png", slice(0, 24))
+            write(root / split / "chest" / f"chst{i}.png", slice(24, 48))
+    write(root / "elbow.png", slice(10, 30))
+    return root
+
+
+@pytest.fixture(scope="module")
+def notebook(path, tmp_path_factory):
+    """The names that the notebook has after all its cells have run, and how many figures each cell drew."""
+    weights = tmp_path_factory.mktemp("weights") / "imagenet.safetensors"
+    tinygrad_med.manual_seed(0)
+    tinygrad_med.save(models.resnet18().state_dict(), weights)
+    names = {"path": path, "plt": plt}
+    drawn = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinygrad_med.models.weights.weights_file", lambda name: weights)
+        patch.setattr(Learner.lr_find, "__defaults__", (1e-7, 10.0, 16, True, True))  # 16 steps instead of 100
+        exec("from tinygrad_med.vision.all import *", names)
+        for cell, code in CELLS.items():
+            exec(compile(code, f"<cell {cell}>", "exec"), names)
+            drawn[cell] = plt.get_fignums()
+            names[f"figure of {cell}"] = plt.figure(drawn[cell][-1]) if drawn[cell] else None
+            plt.close("all")
+    return names | {"drawn": {cell: len(numbers) for cell, numbers in drawn.items()}}
+
+
+def test_every_cell_runs_and_draws_its_picture(notebook):
+    assert notebook["drawn"] == {cell: int(cell != "fine-tuning") for cell in CELLS}
+
+
+def test_it_has_learned(notebook):
+    values = notebook["learn"].recorder.values
+    assert len(values) == 5 and values[-1]["valid_loss"] < values[0]["valid_loss"]
+
+
+def test_the_surprise_has_no_label_but_a_probability(notebook):
+    probabilities, targets, decoded = notebook["res"]
+    assert targets is None and probabilities.shape == (1, 2) and decoded.shape == (1,)
+    assert notebook["figure of surprise"].axes[0].get_title().split(" / ")[0] in ("abd", "chest")
+
+
+def test_decoding_gives_back_the_image(notebook, path):
+    dls = notebook["dls"]
+    (x,) = notebook["first"](dls.test_dl([path / "elbow.png"]))
+    assert isinstance(x, TensorImage) and x.shape == (1, 3, 32, 32)
+    shown = dls.train.decode((x,))[0][0].numpy()
+    image = dls.augment(dls.resize(pillow.open(path / "elbow.png").convert("RGB")))[0]
+    np.testing.assert_allclose(shown * 255, np.asarray(image).transpose(2, 0, 1), atol=1e-3)
+
+
+def test_the_tutorials_grad_cam_weighs_one_channel_only(notebook):
+    """Its forward hook keeps the first image, so that `act[0]` is that image's first channel."""
+    model, (x, _) = notebook["learn"].model, notebook["first"](notebook["test_dl"])
+    assert notebook["act"].ndim == 3 and notebook["act"][0].ndim == 2
+    right = notebook["cam"].grad_cam(model, x, 0, block=-2).raw
+    w = notebook["w"]
+    np.testing.assert_allclose((w * notebook["act"]).sum(0).numpy(), right, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(notebook["cam_map"].numpy(), right, rtol=0.1)
+
+
+def test_hooks_are_taken_out(notebook):
+    layer = notebook["learn"].model[0][-1]
+    assert layer._forward_hooks == [] and layer._backward_hooks == []
+    with pytest.raises(ZeroDivisionError), Hook(layer, lambda *_: None):
+        1 / 0  # noqa: B018
+    assert layer._forward_hooks == []
+
+
+def test_a_hook_keeps_what_it_saw():
+    layer = tinygrad_med.nn.Linear(2, 3)
+    x = tinygrad_med.randn(4, 2, requires_grad=True)
+    with hook_output(layer) as forward, Hook(layer, lambda m, i, o: (i, o), is_forward=False) as backward:
+        y = layer(x)
+        y.backward(tinygrad_med.ones(4, 3))
+    assert isinstance(forward.stored, Tensor) and not forward.stored.requires_grad
+    np.testing.assert_array_equal(forward.stored.numpy(), y.detach().numpy())
+    (gx,), (gy,) = backward.stored
+    np.testing.assert_array_equal(gx.numpy(), x.grad.numpy())
+    np.testing.assert_array_equal(gy.numpy(), np.ones((4, 3)))
+
+
+def test_tensor_images_go_to_the_gpu_if_there_is_one():
+    x = TensorImage(np.zeros((1, 3, 2, 2), np.float32))
+    assert x.cuda().is_cuda == tinygrad_med.cuda.is_available()
+
+
+def test_first():
+    from tinygrad_med.vision.all import first
+
+    assert first(iter([3, 4])) == 3
+    with pytest.raises(ValueError, match="first: there is no element"):
+        first([])

@@ -1,0 +1,138 @@
+"""The learning rate finder (Smith 2015, arXiv:1506.01186): train while the rate grows, and see where the loss falls.
+
+It trains a copy. So the learner, its optimizer and its statistics stay as they are, whatever happens; and the random
+numbers and the order of the data are put back: to look for a rate and then train is, bit for bit, to train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_med.data.files import optional
+from tinygrad_med.learner.recorder import Smooth
+from tinygrad_med.learner.schedules import exponential
+from tinygrad_med.random import default_generator
+
+if TYPE_CHECKING:
+    from tinygrad_med.learner.learner import Learner
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What the finder found.
+
+    Attributes:
+        valley: the rate in the second third of the longest descent of the loss: a good choice.
+        steep: the rate at which the loss falls fastest.
+        lrs, losses: all rates that were tried, and the smoothed loss at each.
+        num_it: how many were to be tried.
+    """
+
+    valley: float
+    steep: float
+    lrs: list[float] = field(repr=False)
+    losses: list[float] = field(repr=False)
+    num_it: int = field(repr=False)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the losses over the rates, without the first tenth and the last five; returns the axes."""
+        ax = ax or optional("matplotlib.pyplot", "drawing").subplots()[1]
+        lrs, losses = _trimmed(self.lrs, self.losses, self.num_it)
+        ax.plot(lrs, losses)
+        for name, rate in (("valley", self.valley), ("steep", self.steep)):
+            ax.plot(rate, np.interp(math.log(rate), np.log(lrs), losses), "o", label=f"{name}: {rate:.2g}")
+        ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        ax.legend()
+        return ax
+
+
+def find_rate(
+    learn: Learner, start_lr: float, end_lr: float, num_it: int, stop_div: bool, show_plot: bool
+) -> Suggestions:
+    """Train a copy of the learner for `num_it` steps while the rate grows from `start_lr` to `end_lr`.
+
+    Args:
+        stop_div: stop when the smoothed loss is four times the best.
+        show_plot: draw what was found.
+
+    Raises:
+        ValueError: if the loss was not finite often enough to suggest a rate.
+    """
+    rate, smooth = exponential(start_lr, end_lr), Smooth()
+    lrs: list[float] = []
+    losses: list[float] = []
+    with _as_it_was(learn.dls.train):
+        probe = _copy(learn)
+        for i, batch in enumerate(itertools.islice(_endless(learn.dls.train), num_it)):
+            lr = rate(i / num_it)
+            probe.set_rates([lr] * len(learn.groups))
+            loss = smooth.add(probe.one_batch(batch))
+            if not math.isfinite(loss):
+                break
+            lrs.append(lr)
+            losses.append(loss)
+            if stop_div and loss > 4 * min(losses):
+                break
+    x, y = _trimmed(lrs, losses, num_it)
+    if len(x) < 3:
+        raise ValueError(
+            f"lr_find: after {len(lrs)} steps the loss was no number, or had grown fourfold; is the data normalized? "
+            "If so, try a lower start_lr"
+        )
+    found = Suggestions(valley(x, y), steep(x, y), lrs, losses, num_it)
+    if show_plot:
+        found.plot()
+    return found
+
+
+def valley(lrs: np.ndarray, losses: np.ndarray) -> float:
+    """The rate half-way through the longest falling subsequence of the losses, in its second third."""
+    length = np.ones(len(losses), int)
+    for i in range(1, len(losses)):
+        length[i] += max((length[j] for j in range(i) if losses[j] > losses[i]), default=0)
+    end = int(length.argmax())
+    start = end - int(length[end])
+    third = (end - start) / 3
+    return float(lrs[start + int(third) + int(third / 2)])
+
+
+def steep(lrs: np.ndarray, losses: np.ndarray) -> float:
+    """The rate at which the loss falls fastest over the logarithm of the rate."""
+    return float(lrs[np.argmin(np.diff(losses) / np.diff(np.log(lrs)))])
+
+
+def _trimmed(lrs: list[float], losses: list[float], num_it: int) -> tuple[np.ndarray, np.ndarray]:
+    keep = slice(num_it // 10, -5)
+    return np.array(lrs[keep]), np.array(losses[keep])
+
+
+def _copy(learn: Learner) -> Learner:
+    """Another learner, with copies of model and optimizer, on the same data."""
+    probe = copy.copy(learn)
+    probe.model, probe.optimizer = copy.deepcopy((learn.model, learn.optimizer))
+    return probe
+
+
+def _endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+@contextlib.contextmanager
+def _as_it_was(loader: Any) -> Iterator[None]:
+    """Afterwards, random numbers and the order of the data go on as if nothing had happened."""
+    numbers, epoch = default_generator.get_state(), getattr(loader, "epoch", None)
+    try:
+        yield
+    finally:
+        default_generator.set_state(numbers)
+        if epoch is not None:
+            loader.epoch = epoch

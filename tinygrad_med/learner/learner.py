@@ -1,0 +1,291 @@
+"""The training loop, with fastai's names and meanings.
+
+    learn = Learner(dls, model, metrics=[accuracy])
+    learn.lr_find()
+    learn.fine_tune(5, 2e-3)
+
+`_train` is the loop; the rest says with which rates it runs (`fit_one_cycle`, `fine_tune`), what may learn
+(`freeze_to`), and what comes out (`validate`, `get_preds`). What else happens meanwhile, callbacks do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_med.creation import from_numpy
+from tinygrad_med.learner.callbacks import Callback, CancelFit, Progress, StopAtDivergence
+from tinygrad_med.learner.finder import Suggestions, find_rate
+from tinygrad_med.learner.recorder import Recorder
+from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
+from tinygrad_med.learner.state import restore, snapshot
+from tinygrad_med.modes import no_grad
+from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter
+from tinygrad_med.nn import functional as F
+from tinygrad_med.ops import cat, softmax
+from tinygrad_med.optim import AdamW, Optimizer
+from tinygrad_med.serialization import load, save
+from tinygrad_med.tensor import Tensor
+
+NORMS = (BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm)
+Metric = Callable[[Tensor, Tensor], float]
+Rate = float | slice  # one for all, or `slice(first, last)` over the layer groups: see `group_rates`
+
+
+def adam(groups: list[dict[str, Any]]) -> AdamW:
+    """fastai's Adam: it forgets squares sooner than others do, and decays weights beside the gradient."""
+    return AdamW(groups, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.01)
+
+
+class Learner:
+    """A model, data, and how the one learns from the other.
+
+    Args:
+        dls: it has `train` and `valid`, which can be gone through again and again; each yields batches, tuples (x, y)
+            of arrays or tensors.
+        model: a module; it learns on the device where it is.
+        loss_func: of the model's output and y; the mean over the batch, or, called with `reduction="none"`, one number
+            per image.
+        metrics: functions of output and y, which return a number.
+        lr: the default learning rate.
+        splitter: from the model to its layer groups (lists of modules), the head last; by default all in one.
+        opt_func: from groups of parameters to an optimizer.
+        moms: the momentum at the beginning, at the top and at the end of a cycle.
+        cbs: callbacks.
+        train_bn: normalization layers learn even where all else is frozen.
+        progress: print a table, and show a bar.
+
+    Attributes:
+        recorder: the numbers of the training.
+        optimizer: what moves the parameters; made at the first training.
+    """
+
+    def __init__(
+        self,
+        dls: Any,
+        model: Module,
+        loss_func: Callable[..., Tensor] = F.cross_entropy,
+        metrics: Metric | Sequence[Metric] = (),
+        lr: float = 1e-3,
+        *,
+        splitter: Callable[[Any], list[list[Module]]] = lambda model: [[model]],
+        opt_func: Callable[[list[dict[str, Any]]], Optimizer] = adam,
+        moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
+        cbs: Sequence[Callback] = (),
+        train_bn: bool = True,
+        progress: bool = True,
+    ) -> None:
+        self.dls, self.model, self.loss_func, self.lr, self.moms = dls, model, loss_func, lr, moms
+        self.metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+        self.train_bn = train_bn
+        self.groups = [_parameters(modules) for modules in splitter(model)]
+        left_out = {id(p) for p in model.parameters()} - {id(p) for group in self.groups for p, _ in group}
+        if left_out:
+            raise ValueError(f"Learner: the splitter leaves out {len(left_out)} of the model's parameters")
+        self.optimizer = opt_func(
+            [
+                {"params": chosen, "layer": layer} | ({} if decays else {"weight_decay": 0.0})
+                for layer, group in enumerate(self.groups)
+                for decays in (True, False)
+                if (chosen := [p for p, kind in group if (kind == "weight") == decays])
+            ]
+        )
+        self.recorder = Recorder()
+        self.cbs: list[Callback] = [self.recorder, StopAtDivergence(), *([Progress()] if progress else []), *cbs]
+
+    # The loop -------------------------------------------------------------------------------------------------------
+
+    def _train(self, n_epoch: int, rates: Sequence[Schedule], momentum: Schedule | None) -> None:
+        """Go through the data `n_epoch` times; each layer group's rate, and the momentum, are functions of the way."""
+        self.n_epoch, self.n_steps, self.step = n_epoch, n_epoch * len(self.dls.train), 0
+        if not self.n_steps:
+            raise ValueError("fit: there is nothing to train on: no epoch, or no batch")
+        try:
+            self._call("before_fit")
+            for self.epoch in range(n_epoch):
+                for batch in self.dls.train:
+                    self.batch = batch
+                    position = self.step / self.n_steps
+                    self.set_rates([rate(position) for rate in rates], momentum and momentum(position))
+                    self._call("before_batch")
+                    self.loss = self.one_batch(self.batch)
+                    self._call("after_batch")
+                    self.step += 1
+                self.recorder.end_epoch(self, self.validate())
+                self._call("after_epoch")
+        except CancelFit:
+            pass
+        finally:
+            self._call("after_fit")
+
+    def one_batch(self, batch: Sequence[Any]) -> float:
+        """Learn from one batch; returns its loss."""
+        x, y = self.tensors(batch)
+        self.model.train()
+        loss = self.loss_func(self.model(x), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.item())
+
+    def tensors(self, batch: Sequence[Any]) -> list[Tensor]:
+        """A batch as tensors, where the model is."""
+        device = next(self.model.parameters()).device
+        return [(part if isinstance(part, Tensor) else from_numpy(part)).to(device=device) for part in batch]
+
+    def set_rates(self, rates: Sequence[float], momentum: float | None = None) -> None:
+        """Set the learning rate of each layer group, and the momentum of all."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[group["layer"]]
+            if momentum is not None:
+                group |= {"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum}
+
+    def _call(self, point: str) -> None:
+        for callback in self.cbs:
+            getattr(callback, point)(self)
+
+    # How to train ---------------------------------------------------------------------------------------------------
+
+    def fit(self, n_epoch: int, lr: Rate | None = None) -> None:
+        """Train at a constant rate."""
+        rates = self._rates(lr)
+        self._train(n_epoch, [lambda _, rate=rate: rate for rate in rates], None)  # type: ignore[misc]
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: Rate | None = None,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        moms: tuple[float, float, float] | None = None,
+    ) -> None:
+        """Train for one cycle: the rate rises from lr_max / div over `pct_start` of the way, and falls to nearly 0.
+
+        The momentum does the opposite.
+        """
+        rates = [one_cycle(rate, div, div_final, pct_start) for rate in self._rates(lr_max)]
+        self._train(n_epoch, rates, combined_cos(pct_start, *(moms or self.moms)))
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        lr_mult: float = 100.0,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+    ) -> None:
+        """Train the head alone for `freeze_epochs`, then everything, the first layers `lr_mult` times slower."""
+        self.freeze()
+        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99)
+        self.unfreeze()
+        base_lr /= 2
+        self.fit_one_cycle(epochs, slice(base_lr / lr_mult, base_lr), div=div, pct_start=pct_start)
+
+    def _rates(self, lr: Rate | None) -> list[float]:
+        return group_rates(self.lr if lr is None else lr, len(self.groups))
+
+    def freeze_to(self, n: int) -> None:
+        """Let only the layer groups from `n` on learn (−1: the last one), and, with `train_bn`, all normalizations."""
+        first = range(len(self.groups))[n] if n else 0
+        for i, group in enumerate(self.groups):
+            for p, kind in group:
+                p.requires_grad_(i >= first or (kind == "norm" and self.train_bn))
+
+    def freeze(self) -> None:
+        """Let only the head learn."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Let everything learn."""
+        self.freeze_to(0)
+
+    def lr_find(
+        self,
+        start_lr: float = 1e-7,
+        end_lr: float = 10.0,
+        num_it: int = 100,
+        stop_div: bool = True,
+        show_plot: bool = True,
+    ) -> Suggestions:
+        """Look for a learning rate: see `find_rate`. Nothing that training depends on is changed by it."""
+        return find_rate(self, start_lr, end_lr, num_it, stop_div, show_plot)
+
+    # What comes out -------------------------------------------------------------------------------------------------
+
+    def validate(self, dl: Any = None) -> list[float]:
+        """The loss and the metrics, over all images of a loader, by default of the validation images."""
+        totals, count = np.zeros(1 + len(self.metrics)), 0
+        for output, y in self._outputs(self.dls.valid if dl is None else dl):
+            numbers = [self.loss_func(output, y).item(), *(metric(output, y) for metric in self.metrics)]
+            totals += len(output) * np.array(numbers)
+            count += len(output)
+        return [float(total) for total in totals / count]
+
+    def get_preds(self, dl: Any = None, with_decoded: bool = False, with_loss: bool = False) -> tuple[Any, ...]:
+        """Probabilities (N, classes), labels (N,) or `None`, and what else is asked for.
+
+        Args:
+            dl: a loader, by default of the validation images.
+            with_decoded: also the most probable class of each image.
+            with_loss: also the loss of each image.
+        """
+        parts = list(self._outputs(self.dls.valid if dl is None else dl))
+        output = cat([output for output, _ in parts])
+        labels = None if parts[0][1] is None else cat([y for _, y in parts])
+        answer: tuple[Any, ...] = (softmax(output, 1), labels)
+        if with_decoded:
+            answer += (output.argmax(1),)
+        if with_loss:
+            answer += (None if labels is None else self.loss_func(output, labels, reduction="none"),)
+        return answer
+
+    def _outputs(self, dl: Any) -> Iterable[tuple[Tensor, Any]]:
+        self.model.eval()
+        for batch in dl:
+            x, *rest = self.tensors(batch)
+            with no_grad():
+                output = self.model(x)
+            yield output, rest[0] if rest else None
+
+    # Files ----------------------------------------------------------------------------------------------------------
+
+    def save(self, file: str | Path, with_opt: bool = True) -> Path:
+        """Write the model's state, and the optimizer's, as `.safetensors` (added where the name has no ending)."""
+        path = _with_suffix(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(snapshot(self.model, self.optimizer if with_opt else None), path)
+        return path
+
+    def load(self, file: str | Path, with_opt: bool = True) -> Learner:
+        """Read what `save` wrote; returns the learner itself."""
+        restore(load(_with_suffix(file)), self.model, self.optimizer if with_opt else None)
+        return self
+
+    # Pictures -------------------------------------------------------------------------------------------------------
+
+    def show_results(self, dl: Any = None, max_n: int = 9) -> Any:
+        """Show images of a loader with what they are and what the model takes them for; returns the figure."""
+        from tinygrad_med.learner.pictures import show_results
+
+        return show_results(self, self.dls.valid if dl is None else dl, max_n)
+
+
+def _parameters(modules: Iterable[Module]) -> list[tuple[Parameter, str]]:
+    """The parameters of some modules, each with what it is: "norm", "bias" or "weight"."""
+    found: dict[int, tuple[Parameter, str]] = {}
+    for top in modules:
+        for module in top.modules():
+            for name, p in module.named_parameters(recurse=False):
+                kind = "norm" if isinstance(module, NORMS) else "bias" if name.endswith("bias") else "weight"
+                found.setdefault(id(p), (p, kind))
+    return list(found.values())
+
+
+def _with_suffix(file: str | Path) -> Path:
+    path = Path(file)
+    return path if path.suffix else path.with_suffix(".safetensors")
