@@ -46,7 +46,7 @@ MAY_IMPORT |= {
     "explain": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "learner": {*HOUSE, "optim", "data"},
-    "vision": {*HOUSE, "optim", "data", "learner", "cam"},
+    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the whole package is the notebooks' `torch`
 }
 
 GPU_LIBRARIES = {"cupy", "cupyx", "cupy_backends", "cudnn"}
