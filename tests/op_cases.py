@@ -320,7 +320,12 @@ row(ops.t, calls(arrays(shapes(max_dims=2))), view=True)
 row(ops.flip, of_shape(some_dims), primitive=_flip, view=True, order=3)
 row(ops.tril, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
 row(ops.triu, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
-row(ops.repeat, of_shape(lambda draw, s: draw(st.tuples(*[st.integers(1, 2)] * (len(s) + 1)))), "Tensor.repeat")
+row(
+    ops.repeat,
+    of_shape(lambda draw, s: draw(st.tuples(*[st.integers(1, 2)] * (len(s) + 1)))),
+    "Tensor.repeat",
+    view=True,
+)
 
 
 @st.composite
@@ -526,7 +531,7 @@ row(ops.matmul, products(), primitive=_matmul, order=3)
 row(ops.mm, calls(arrays((2, 3)), arrays((3, 4))))
 row(ops.bmm, calls(arrays((2, 3, 1)), arrays((2, 1, 4))))
 row(ops.dot, calls(arrays((3,)), arrays((3,))))
-row(ops.einsum, einsums(), primitive=_einsum)
+row(ops.einsum, einsums(), primitive=_einsum, view=True)
 row(
     ops.einsum,
     calls("...ij,...jk->...ik", arrays((2, 3, 4)), arrays((4, 2))),

@@ -121,6 +121,7 @@ def test_the_row_runs_its_primitive(row: Row):
 
 @each_row
 def test_against_pytorch(row: Row, device: str, torch: ModuleType) -> None:
+    @settings(max_examples=30)
     @given(row.calls)
     def compare(call: Call) -> None:
         ours = derivatives(tg, row.op, call, row.order, device)
@@ -137,7 +138,7 @@ def in_float32(x: Any) -> Any:
 
 @each_differentiable_row
 def test_float32_against_pytorch(row: Row, device: str, torch: ModuleType) -> None:
-    @settings(max_examples=15)
+    @settings(max_examples=10)
     @given(row.calls)
     def compare(call: Call) -> None:
         single = Call(

@@ -37,7 +37,7 @@ _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
 
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """Σ x over `dim`; integers and bools are summed in int64."""
-    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind != "f"):
+    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
         x = x.to(dtype or "int64")
     return _sum(x, dims=all_dims(dim, len(x.shape), "sum"), keepdim=keepdim)
 
@@ -59,7 +59,7 @@ _mean.vjp(
 
 def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The mean over `dim`; NaN over no elements."""
-    if isinstance(x, Tensor) and x.dtype.kind != "f":
+    if isinstance(x, Tensor) and x.dtype.kind not in "fc":
         raise TypeError(f"mean: needs a float tensor, got {x.dtype}; use x.float().mean()")
     return _mean(x, dims=all_dims(dim, len(x.shape), "mean"), keepdim=keepdim)
 

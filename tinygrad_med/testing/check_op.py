@@ -1,0 +1,321 @@
+"""Everything that an operation promises, checked in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.backward import grad
+from tinygrad_med.tensor import Tensor
+from tinygrad_med.testing import checks
+from tinygrad_med.testing.diagnosis import Finding
+from tinygrad_med.testing.gradcheck import check_orders, tolerance_for
+from tinygrad_med.testing.layouts import LAYOUTS, laid_out
+from tinygrad_med.testing.problem import Problem, float_results, operation_name, problem_of
+from tinygrad_med.testing.report import GradcheckError, Report
+
+
+def check_op(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    reference: Callable[..., Any] | None = None,
+    order: int = 2,
+    view: bool = False,
+    at_kinks: Iterable[tuple[Any, Any]] = (),
+    fast_mode: bool = False,
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    value_tol: float = 1e-10,
+    nondet_tol: float = 0.0,
+    allow_float32: bool = False,
+    raise_exception: bool = True,
+    check_float32: bool = True,
+    max_examples: int = 100,
+    seed: int = 0,
+) -> Report:
+    """Check an operation: its value, its derivatives, and what it must not do.
+
+        check_op(huber, x)                                             # at one point
+        check_op(huber, strategies.arrays(), reference=slow_huber)     # hypothesis looks for the smallest failure
+
+    In this order: its value is the reference's; two runs are alike; operands, upstream gradients and the result are
+    not overwritten; the result is no view of an operand; gradients have the operands' dtypes; they are right up to
+    `order`; they are linear in the upstream gradient; in float32 everything is float32; memory layouts, and operands
+    that are broadcast views, make no difference; nor does a GPU, where there is one; at kinks it does what is stated.
+
+    Args:
+        fn: a primitive, or any function of tensors that returns a tensor or several.
+        inputs: one operand; or a tuple of arguments; or a `strategies.Call` with constants by name; or a hypothesis
+            strategy of any of these. Float arrays and float tensors are the operands, everything else is passed on.
+        reference: called with arrays where `fn` gets tensors; returns the value that is right.
+        order: the highest order of derivative to check; 0 checks the value alone.
+        view: whether the result may share memory with an operand.
+        at_kinks: pairs of inputs at a kink or tie, and the gradients of the operands that you stand for there, the
+            upstream gradient being 1.
+        fast_mode: compare random projections, not Jacobians.
+        eps, atol, rtol, nondet_tol, allow_float32: as for `gradcheck`.
+        value_tol: how far the value may be from the reference's, in units of its largest element.
+        check_float32: whether float32 operands must give float32; not for an operation that changes the dtype.
+        raise_exception: raise a `GradcheckError` with the diagnosis on a failure, instead of returning the report.
+        max_examples: how many examples hypothesis draws from a strategy.
+        seed: of the random upstream gradients.
+
+    Returns:
+        The report: `report.passed` lists the checks; printed, it is the diagnosis.
+
+    Raises:
+        GradcheckError: if a check fails; from a strategy, for the smallest example found.
+        ValueError: if the check can't say anything, as for `gradcheck`, or the strategy yields no valid example.
+    """
+    name = operation_name(fn)
+
+    def check(example: Any) -> Report:
+        args, kwargs = _as_call(example)
+        rng = numpy.random.default_rng(seed)
+        return _check_call(
+            fn, args, kwargs, name, reference, value_tol, order, view, fast_mode, (eps, atol, rtol), nondet_tol,
+            allow_float32, check_float32, rng,
+        )  # fmt: skip
+
+    report = Report(name)
+    if type(inputs).__module__.partition(".")[0] == "hypothesis":
+        report = _search(check, inputs, max_examples, name)
+    else:
+        report = check(inputs)
+    if report.ok:
+        for example, gradients in at_kinks:
+            finding = _kink(fn, *_as_call(example), gradients)
+            if finding is not None:
+                report = _fail(report, finding, order=1)
+                break
+    if raise_exception and not report.ok:
+        raise GradcheckError(report)
+    return report
+
+
+def _as_call(example: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of one call; float arrays and tensors become leaves that require a gradient."""
+    constants: dict[str, Any] = {}
+    if hasattr(example, "args") and hasattr(example, "kwargs"):
+        example, constants = example.args, example.kwargs
+    arguments = list(example) if isinstance(example, (tuple, list)) else [example]
+    return [_as_operand(x) for x in arguments], {n: _as_constant(c) for n, c in constants.items()}
+
+
+def _as_operand(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x.detach().requires_grad_() if x.dtype.kind == "f" else x
+    if not backend.is_array(x):
+        return x
+    return Tensor(x, requires_grad=x.dtype.kind == "f")
+
+
+def _as_constant(c: Any) -> Any:
+    return Tensor(c) if isinstance(c, numpy.ndarray) else c
+
+
+# One call -----------------------------------------------------------------------------------------------------------
+
+
+def _check_call(
+    fn: Callable[..., Any],
+    args: list[Any],
+    kwargs: dict[str, Any],
+    name: str,
+    reference: Callable[..., Any] | None,
+    value_tol: float,
+    order: int,
+    view: bool,
+    fast: bool,
+    tolerances: tuple[float | None, float | None, float | None],
+    nondet_tol: float,
+    allow_float32: bool,
+    check_float32: bool,
+    rng: numpy.random.Generator,
+) -> Report:
+    report = Report(name)
+    if reference is not None:
+        if finding := _value(fn, args, kwargs, reference, value_tol):
+            return _fail(report, finding)
+        report.passed.append("value")
+    if not order:
+        return report
+    checks.refuse_bad_inputs(args, allow_float32, "check_op")
+    problem = problem_of(fn, args, kwargs)
+    checks.refuse_silent_function(problem, name, "check_op")
+    checks.refuse_random_function(problem, nondet_tol, name, "check_op")
+    tolerance = tolerance_for(problem, *tolerances)
+    try:
+        if finding := checks.overwritten(problem, rng):
+            return _fail(report, finding, order=1)
+        report.passed.append("nothing overwritten")
+        if not view and (finding := checks.aliased(problem)):
+            return _fail(report, finding)
+        if finding := checks.wrong_dtypes(problem, rng):
+            return _fail(report, finding, order=1)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+        pass  # the walk itself fails: the comparison below reports it, with its order and verdict
+    compared = check_orders(problem, order, tolerance, rng, fast, name)
+    compared.passed = [*report.passed, *compared.passed]
+    if not compared.ok:
+        return compared
+    report = compared
+    single = problem_of(fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
+    for passed, wanted, check, on in (
+        ("linear in g", True, checks.not_linear, problem),
+        ("float32", check_float32, checks.not_in_float32, single),
+        ("memory layouts", True, _layouts, problem),
+        ("GPU", backend.cuda_problem() is None, _gpu, problem),
+    ):
+        if wanted and (finding := check(on, rng)):
+            return _fail(report, finding, order=1)
+        report.passed += [passed] * wanted
+    return report
+
+
+def _in_float32(x: Any) -> Any:
+    if not isinstance(x, Tensor) or x.dtype.kind != "f":
+        return x
+    return Tensor(x.array.astype("float32"), requires_grad=x.requires_grad)
+
+
+def _fail(report: Report, finding: Finding, order: int = 0) -> Report:
+    return Report(report.operation, report.passed, finding.verdict, finding.evidence, order=order)
+
+
+def _value(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    reference: Callable[..., Any],
+    tolerance: float,
+) -> Finding | None:
+    result = fn(*args, **kwargs)
+    results = [result] if isinstance(result, Tensor) else list(result)
+    plain = [backend.to_numpy(x.array).copy() if isinstance(x, Tensor) else x for x in args]
+    constants = {n: backend.to_numpy(c.array).copy() if isinstance(c, Tensor) else c for n, c in kwargs.items()}
+    expected = reference(*plain, **constants)
+    expected = expected if isinstance(expected, (tuple, list)) else [expected]
+    if len(expected) != len(results):
+        return Finding("value", [f"{len(results)} results, the reference gives {len(expected)}"])
+    for z, r in zip(results, expected, strict=True):
+        ours, theirs = backend.to_numpy(z.array), numpy.asarray(r)
+        if ours.shape != theirs.shape:
+            return Finding("value", [f"shape {ours.shape}, the reference gives {theirs.shape}"])
+        with numpy.errstate(invalid="ignore"):
+            scale = numpy.abs(theirs[numpy.isfinite(theirs)]).max(initial=1)
+        wrong = ~numpy.isclose(ours, theirs, rtol=0, atol=tolerance * scale, equal_nan=True)
+        if wrong.any():
+            place = tuple(int(n) for n in numpy.argwhere(wrong)[0])
+            says = f"{int(wrong.sum())} of {wrong.size} elements differ; at {list(place)} {ours[place]:.10g}"
+            return Finding("value", [f"{says}, the reference gives {theirs[place]:.10g}"])
+    return None
+
+
+def _layouts(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """The same numbers in every memory layout, and as a broadcast view."""
+    for layout in LAYOUTS:
+        other = problem.at([laid_out(x, layout) for x in problem.point])
+        if where := checks.differs(problem, other, rng, 1e-9):
+            return Finding("layout", [f"{where} is another one for {layout} operands"])
+    for i, x in enumerate(problem.point):
+        if x.ndim and x.size:
+            view = numpy.broadcast_to(x[:1], x.shape)
+            point = [view if k == i else y for k, y in enumerate(problem.point)]
+            copied = problem.at([y.copy() for y in point])
+            if _is_tame(copied) and (where := checks.differs(copied, problem.at(point), rng, 1e-9)):
+                return Finding("layout", [f"{where} is another one if {problem.names[i]} is a broadcast view"])
+    return None
+
+
+def _is_tame(problem: Problem) -> bool:
+    """Whether results and gradients are finite, and not so large that rounding decides about them."""
+    with numpy.errstate(all="ignore"):
+        results = problem(problem.point)
+        numbers = [*results, *problem.pull_back([numpy.ones_like(z) for z in results])]
+    return all((numpy.abs(a) < 1e6).all() for a in numbers)
+
+
+def _gpu(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """The same numbers on the CPU and on a GPU."""
+    if where := checks.differs(problem.at(problem.point, "cpu"), problem.at(problem.point, "cuda"), rng, 1e-9):
+        return Finding("device", [f"{where} is another one on the GPU"])
+    return None
+
+
+def _kink(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], gradients: Any) -> Finding | None:
+    """At a kink the gradients must be those that the user stands for."""
+    operands = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
+    results = [z for z in float_results(fn(*args, **kwargs)) if z.requires_grad]
+    ones = [Tensor(backend.array_module(z.array).ones_like(z.array)) for z in results]
+    found = grad(results, operands, ones, allow_unused=True)
+    stated = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
+    for k, (x, g, expected) in enumerate(zip(operands, found, stated, strict=True)):
+        ours = numpy.zeros(x.shape) if g is None else backend.to_numpy(g.array)
+        values = backend.to_numpy(x.array)
+        if not numpy.allclose(ours, expected, rtol=1e-6, atol=1e-9):
+            wrong = ~numpy.isclose(ours, expected, rtol=1e-6, atol=1e-9)
+            all_values = numpy.concatenate([backend.to_numpy(y.array).ravel() for y in operands])
+            tied = any((all_values == v).sum() > 1 for v in values[wrong])
+            says = f"operand {k} is {values.tolist()}, its gradient {ours.tolist()}, stated is {_listed(expected)}"
+            return Finding("tie" if tied else "boundary", [says])
+    return None
+
+
+def _listed(x: Any) -> Any:
+    return numpy.asarray(x).tolist()
+
+
+# Many calls ---------------------------------------------------------------------------------------------------------
+
+
+def _search(check: Callable[[Any], Report], strategy: Any, max_examples: int, name: str) -> Report:
+    """Let hypothesis look for an example that fails, and shrink it; the report of the smallest one."""
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis.errors import FailedHealthCheck, Unsatisfiable
+
+    last = Report(name)
+
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(strategy)
+    def every(example: Any) -> None:
+        nonlocal last
+        last = check(example)
+        if not last.ok:
+            last.example = _described(example)
+            raise GradcheckError(last)
+
+    try:
+        every()
+    except (Unsatisfiable, FailedHealthCheck) as error:
+        raise ValueError(
+            f"check_op: the strategy for {name} yields no valid example, or hardly any ({error}); loosen its filters"
+        ) from None
+    except GradcheckError as error:
+        return error.report
+    last.passed.insert(0, f"{max_examples} examples")
+    return last
+
+
+def _described(example: Any) -> str:
+    """The arguments of a call, as one would write them."""
+    args, kwargs = _as_call(example)
+    listed = [*map(_written, args), *(f"{name}={_written(c)}" for name, c in kwargs.items())]
+    return ", ".join(listed)
+
+
+def _written(x: Any) -> str:
+    if not isinstance(x, Tensor):
+        return repr(x)
+    return numpy.array2string(backend.to_numpy(x.array), precision=4, separator=", ", threshold=20).replace("\n", "")

@@ -1,0 +1,172 @@
+"""What has to hold besides the numbers: one function per promise of an operation.
+
+Each takes a problem and returns a `Finding` against it, or `None`. Those named `refuse_…` raise a `ValueError` with the
+remedy where the check itself can't be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.backward import grad
+from tinygrad_med.tensor import Tensor
+from tinygrad_med.testing.compare import random_like
+from tinygrad_med.testing.diagnosis import Finding
+from tinygrad_med.testing.problem import Problem
+
+# Can it be checked? -------------------------------------------------------------------------------------------------
+
+
+def refuse_bad_inputs(args: Sequence[Any], allow_float32: bool, caller: str) -> None:
+    """The inputs must ask for a gradient, in float64 unless the user says otherwise."""
+    operands = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
+    if not operands:
+        raise ValueError(f"{caller}: no input requires a gradient; make one with requires_grad=True")
+    for x in operands:
+        if x.dtype != "float64" and not allow_float32:
+            raise ValueError(
+                f"{caller}: an input is {x.dtype}, in which a numerical derivative has no more than 3 digits; give "
+                "float64 inputs (x.double()), or say allow_float32=True"
+            )
+
+
+def refuse_silent_function(problem: Problem, name: str, caller: str) -> None:
+    """Some float result must require a gradient."""
+    _, results = problem.run(problem.point)
+    if not results:
+        raise ValueError(f"{caller}: {name} returned no float tensor, so it has no derivative to check")
+    if not any(z.requires_grad for z in results):
+        raise ValueError(
+            f"{caller}: no result of {name} requires a gradient: it left the graph, by detach(), no_grad(), .array or "
+            ".numpy(), or its operations have no derivative"
+        )
+
+
+def refuse_random_function(problem: Problem, tolerance: float, name: str, caller: str) -> None:
+    """Two runs on the same inputs must give the same."""
+    upstream = [numpy.ones_like(z) for z in problem(problem.point)]
+    for what, once, again in (
+        ("results", problem(problem.point), problem(problem.point)),
+        ("gradients", problem.pull_back(upstream), problem.pull_back(upstream)),
+    ):
+        for a, b in zip(once, again, strict=True):
+            same = a.shape == b.shape and (numpy.abs(a - b) <= tolerance).all()
+            if not same and not numpy.array_equal(a, b, equal_nan=True):
+                raise ValueError(
+                    f"{caller}: {name} is not deterministic, two runs on the same inputs gave different {what}; "
+                    "fix its seed inside the function, or allow the difference with nondet_tol"
+                )
+
+
+# What it must not touch ---------------------------------------------------------------------------------------------
+
+
+def overwritten(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """Neither the function nor its derivative may write to arrays that others hold."""
+    operands, results = problem.run(problem.point)
+    for name, x, before in zip(problem.names, operands, problem.point, strict=True):
+        if not numpy.array_equal(backend.to_numpy(x.array), before, equal_nan=True):
+            return Finding("overwritten", [f"the function writes to its operand {name}"])
+    upstream = random_like([backend.to_numpy(z.array) for z in results], rng)
+    seeds = [Tensor(u.copy(), device=problem.device) for u in upstream]
+    flowing = [(z, u) for z, u in zip(results, seeds, strict=True) if z.requires_grad]
+    values = [backend.to_numpy(z.array).copy() for z in results]
+    grad([z for z, _ in flowing], operands, [u for _, u in flowing], allow_unused=True)
+    for what, found, expected in (
+        ("the upstream gradient", [u.array for u in seeds], upstream),
+        ("an operand", [x.array for x in operands], problem.point),
+        ("the result", [z.array for z in results], values),
+    ):
+        for a, b in zip(found, expected, strict=True):
+            if not numpy.array_equal(backend.to_numpy(a), b, equal_nan=True):
+                return Finding("overwritten", [f"the derivative rule writes to {what}, which is not its own"])
+    return None
+
+
+def aliased(problem: Problem) -> Finding | None:
+    """A result must not be a view of an operand."""
+    operands, results = problem.run(problem.point)
+    for z_name, z in zip(problem.outputs, results, strict=True):
+        for name, x in zip(problem.names, operands, strict=True):
+            if problem.device == "cpu" and numpy.may_share_memory(z.array, x.array):
+                return Finding(
+                    "aliased", [f"{z_name} shares memory with {name}; copy it, or pass view=True if that is meant"]
+                )
+    return None
+
+
+# What its gradients must be -----------------------------------------------------------------------------------------
+
+
+def wrong_dtypes(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """A gradient has the dtype of its operand."""
+    gradients = problem.pull_back(random_like(problem(problem.point), rng))
+    for name, x, g in zip(problem.names, problem.point, gradients, strict=True):
+        if g.dtype != x.dtype:
+            return Finding("dtype", [f"{name} is {x.dtype}, its gradient {g.dtype}"])
+    return None
+
+
+def not_in_float32(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """For a problem in float32 everything is float32."""
+    results = problem(problem.point)
+    gradients = problem.pull_back(random_like(results, rng))
+    names = [*problem.outputs, *(f"the gradient of {x}" for x in problem.names)]
+    for name, a in zip(names, [*results, *gradients], strict=True):
+        if a.dtype != "float32":
+            return Finding("dtype", [f"for float32 operands {name} is {a.dtype}"])
+    return None
+
+
+def not_linear(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """The gradient of a sum of upstream gradients is the sum of the gradients, and 0 for 0."""
+    results = problem(problem.point)
+    first, second = random_like(results, rng), random_like(results, rng)
+    both = [2.0 * a - 3.0 * b for a, b in zip(first, second, strict=True)]
+    parts = zip(*(problem.pull_back(u) for u in (first, second, both, [0 * u for u in first])), strict=True)
+    for name, (a, b, c, zero) in zip(problem.names, parts, strict=True):
+        scale = max(float(numpy.abs(p).max(initial=0)) for p in (a, b, c))
+        error = float(numpy.abs(2.0 * a - 3.0 * b - c).max(initial=0))
+        if error > 1e-6 * (1 + scale) or zero.any():
+            says = f"the gradient of {name} for 2·g₁ − 3·g₂ is not 2 · (that for g₁) − 3 · (that for g₂)"
+            return Finding("linearity", [says])
+    return None
+
+
+def undefined_not_zero(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+    """Leaving out the upstream gradient of one of several results means that it is 0."""
+    _, results = problem.run(problem.point)
+    if len(results) < 2:
+        return None
+    upstream = random_like([backend.to_numpy(z.array) for z in results], rng)
+    for left_out, name in enumerate(problem.outputs):
+        zeroed = [u * (k != left_out) for k, u in enumerate(upstream)]
+        expected = problem.pull_back(zeroed)
+        found = problem.pull_back(upstream, without=left_out)
+        for x, a, b in zip(problem.names, found, expected, strict=True):
+            if not numpy.allclose(a, b, rtol=1e-9, atol=1e-12):
+                return Finding(
+                    "linearity", [f"without an upstream gradient for {name}, the gradient of {x} is not as for 0"]
+                )
+    return None
+
+
+# Where the same numbers must give the same --------------------------------------------------------------------------
+
+
+def differs(a: Problem, b: Problem, rng: numpy.random.Generator, tolerance: float) -> str | None:
+    """In which result or gradient two problems of the same numbers differ by more than `tolerance` of the largest."""
+    upstream = random_like(a(a.point), rng)
+    for names, ours, theirs in (
+        (a.outputs, a(a.point), b(b.point)),
+        ([f"∂{x}" for x in a.names], a.pull_back(upstream), b.pull_back(upstream)),
+    ):
+        for name, x, y in zip(names, ours, theirs, strict=True):
+            largest = float(numpy.nanmax(numpy.abs(x), initial=1))
+            if x.shape != y.shape or not numpy.allclose(x, y, rtol=0, atol=tolerance * largest, equal_nan=True):
+                return name
+    return None

@@ -1,0 +1,269 @@
+"""The derivative by the engine beside the one by numbers: the comparison, and on a mismatch the evidence.
+
+A function of few elements is compared Jacobian by Jacobian, one of many in random projections: the derivative along a
+random direction, weighted by a random upstream gradient. (Never by a plain sum: a softmax with a missing term passes
+one.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from tinygrad_med.tensor import Tensor
+from tinygrad_med.testing.diagnosis import Evidence, diagnose
+from tinygrad_med.testing.numeric import Estimate, differentiate, flat, unit
+from tinygrad_med.testing.problem import Arrays, Problem
+from tinygrad_med.testing.report import Report
+
+SMALL = 128
+"""Up to so many elements of all operands together, and of all results, the full Jacobians are compared."""
+
+_SAMPLE = 256  # elements of a large operand that a diagnosis looks at
+
+
+class Tolerance(NamedTuple):
+    """|analytic − numerical| ≤ atol + rtol · |numerical|, and the step of the central differences."""
+
+    eps: float
+    atol: float
+    rtol: float
+
+    def exceeded(self, analytic: numpy.ndarray, numerical: numpy.ndarray) -> numpy.ndarray:
+        """Where the two differ by more than is allowed."""
+        return ~(numpy.abs(analytic - numerical) <= self.atol + self.rtol * numpy.abs(numerical))
+
+    @property
+    def quick_steps(self) -> tuple[float, ...]:
+        """Two steps, enough where all is well."""
+        return (100 * self.eps, 10 * self.eps)
+
+    @property
+    def all_steps(self) -> tuple[float, ...]:
+        """The steps of a diagnosis."""
+        return tuple(self.eps * 10.0**k for k in range(4, -2, -1))
+
+
+def random_like(arrays: Arrays, rng: numpy.random.Generator) -> list[numpy.ndarray]:
+    """Random upstream gradients or directions: of both signs, and none near 0."""
+    return [(rng.uniform(0.5, 1.5, a.shape) * rng.choice((-1.0, 1.0), a.shape)).astype(a.dtype) for a in arrays]
+
+
+def compare(
+    problem: Problem, tolerance: Tolerance, rng: numpy.random.Generator, fast: bool = False, operation: str = "function"
+) -> tuple[Report | None, list[numpy.ndarray]]:
+    """Check one order of derivative.
+
+    Args:
+        problem: the function and the point.
+        tolerance: what counts as equal.
+        rng: where upstream gradients and directions come from.
+        fast: compare projections also for small problems.
+        operation: what the report calls the function.
+
+    Returns:
+        The report of what is wrong (`None` if nothing is), and the upstream gradients for the next order.
+    """
+    results = problem(problem.point)
+    upstream = random_like(results, rng)
+    try:
+        gradients = problem.pull_back(upstream, create_graph=problem.order > 1)
+        plain = problem.pull_back(upstream)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        return _failed(problem, error, operation), upstream
+    for name, x, g in zip(problem.names, problem.point, gradients, strict=True):
+        if g.shape != x.shape:
+            says = f"{name} has shape {x.shape}, its gradient {g.shape}"
+            return Report(operation, verdict="shape", evidence=[says], order=problem.order, operand=name), upstream
+
+    small = max(sum(x.size for x in problem.point), sum(z.size for z in results)) <= SMALL
+    everything = list(range(len(problem.point)))
+    if small and (not fast or _projection_fails(problem, upstream, gradients, everything, rng)):
+        analytic = _analytic_jacobians(problem)
+        samples = [numpy.arange(x.size) for x in problem.point]
+    elif not small and _projection_fails(problem, upstream, gradients, everything, rng):
+        samples = [_sample(problem, upstream, gradients, i, rng) for i in everything]
+        analytic = [g.reshape(-1, 1) for g in gradients]
+        problem = _projected(problem, upstream)
+    else:
+        return None, upstream
+    for i in everything:
+        found = _by_jacobian(problem, i, samples[i], analytic[i], tolerance)
+        if found is not None:
+            fast_path_differs = problem.order > 1 and _differ(plain, gradients)
+            return _report(found._replace(fast_path_differs=fast_path_differs), tolerance, operation), upstream
+    return None, upstream
+
+
+def _projection_fails(
+    problem: Problem,
+    upstream: Arrays,
+    gradients: Arrays,
+    operands: Sequence[int],
+    rng: numpy.random.Generator,
+    within: slice = slice(None),
+) -> bool:
+    """Whether the gradients don't tell how the weighted results change along a random direction of some operands.
+
+    A sieve, stricter than the comparison of the Jacobians that follows it.
+    """
+    weights = flat(upstream)
+
+    def weighted(point: Sequence[numpy.ndarray]) -> list[numpy.ndarray]:
+        return [(flat(problem(point)) * weights).sum(keepdims=True)]
+
+    directions: list[Any] = [None] * len(problem.point)
+    claimed = 0.0
+    for i in operands:
+        v = numpy.zeros(problem.point[i].size)
+        v[within] = random_like([v], rng)[0][within]
+        directions[i] = v.reshape(problem.point[i].shape)
+        claimed += float((gradients[i] * directions[i]).sum())
+    single = any(x.dtype != "float64" for x in problem.point)
+    sieve = Tolerance(1e-3, 1e-3, 1e-2) if single else Tolerance(1e-6, 1e-6, 1e-6)
+    estimate = differentiate(weighted, problem.point, directions, sieve.quick_steps)
+    return bool(sieve.exceeded(numpy.array([claimed]), estimate.value).any())
+
+
+def _sample(
+    problem: Problem, upstream: Arrays, gradients: Arrays, i: int, rng: numpy.random.Generator
+) -> numpy.ndarray:
+    """Some elements of an operand, among them, if its gradient is wrong, one that is: found by halving."""
+    size = problem.point[i].size
+    if size <= _SAMPLE:
+        return numpy.arange(size)
+    chosen = rng.choice(size, _SAMPLE, replace=False)
+    start, stop = 0, size
+    if _projection_fails(problem, upstream, gradients, [i], rng):
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            if _projection_fails(problem, upstream, gradients, [i], rng, slice(start, middle)):
+                stop = middle
+            else:
+                start = middle
+    return numpy.union1d(chosen, [start])
+
+
+def _projected(problem: Problem, upstream: Arrays) -> Problem:
+    """The problem whose one result is the sum of all results, weighted by the upstream gradients."""
+
+    def function(operands: list[Tensor]) -> list[Tensor]:
+        weighted = [
+            (z * Tensor(u, device=problem.device)).sum()
+            for z, u in zip(problem.function(operands), upstream, strict=True)
+        ]
+        total = weighted[0]
+        for term in weighted[1:]:
+            total = total + term
+        return [total]
+
+    return Problem(function, problem.point, problem.names, ["Σ g·z"], problem.order, problem.device)
+
+
+def _analytic_jacobians(problem: Problem) -> list[numpy.ndarray]:
+    """Per operand the Jacobian (elements, results), a column for each upstream gradient of a single 1."""
+    results = problem(problem.point)
+    columns = []
+    for k, z in enumerate(results):
+        for element in range(z.size):
+            upstream = [unit(z, element) if n == k else numpy.zeros(a.shape) for n, a in enumerate(results)]
+            seeds = [u.astype(z.dtype) for u in upstream]
+            columns.append(problem.pull_back(seeds, create_graph=problem.order > 1))
+    return [
+        numpy.array([column[i].ravel() for column in columns], "float64").reshape(len(columns), x.size).T
+        for i, x in enumerate(problem.point)
+    ]
+
+
+def _numerical_rows(problem: Problem, i: int, elements: Sequence[int], steps: Sequence[float]) -> list[Estimate]:
+    x = problem.point[i]
+    rows = []
+    for element in elements:
+        directions = [unit(x, element) if k == i else None for k in range(len(problem.point))]
+        scale = max(1.0, abs(float(x.flat[element])))
+        rows.append(differentiate(problem, problem.point, directions, [h * scale for h in steps]))
+    return rows
+
+
+def _by_jacobian(
+    problem: Problem, i: int, elements: numpy.ndarray, analytic: numpy.ndarray, tolerance: Tolerance
+) -> Evidence | None:
+    """The evidence against the derivative with respect to some elements of operand i; `None` if there is none."""
+    quick = _numerical_rows(problem, i, elements, tolerance.quick_steps)
+    if not any(tolerance.exceeded(analytic[j], row.value).any() for j, row in zip(elements, quick, strict=True)):
+        return None
+    rows = _numerical_rows(problem, i, elements, tolerance.all_steps)
+    numerical = numpy.array([row.value for row in rows])
+    analytic = analytic[elements]
+    wrong = tolerance.exceeded(analytic, numerical)
+    if not wrong.any():
+        return None
+
+    def jacobian_of(k: int) -> numpy.ndarray:
+        others = _numerical_rows(problem, k, range(problem.point[k].size), tolerance.quick_steps)
+        return numpy.array([row.value for row in others])
+
+    results = problem(problem.point)
+    shape = results[0].shape if len(results) == 1 else None
+    error = numpy.array([row.error for row in rows])
+    return Evidence(problem, i, elements, analytic, numerical, error, wrong, jacobian_of, shape, False)
+
+
+def _report(e: Evidence, tolerance: Tolerance, operation: str) -> Report:
+    """The diagnosis, and the curve of the worst derivative."""
+    finding = diagnose(e)
+    badness = numpy.where(e.wrong, numpy.abs(e.analytic - e.numerical), -1.0)
+    badness = numpy.where(numpy.isnan(badness), numpy.inf, badness)
+    row, column = (int(n) for n in numpy.unravel_index(badness.argmax(), badness.shape))
+    element = int(e.elements[row])
+    (estimate,) = _numerical_rows(e.problem, e.operand, [element], tolerance.all_steps)
+    analytic = float(e.analytic[row, column])
+    imaginary = estimate.complex_step
+    trusted = imaginary is not None and abs(imaginary[column] - estimate.value[column]) <= 1e-5 * (
+        1 + abs(estimate.value[column])
+    )
+    return Report(
+        operation,
+        verdict=finding.verdict,
+        evidence=finding.evidence,
+        order=e.problem.order,
+        operand=e.name,
+        element=f"{_place(e.name, e.x.shape, element)} → {_result_place(e.problem, column)}",
+        analytic=analytic,
+        numerical=float(estimate.value[column]),
+        uncertainty=float(estimate.error[column]),
+        complex_step=float(imaginary[column]) if trusted and imaginary is not None else None,
+        curve={h: abs(analytic - float(d[column])) for h, d in estimate.by_step.items()},
+    )
+
+
+def _place(name: str, shape: tuple[int, ...], element: int) -> str:
+    return f"{name}[{', '.join(map(str, numpy.unravel_index(element, shape)))}]" if shape else name
+
+
+def _result_place(problem: Problem, column: int) -> str:
+    for name, z in zip(problem.outputs, problem(problem.point), strict=True):
+        if column < z.size:
+            return _place(name, z.shape, column)
+        column -= z.size
+    raise IndexError(column)
+
+
+def _failed(problem: Problem, error: Exception, operation: str) -> Report:
+    """The report of a walk that raised an error; wrong shapes have a verdict of their own."""
+    text = f"{type(error).__name__}: {error}"
+    verdict = "error"
+    shapes = re.search(r"gave a gradient of shape \(([\d, ]*)\) for an operand of shape \(([\d, ]*)\)", str(error))
+    if shapes:
+        got, expected = ([int(n) for n in re.findall(r"\d+", part)] for part in shapes.groups())
+        verdict = "transposed" if sorted(got) == sorted(expected) else "shape"
+    elif "matmul" in str(error) and "must have the same length" in str(error):
+        verdict = "transposed"
+    return Report(operation, verdict=verdict, evidence=[text], order=problem.order)
+
+
+def _differ(a: Arrays, b: Arrays) -> bool:
+    return any(not numpy.allclose(x, y, rtol=1e-6, atol=1e-9) for x, y in zip(a, b, strict=True))

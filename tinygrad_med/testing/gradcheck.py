@@ -1,0 +1,208 @@
+"""PyTorch's `gradcheck` and `gradgradcheck`, with a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.testing import checks
+from tinygrad_med.testing.compare import Tolerance, compare, random_like
+from tinygrad_med.testing.layouts import laid_out
+from tinygrad_med.testing.problem import Problem, operation_name, problem_of
+from tinygrad_med.testing.report import GradcheckError, Report
+
+
+def gradcheck(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,  # noqa: ARG001 - PyTorch's; there are no sparse tensors here
+    order: int = 1,
+    allow_float32: bool = False,
+    seed: int = 0,
+) -> bool:
+    """Whether the engine's derivatives of `fn` agree with numerical ones; the arguments are PyTorch's.
+
+    Args:
+        fn: takes the inputs, returns a tensor or a tuple of tensors.
+        inputs: a tensor, or a tuple of arguments. The derivatives with respect to those tensors that require a gradient
+            are checked; they should be float64.
+        eps: the step of the numerical derivative, 1e-6. Steps from 0.1 to 10,000 times as large are tried besides.
+        atol, rtol: |analytic − numerical| may be up to atol + rtol · |numerical|, 1e-5 and 1e-3.
+        raise_exception: raise a `GradcheckError` with the diagnosis on a mismatch, instead of returning `False`.
+        nondet_tol: by how much two runs on the same inputs may differ.
+        check_undefined_grad: with several results, leaving out one's upstream gradient must mean that it is zero.
+        check_grad_dtypes: gradients must have the dtypes of their inputs.
+        check_backward_ad: `False` checks no derivative, only that the function can be checked.
+        fast_mode: compare random projections, not Jacobians. Large inputs are always checked so.
+        masked: without effect, as there are no sparse tensors.
+        check_batched_grad, check_batched_forward_grad, check_forward_ad: not supported.
+        order: the highest order of derivative to check: 2 also checks the gradient of the gradient, and so on.
+        allow_float32: accept inputs of low precision, and compare within what that precision can tell.
+        seed: of the random upstream gradients.
+
+    Raises:
+        GradcheckError: if a derivative is wrong; its `report` is the diagnosis.
+        ValueError: if the check can't say anything: no input requires a gradient, an input is float32, no result
+            requires a gradient, or the function is not deterministic.
+    """
+    if check_batched_grad or check_batched_forward_grad or check_forward_ad:
+        raise NotImplementedError(
+            "gradcheck: this engine has neither batched gradients nor forward mode; leave these checks off"
+        )
+    args = _as_arguments(inputs)
+    problem = _checkable(fn, args, allow_float32, nondet_tol, "gradcheck")
+    if not check_backward_ad:
+        return True
+    tolerance = tolerance_for(problem, eps, atol, rtol)
+    rng = numpy.random.default_rng(seed)
+    return _verdict(
+        problem,
+        operation_name(fn),
+        order,
+        tolerance,
+        rng,
+        fast_mode,
+        check_undefined_grad,
+        check_grad_dtypes,
+        raise_exception,
+    )
+
+
+def gradgradcheck(
+    fn: Callable[..., Any],
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,  # noqa: ARG001 - PyTorch's; there are no sparse tensors here
+    allow_float32: bool = False,
+    seed: int = 0,
+) -> bool:
+    """Whether the gradient of the gradient of `fn` is right; the arguments are PyTorch's.
+
+    As in PyTorch the gradient itself is taken to be right; `gradcheck(…, order=2)` checks both.
+
+    Args:
+        fn, inputs: as for `gradcheck`.
+        grad_outputs: the upstream gradients at which to check, random ones by default.
+        gen_non_contig_grad_outputs: make the random ones non-contiguous in memory.
+        check_rev_over_rev: `False` checks no derivative.
+        check_fwd_over_rev, check_batched_grad: not supported.
+        eps, atol, rtol, raise_exception, nondet_tol, check_undefined_grad, check_grad_dtypes, fast_mode, masked,
+            allow_float32, seed: as for `gradcheck`.
+
+    Raises:
+        GradcheckError, ValueError: as `gradcheck`.
+    """
+    if check_fwd_over_rev or check_batched_grad:
+        raise NotImplementedError(
+            "gradgradcheck: this engine has neither forward mode nor batched gradients; leave these checks off"
+        )
+    problem = _checkable(fn, _as_arguments(inputs), allow_float32, nondet_tol, "gradgradcheck")
+    if not check_rev_over_rev:
+        return True
+    rng = numpy.random.default_rng(seed)
+    if grad_outputs is None:
+        layout = "strided" if gen_non_contig_grad_outputs else "contiguous"
+        upstream = [laid_out(u, layout) for u in random_like(problem(problem.point), rng)]
+    else:
+        upstream = [backend.to_numpy(u.array) for u in _as_arguments(grad_outputs)]
+    tolerance = tolerance_for(problem, eps, atol, rtol)
+    return _verdict(
+        problem.derivative(upstream),
+        operation_name(fn),
+        2,
+        tolerance,
+        rng,
+        fast_mode,
+        check_undefined_grad,
+        check_grad_dtypes,
+        raise_exception,
+    )
+
+
+def _as_arguments(inputs: Any) -> tuple[Any, ...]:
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
+def _checkable(
+    fn: Callable[..., Any], args: tuple[Any, ...], allow_float32: bool, nondet_tol: float, caller: str
+) -> Problem:
+    """The problem, unless a check of it would say nothing."""
+    checks.refuse_bad_inputs(args, allow_float32, caller)
+    problem = problem_of(fn, args)
+    checks.refuse_silent_function(problem, operation_name(fn), caller)
+    checks.refuse_random_function(problem, nondet_tol, operation_name(fn), caller)
+    return problem
+
+
+def tolerance_for(
+    problem: Problem, eps: float | None = None, atol: float | None = None, rtol: float | None = None
+) -> Tolerance:
+    """PyTorch's tolerances in float64, and in lower precision what a numerical derivative can tell there."""
+    single = any(x.dtype != "float64" for x in problem.point)
+    defaults = Tolerance(1e-3, 1e-2, 1e-2) if single else Tolerance(1e-6, 1e-5, 1e-3)
+    return Tolerance(*(d if v is None else v for v, d in zip((eps, atol, rtol), defaults, strict=True)))
+
+
+def check_orders(
+    problem: Problem, order: int, tolerance: Tolerance, rng: numpy.random.Generator, fast: bool, operation: str
+) -> Report:
+    """Compare the derivatives from the problem's own order up to `order`; the first mismatch ends it."""
+    report = Report(operation)
+    while True:
+        mismatch, upstream = compare(problem, tolerance, rng, fast, operation)
+        if mismatch is not None:
+            mismatch.passed = report.passed
+            return mismatch
+        report.passed.append(f"order {problem.order}")
+        if problem.order >= order:
+            return report
+        problem = problem.derivative(upstream)
+
+
+def _verdict(
+    problem: Problem,
+    operation: str,
+    order: int,
+    tolerance: Tolerance,
+    rng: numpy.random.Generator,
+    fast: bool,
+    undefined: bool,
+    dtypes: bool,
+    raise_exception: bool,
+) -> bool:
+    report = check_orders(problem, order, tolerance, rng, fast, operation)
+    for wanted, check in ((undefined, checks.undefined_not_zero), (dtypes, checks.wrong_dtypes)):
+        if report.ok and wanted and (finding := check(problem, rng)):
+            report = Report(operation, report.passed, finding.verdict, finding.evidence)
+    if raise_exception and not report.ok:
+        raise GradcheckError(report)
+    return report.ok

@@ -1,0 +1,158 @@
+"""What is checked: a function of arrays, and the derivative that the engine gives it.
+
+The gradient of a function is a function again, of its operands and of the upstream gradient. So one check, applied to a
+`Problem` and then to its `derivative()`, is a check of order 1 and then of order 2.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.backward import grad
+from tinygrad_med.primitive import Primitive
+from tinygrad_med.tensor import Tensor, wrap
+
+Arrays = Sequence[numpy.ndarray]
+
+
+class Problem:
+    """A function of float operands at one point, and its derivative by the engine.
+
+    Arrays come and go as NumPy's, wherever the function computes.
+
+    Attributes:
+        function: takes a list of tensors, and returns one.
+        point: the operands where the derivative is checked.
+        names: what reports call the operands.
+        outputs: what reports call the results.
+        order: of the derivative that is checked.
+        device: where the function computes.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Tensor]], list[Tensor]],
+        point: Arrays,
+        names: Sequence[str],
+        outputs: Sequence[str],
+        order: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        self.function = function
+        self.point = list(point)
+        self.names = list(names)
+        self.outputs = list(outputs)
+        self.order = order
+        self.device = device
+
+    def run(self, point: Arrays) -> tuple[list[Tensor], list[Tensor]]:
+        """Fresh tensors of the operands, and the results."""
+        operands = [self._leaf(x) for x in point]
+        return operands, self.function(operands)
+
+    def __call__(self, point: Arrays) -> list[numpy.ndarray]:
+        """The results as arrays, complex ones for a complex point."""
+        return [backend.to_numpy(z.array) for z in self.run(point)[1]]
+
+    def pull_back(
+        self, upstream: Arrays, create_graph: bool = False, without: int | None = None
+    ) -> list[numpy.ndarray]:
+        """The gradients at the point: for each operand, what the engine makes of these upstream gradients.
+
+        `without` is the number of a result that gets no upstream gradient at all.
+        """
+        operands, results = self.run(self.point)
+        pairs = [(z, self._leaf(u)) for k, (z, u) in enumerate(zip(results, upstream, strict=True)) if k != without]
+        gradients = _gradients([z for z, _ in pairs], operands, [u for _, u in pairs], create_graph)
+        return [backend.to_numpy(g.array) for g in gradients]
+
+    def derivative(self, upstream: Arrays) -> Problem:
+        """The gradients as a function of the operands and of the upstream gradients."""
+        count = len(self.point)
+
+        def function(tensors: list[Tensor]) -> list[Tensor]:
+            operands, seeds = tensors[:count], tensors[count:]
+            return _gradients(self.function(operands), operands, seeds, create_graph=True)
+
+        names = [*self.names, *(f"g_{z}" for z in self.outputs)]
+        outputs = [f"∂{x}" for x in self.names]
+        return Problem(function, [*self.point, *upstream], names, outputs, self.order + 1, self.device)
+
+    def at(self, point: Arrays, device: str | None = None) -> Problem:
+        """The same function at another point, or on another device."""
+        return Problem(self.function, point, self.names, self.outputs, self.order, device or self.device)
+
+    def _leaf(self, x: numpy.ndarray) -> Tensor:
+        tensor = wrap(backend.to_device(numpy.array(x), self.device))
+        tensor.requires_grad = True
+        return tensor
+
+
+def _gradients(results: list[Tensor], operands: list[Tensor], seeds: list[Tensor], create_graph: bool) -> list[Tensor]:
+    """The gradients of the results, zeros where a result does not depend on an operand."""
+    flowing = [(z, u) for z, u in zip(results, seeds, strict=True) if z.requires_grad]
+    found: Sequence[Tensor | None] = [None] * len(operands)
+    if flowing:
+        zs, us = [z for z, _ in flowing], [u for _, u in flowing]
+        found = grad(zs, operands, us, create_graph=create_graph, allow_unused=True)
+    return [wrap(x.array * 0) if g is None else g for x, g in zip(operands, found, strict=True)]
+
+
+# From a call to a problem -------------------------------------------------------------------------------------------
+
+
+def problem_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Problem:
+    """The problem of `fn(*args, **kwargs)` for those of its arguments that require a gradient, on their device.
+
+    Results that are not float tensors (indices, masks) are left out, as they have no derivative.
+    """
+    places = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
+    constants = dict(kwargs or {})
+
+    def function(operands: list[Tensor]) -> list[Tensor]:
+        arguments = list(args)
+        for i, x in zip(places, operands, strict=True):
+            arguments[i] = x
+        return float_results(fn(*arguments, **constants))
+
+    names = argument_names(fn, args)
+    point = [backend.to_numpy(args[i].array) for i in places]
+    count = len(function([args[i].detach().requires_grad_() for i in places]))
+    outputs = ["z"] if count == 1 else [f"z{k}" for k in range(count)]
+    return Problem(function, point, [names[i] for i in places], outputs, device=args[places[0]].device)
+
+
+def float_results(result: Any) -> list[Tensor]:
+    """The float tensors among what a function returned.
+
+    Raises:
+        TypeError: if it returned something else than a tensor or a sequence of tensors.
+    """
+    results = [result] if isinstance(result, Tensor) else result
+    if not isinstance(results, (tuple, list)) or not all(isinstance(z, Tensor) for z in results):
+        raise TypeError(f"the function must return a tensor or a tuple of tensors, got {type(result).__name__}")
+    return [z for z in results if z.dtype.kind in "fc"]
+
+
+def argument_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
+    """The names of the positional arguments, `x0`, `x1` … where the function doesn't say."""
+    if isinstance(fn, Primitive):
+        if fn.variadic:
+            return [f"{fn.operands[0]}[{i}]" for i in range(len(args))]
+        return [*fn.operands, *fn.constants][: len(args)]
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [*known[: len(args)], *(f"x{i}" for i in range(len(known), len(args)))]
+
+
+def operation_name(fn: Callable[..., Any]) -> str:
+    """What reports call a function."""
+    return str(fn) if isinstance(fn, Primitive) else getattr(fn, "__name__", None) or type(fn).__name__
