@@ -209,3 +209,18 @@ def test_backward_hook_says_what_it_can_not_do():
         y = layer(x).sum()
         with pytest.raises(RuntimeError, match=r"backward hook: returned shape \(\) for input 0, not \(2,\)"):
             y.backward()
+
+
+def test_a_second_walk_forgets_what_the_first_one_brought():
+    class Apart(nn.Module):
+        def forward(self, x, y):
+            return x * 3, y * 2
+
+    module, seen = Apart(), []
+    module.register_full_backward_hook(record(seen))
+    p, q = module(*(tg.ones(1, requires_grad=True) for _ in range(2)))
+    (p + q).backward(retain_graph=True)
+    p.backward()
+    assert [g.tolist() for g in seen[0][0]] == [[3], [2]]
+    assert seen[1][0][0].tolist() == [3]
+    assert seen[1][0][1] is None

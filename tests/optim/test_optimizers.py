@@ -187,15 +187,16 @@ def test_training_goes_on_from_a_state():
     assert q.tolist() == p.tolist()
 
 
-def test_a_loaded_state_is_a_copy_in_the_dtype_of_the_parameter():
+@pytest.mark.parametrize("dtype", [tg.float32, tg.float64])
+def test_a_loaded_state_is_a_copy_in_the_dtype_of_the_parameter(dtype):
     p = tg.ones(2, requires_grad=True)
     p.grad = tg.ones(2)
     source = optim.SGD([p], momentum=0.9)
     source.step()
-    q = tg.ones(2, dtype=tg.float64, requires_grad=True)
+    q = tg.ones(2, dtype=dtype, requires_grad=True)
     target = optim.SGD([q], momentum=0.9)
     target.load_state_dict(source.state_dict())
-    assert target.state[q]["momentum_buffer"].dtype == tg.float64
+    assert target.state[q]["momentum_buffer"].dtype == dtype
     source.state[p]["momentum_buffer"].zero_()
     assert target.state[q]["momentum_buffer"].tolist() == [1, 1]
 
