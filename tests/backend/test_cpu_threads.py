@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,10 +82,15 @@ def test_a_loop_inside_a_turn_runs_on_its_thread():
 
     def body(i):
         inner = set()
-        threads.parallel_for(lambda j: inner.add(threading.current_thread().name), 5)
+
+        def inner_body(j):
+            time.sleep(0.01)  # long enough for the third thread, which is idle, to join if it were asked
+            inner.add(threading.current_thread().name)
+
+        threads.parallel_for(inner_body, 5)
         outer[i] = (inner, threading.current_thread().name)
 
-    threads.parallel_for(body, 8)
+    threads.parallel_for(body, 2)
     assert all(inner == {name} for inner, name in outer.values())
 
 

@@ -6,8 +6,8 @@ Each face is linear in both operands, so the three are each other's derivatives,
 formulas; here they are fast:
 
 - a product over columns (`im2col.py`) serves every case;
-- float32 with stride 1 and 3×3 or 5×5 taps takes Winograd's algorithm (`winograd.py`): 2 to 5 times fewer
-  multiplications, 5 to 15 times the rounding error. float64 never takes it, and `set_winograd` switches it off;
+- float32 with stride 1 and 3×3 or 5×5 taps takes Winograd's algorithm (`winograd.py`): 3 to 5 times fewer
+  multiplications, 5 to 20 times the rounding error. float64 never takes it, and `set_winograd` switches it off;
 - with stride 1 the input gradient is a convolution too: of g, with the kernel turned around and the channels swapped.
 
 This file knows what callers see, (N, C, H, W) in any memory order, and the choice; it computes nothing itself.

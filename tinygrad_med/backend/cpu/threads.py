@@ -54,7 +54,7 @@ def parallel_for(body: Callable[[int], object], count: int) -> None:
         for i in range(count):
             body(i)
         return
-    turns = iter(range(count))  # next() on it is atomic: no turn is taken twice
+    turns = iter(range(count))  # next() on it holds the interpreter's lock: no turn is taken twice
 
     def work() -> None:
         _inside.loop = True

@@ -1,4 +1,4 @@
-"""Winograd's algorithm: stride-1 convolution with 2 to 5 times fewer multiplications.
+"""Winograd's algorithm: stride-1 convolution with 3 to 5 times fewer multiplications.
 
 **Why it works.** Multiplying a polynomial of r coefficients by one of m takes r·m multiplications by hand. But the
 product has t = m + r − 1 coefficients, so its values at t points determine it: evaluate both factors at t points,
@@ -19,7 +19,7 @@ needs 36 multiplications where the definition needs 144. With channels, over whi
 matrix products, V (tiles, C) · U (C, K), so the work goes where BLAS is good.
 
 **What it costs.** The transforms, which are matrix products as well; and digits, since intermediate values are larger
-than the result, the more so the more points. Relative to float64 the error is 1e-6 to 3e-6, where the plain float32
+than the result, the more so the more points. Relative to float64 the error is 1e-6 to 5e-6, where the plain float32
 product has 2e-7. An infinity or NaN in the data spreads over its tile.
 
 S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural
