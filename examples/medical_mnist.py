@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import functools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,11 +32,10 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import tinygrad_med as torch
-from tinygrad_med import models, nn, plots
+from tinygrad_med import Tensor, models, nn, plots
 from tinygrad_med.data import medical_mnist, phantoms
 from tinygrad_med.data.files import writing
 from tinygrad_med.models.linear import log_softmax, unnormalised_softmax
-from tinygrad_med.tensor import Tensor
 
 PUBLISHED = Path(__file__).parent / "published" / "medical_mnist.csv"
 BATCH = 64
@@ -59,18 +59,29 @@ def standardised(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - 0.36) / 0.28
 
 
-def batches(
-    data: medical_mnist.Images, rows: np.ndarray, prepare: Callable[[Tensor], Tensor], device: str, size: int = BATCH
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images of these rows in this order, a few at a time, with their labels; the last batch is smaller.
+@dataclass(frozen=True)
+class Batches:
+    """The images of some rows, in this order and a few at a time, with their labels: (N, 4096), (N,).
 
-    The images stay bytes, mapped from the disk, and only a batch at a time becomes floats: that saves a gigabyte.
+    The last batch is smaller. The images stay bytes, mapped from the disk, and only a batch at a time becomes floats:
+    that saves a gigabyte of memory.
     """
-    for start in range(0, len(rows), size):
-        chosen = rows[start : start + size]
-        xb = torch.from_numpy(data.images[chosen]).to(device).view(-1, 64 * 64)
-        yb = torch.from_numpy(data.labels[chosen]).to(device)
-        yield prepare(xb), yb
+
+    data: medical_mnist.Images
+    rows: np.ndarray
+    prepare: Callable[[Tensor], Tensor]
+    device: str
+    size: int = BATCH
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.rows), self.size):
+            chosen = self.rows[start : start + self.size]
+            xb = torch.from_numpy(self.data.images[chosen]).to(device=self.device).view(-1, 64 * 64)
+            yb = torch.from_numpy(self.data.labels[chosen]).to(device=self.device)
+            yield self.prepare(xb), yb
 
 
 # ---------------------------------------------------------------- what comes out: predictions, and how good they are
@@ -132,62 +143,39 @@ RECIPES = {
 # ---------------------------------------------------------------- learning
 
 
-@dataclass
-class Run:
-    """What a training has come to by the end of its last finished epoch."""
+class Epoch(NamedTuple):
+    """What a training has come to at the end of an epoch."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
-    preds: np.ndarray | None = None  # for the validation images, (N, outputs)
-    state: dict[str, Tensor] = field(default_factory=dict)  # the model's parameters
+    row: dict[str, float]  # of the history
+    preds: np.ndarray  # for the validation images, (N, outputs)
+    state: dict[str, Tensor]  # the model's parameters
 
 
-def train(
-    model: nn.Module,
-    recipe: Recipe,
-    data: medical_mnist.Images,
-    learn_from: np.ndarray,
-    validate_on: np.ndarray,
-    *,
-    epochs: int,
-    device: str,
-    run: Run,
-) -> Iterator[dict[str, float]]:
-    """Train, and after each epoch note in `run` how far it has come; yields the epoch's line of the history."""
+def train(model: nn.Module, lr: float, training: Batches, validation: Batches, epochs: int) -> Iterator[Epoch]:
+    """The tutorials' loop; yields after each epoch."""
     parameters = list(model.parameters())
     for epoch in range(epochs):
         start = time.perf_counter()
-        bar = tqdm(
-            batches(data, learn_from, recipe.prepare, device),
-            desc=f"epoch {epoch}",
-            total=-(-len(learn_from) // BATCH),
-            unit=" batches",
-            leave=False,
-            disable=None,  # where the output is no terminal
-        )
-        for xb, yb in bar:
+        for xb, yb in tqdm(training, desc=f"epoch {epoch}", unit=" batches", leave=False, disable=None):
             preds = model(xb)
             loss = loss_func(preds, yb)
 
             loss.backward()
             with torch.no_grad():
                 for weights in parameters:
-                    weights -= weights.grad * recipe.lr
+                    weights -= weights.grad * lr
                     weights.grad.zero_()
 
         with torch.no_grad():
-            parts = [(model(xb), yb) for xb, yb in batches(data, validate_on, recipe.prepare, device)]
-            preds, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-        run.preds = preds.cpu().numpy()
-        run.state = copy.deepcopy(model.state_dict())
-        run.history.append(
-            {
-                "epoch": epoch,
-                "valid_accuracy": accuracy(preds, targets).item(),
-                "valid_loss": loss_func(preds, targets).item(),
-                "seconds": time.perf_counter() - start,
-            }
-        )
-        yield run.history[-1]
+            parts = [(model(xb), yb) for xb, yb in validation]
+        preds, targets = (torch.cat(part) for part in zip(*parts, strict=True))
+        row = {
+            "epoch": epoch,
+            "valid_accuracy": accuracy(preds, targets).item(),
+            "valid_loss": loss_func(preds, targets).item(),
+            "seconds": time.perf_counter() - start,
+        }
+        yield Epoch(row, preds.cpu().numpy(), copy.deepcopy(model.state_dict()))
 
 
 # ---------------------------------------------------------------- the report
@@ -244,13 +232,13 @@ def class_weights(scores: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
     return torch.stack(weights).view(-1, 64, 64).cpu().numpy()
 
 
-def hardest(data: medical_mnist.Images, rows: np.ndarray, preds: np.ndarray) -> Figure:
-    """The images, of these rows, whose own class got the least probability."""
-    labels = data.labels[rows]
-    probabilities = np.exp(preds - preds.max(axis=1, keepdims=True))  # with the logarithm or without it, what the
-    probabilities /= probabilities.sum(axis=1, keepdims=True)  # softmax subtracted was the same for all of a row
-    taken_for = preds.argmax(axis=1)
-    worst = np.argsort(probabilities[np.arange(len(labels)), labels])[:WORST]
+def hardest(validation: Batches, preds: np.ndarray) -> Figure:
+    """The images whose own class got the least probability."""
+    data, rows = validation.data, validation.rows
+    labels, taken_for = data.labels[rows], preds.argmax(axis=1)
+    probabilities = np.exp(preds - preds.max(axis=1, keepdims=True))  # also without the logarithm: whatever number the
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # model took from all scores of an image, it cancels here
+    worst = np.argsort(probabilities[np.arange(len(rows)), labels])[:WORST]
     captions = []
     for i in worst:
         own, taken = data.classes[labels[i]], data.classes[taken_for[i]]
@@ -264,48 +252,37 @@ def hardest(data: medical_mnist.Images, rows: np.ndarray, preds: np.ndarray) -> 
 def report(
     out: Path,
     name: str,
-    run: Run,
-    data: medical_mnist.Images,
-    validate_on: np.ndarray,
-    facts: dict[str, object],
-    device: str,
+    model: nn.Module,
+    table: pd.DataFrame,
+    preds: np.ndarray,
+    validation: Batches,
+    facts: list[str],
 ) -> None:
-    """Write the pictures and summary.md: what the run came to by its last finished epoch."""
-    recipe = RECIPES[name]
-    table = with_published(run.history, name)
-    labels = data.labels[validate_on]
-    model = recipe.model().to(device)
-    model.load_state_dict(run.state)
-    x, _ = next(batches(data, validate_on, recipe.prepare, device, size=1024))
-    counts = confusion(labels, run.preds)
-    mistakes = len(labels) - counts.trace()
-
-    of_what = "phantoms" if data.is_phantom else "Medical MNIST"
+    """Write the pictures, and summary.md, which shows them."""
+    recipe, data = RECIPES[name], validation.data
+    title = f"{name} on {'phantoms' if data.is_phantom else 'Medical MNIST'}"
+    counts = confusion(data.labels[validation.rows], preds)
+    total, mistakes = len(preds), len(preds) - counts.trace()
+    x, _ = next(iter(replace(validation, size=1024)))
+    weights = class_weights(lambda x: recipe.scores(model, x), x)
+    headline = "Weights: red pixels speak for the class, blue ones against it"
     pictures = {
-        "curves": curves(table, f"{name} on {of_what}", data.is_phantom),
-        "confusion": plots.confusion_matrix(
-            counts, data.classes, title=f"{mistakes:,} mistakes in {len(labels):,} images"
-        ),
-        "weights": plots.sheet(
-            list(class_weights(functools.partial(recipe.scores, model), x)),
-            data.classes,
-            title="Weights: red pixels speak for the class, blue ones against it",
-            signed=True,
-        ),
-        "mistakes": hardest(data, validate_on, run.preds),
+        "curves": curves(table, title, data.is_phantom),
+        "confusion": plots.confusion_matrix(counts, data.classes, title=f"{mistakes:,} mistakes in {total:,} images"),
+        "weights": plots.sheet(list(weights), data.classes, title=headline, signed=True),
+        "mistakes": hardest(validation, preds),
     }
     for picture, figure in pictures.items():
         plots.save(figure, out / f"{picture}.png")
 
-    last = table.iloc[-1]
     text = [
-        f"# {name} on {of_what}",
+        f"# {title}",
         "",
         f"{recipe.about[0].upper()}{recipe.about[1:]}.",
         "",
-        f"After {len(table)} epochs the model is right about {last.valid_accuracy:.2%} of the images set aside.",
+        f"After {len(table)} epochs the model is right about {1 - mistakes / total:.2%} of the images set aside.",
         "",
-        *(f"- {fact}: {value}" for fact, value in facts.items()),
+        *(f"- {fact}" for fact in facts),
         "",
         "```",
         HEADER,
@@ -338,8 +315,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "by default those used last, else a download of 90 MB, else phantoms",
     )
     source.add_argument("--phantoms", type=positive, metavar="N", help="learn from N generated images of each class")
-    parser.add_argument("--subset", action="store_true", help="with --data: the folder has not all of the images")
-    parser.add_argument("--epochs", type=positive, help="how often the model sees all images; default: see below")
+    parser.add_argument(
+        "--subset", action="store_true", help="let --data have only some of the images (check_counts=False)"
+    )
+    parser.add_argument("--epochs", type=positive, help="how often the model sees all images; default: as below")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffle, and of the first weights; default: 0")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with CuPy installed; default: cpu")
     parser.add_argument("--out", type=Path, help="the folder for the results; default: runs/medical_mnist-<model>")
@@ -354,7 +333,7 @@ def positive(text: str) -> int:
     return number
 
 
-def images(args: argparse.Namespace) -> medical_mnist.Images:
+def load_images(args: argparse.Namespace) -> medical_mnist.Images:
     """The images that the person asked for."""
     if args.phantoms:
         pixels, labels = phantoms.generate(args.phantoms)
@@ -370,40 +349,40 @@ def learn(args: argparse.Namespace) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(args.seed)
-        model = recipe.model().to(args.device)
-        data = images(args)
+        model = recipe.model().to(device=args.device)
+        data = load_images(args)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     learn_from, validate_on = medical_mnist.split(len(data), valid=0.2, seed=args.seed)
+    training = Batches(data, learn_from, recipe.prepare, args.device)
+    validation = Batches(data, validate_on, recipe.prepare, args.device)
 
     print(f"{len(data):,} images ({data.source}): {len(learn_from):,} to learn from, {len(validate_on):,} to validate")
     print(model)
-    print(HEADER)
-    start = time.perf_counter()
-    run = Run()
+    print(HEADER + "   (published: for the real images)" * data.is_phantom)
+    history: list[dict[str, float]] = []
     interrupted = False
     try:
-        for _ in train(model, recipe, data, learn_from, validate_on, epochs=epochs, device=args.device, run=run):
-            table = with_published(run.history, args.model)
+        for epoch in train(model, recipe.lr, training, validation, epochs):
+            history.append(epoch.row)
+            table = with_published(history, args.model)
             with writing(out / "history.csv") as path:
                 table.to_csv(path, index=False)
             print(line(table.iloc[-1]), flush=True)
     except KeyboardInterrupt:
-        if not run.history:
+        if not history:
             raise
         interrupted = True
         print("interrupted; the report is about the epochs that were finished")
 
-    facts = {
-        "images": data.source,
-        "seed": args.seed,
-        "batch and learning rate": f"{BATCH}, {recipe.lr}",
-        "device": args.device,
-        "epochs": f"{len(run.history)} of {epochs}" + ", interrupted" * interrupted,
-        "seconds": f"{time.perf_counter() - start:.0f}",
-    }
-    report(out, args.model, run, data, validate_on, facts, args.device)
+    model.load_state_dict(epoch.state)  # where an interrupt came in the middle of the next one
+    facts = [
+        f"images: {data.source}",
+        f"seed {args.seed}, batches of {BATCH}, learning rate {recipe.lr}, on {args.device}",
+        f"{len(history)} of {epochs} epochs{', then interrupted' * interrupted}, in {table.seconds.sum():.0f} s",
+    ]
+    report(out, args.model, model, table, epoch.preds, validation, facts)
     print(f"The curves, the confusion matrix, the weights and the worst mistakes: {out / 'summary.md'}")
     return INTERRUPTED if interrupted else 0
 
