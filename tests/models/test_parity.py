@@ -19,7 +19,7 @@ CLASSES = np.array([2, 0, 9])
 
 @pytest.fixture(scope="module")
 def torch_models(torch: ModuleType) -> ModuleType:
-    return importlib.import_module("tests.models.torch_models")
+    return importlib.import_module("benchmarks.torch_networks")
 
 
 def pair_of(torch: ModuleType, torch_models: ModuleType, name: str) -> tuple[Any, Any]:

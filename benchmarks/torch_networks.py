@@ -1,4 +1,4 @@
-"""ResNet-18 and AlexNet in PyTorch, with torchvision's names: the reference for ours."""
+"""ResNet-18, AlexNet and the small CNN in PyTorch, with the names of torchvision's and ours: what ours are held to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from torch import nn
 
 
 class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut."""
+
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
@@ -18,12 +20,15 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network."""
         identity = x if self.downsample is None else self.downsample(x)
         out = torch.relu_(self.bn1(self.conv1(x)))
         return torch.relu_(self.bn2(self.conv2(out)).add_(identity))
 
 
 class ResNet18(nn.Module):
+    """(N, 3, H, W) -> (N, num_classes)"""
+
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -38,12 +43,15 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(512, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network."""
         x = self.maxpool(torch.relu_(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
 class AlexNet(nn.Module):
+    """(N, 3, H, W) -> (N, num_classes)"""
+
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -61,4 +69,23 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network."""
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+
+
+class SmallCNN(nn.Module):
+    """(N, 1, H, W) -> (N, num_classes)"""
+
+    def __init__(self, num_classes: int, channels: tuple[int, ...] = (16, 32, 64)) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for before, after in zip((1, *channels), channels, strict=False):
+            convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
+            stages += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*stages)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels[-1], num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network."""
+        return self.fc(torch.flatten(self.avgpool(self.features(x)), 1))
