@@ -447,7 +447,7 @@ def a_map(values):
 
 EMPTY = {
     "negative": ([[-1.0, -2.0], [-3.0, 0.0]], "no place speaks for class 1, all values are ≤ 0"),
-    "constant": ([[0.5, 0.5], [0.5, 0.5000001]], "the same value everywhere; take an earlier block"),
+    "constant": ([[0.5, 0.5], [0.5, 0.5000001]], "the same value everywhere, so it points nowhere; an earlier block"),
     "one place": ([[0.5]], "the same value everywhere"),
     "zero": ([[0.0, 0.0]], "0 everywhere; the score of class 1 does not change"),
     "nan": ([[1.0, np.nan]], "NaNs or infinities; run the model under autograd.detect_anomaly"),
@@ -460,9 +460,9 @@ def test_a_map_that_shows_nothing_says_so(kind):
     values, reason = EMPTY[kind]
     found = a_map(values)
     assert reason in found.problem
-    with pytest.raises(cam.EmptyMapError, match=rf"Grad-CAM: .*{reason[:20]}"):
+    with pytest.raises(cam.EmptyMapError, match=rf"Grad-CAM shows nothing: .*{reason[:20]}"):
         _ = found.normalised
-    with pytest.warns(UserWarning, match=rf"Grad-CAM: .*{reason[:20]}"):
+    with pytest.warns(UserWarning, match=rf"Grad-CAM shows nothing: .*{reason[:20]}"):
         ax = found.overlay(np.zeros((4, 4)))
     assert len(ax.images) == 1
     assert reason[:20] in " ".join(ax.texts[0].get_text().split())

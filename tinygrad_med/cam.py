@@ -78,8 +78,12 @@ class Map:
         if high <= 0:
             return f"no place speaks for class {self.class_index}, all values are ≤ 0; ask about the predicted class"
         if high - low <= ROUNDING * high:
-            return "it has the same value everywhere; take an earlier block, which has more places"
+            return "it has the same value everywhere, so it points nowhere; an earlier block has more places"
         return None
+
+    @property
+    def _complaint(self) -> str:
+        return f"{self.method} shows nothing: {self.problem}"
 
     @property
     def normalised(self) -> numpy.ndarray:
@@ -89,7 +93,7 @@ class Map:
             EmptyMapError: for a map that shows nothing; `problem` says why.
         """
         if self.problem:
-            raise EmptyMapError(f"{self.method}: {self.problem}")
+            raise EmptyMapError(self._complaint)
         return numpy.maximum(self.raw, 0) / self.raw.max()
 
     def overlay(self, image: Any, ax: Any = None, cmap: str = "magma", alpha: float = 0.6) -> Any:
@@ -111,10 +115,9 @@ class Map:
         ax.imshow(picture, cmap="gray", extent=extent)
         ax.set_axis_off()
         if self.problem:
-            warnings.warn(f"{self.method}: {self.problem}", stacklevel=2)
-            reason = textwrap.fill(f"{self.method}: nothing to show. {self.problem}", 40)
-            box = {"facecolor": "white", "alpha": 0.8}
-            ax.text(0.5, 0.5, reason, transform=ax.transAxes, ha="center", va="center", fontsize="small", bbox=box)
+            warnings.warn(self._complaint, stacklevel=2)
+            text, box = textwrap.fill(self._complaint, 40), {"facecolor": "white", "alpha": 0.8}
+            ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="small", bbox=box)
         else:
             ax.imshow(self.normalised, vmin=0, vmax=1, alpha=alpha, extent=extent, interpolation="bilinear", cmap=cmap)
         return ax
