@@ -177,7 +177,9 @@ def test_a_callback_may_end_the_training(new_learner):
 def test_a_rate_that_diverges_stops_with_advice(new_learner, rate):
     learn = new_learner(opt_func=lambda groups: optim.SGD(groups, lr=0.1))
     with (
-        pytest.raises(DivergedError, match=r"the loss is .* in step .* is too high.*lr_find\(\).*try a tenth"),
+        pytest.raises(
+            DivergedError, match=r"the (validation )?loss is .* in epoch .* is too high.*lr_find\(\).*try a tenth"
+        ),
         np.errstate(all="ignore"),
     ):
         learn.fit(5, rate)
@@ -218,3 +220,10 @@ def test_any_batches_will_do():
     learn.lr_find(show_plot=False, num_it=30)
     learn.fit(2)
     assert len(learn.recorder.values) == 2
+
+
+def test_a_first_step_that_spoils_the_weights_is_noticed_in_validation(new_learner, monkeypatch):
+    learn = new_learner()
+    monkeypatch.setattr(Learner, "validate", lambda *_: [float("nan"), 0.5])
+    with pytest.raises(DivergedError, match="the validation loss is nan in epoch 0"):
+        learn.fit(1)

@@ -54,20 +54,29 @@ class DivergedError(ArithmeticError):
 
 
 class StopAtDivergence(Callback):
-    """Raise `DivergedError` with advice when the loss is not a number, or `factor` times what it was at first."""
+    """Raise `DivergedError` with advice when a loss is not a number, or `factor` times the learner's very first."""
 
     def __init__(self, factor: float = 50.0) -> None:
         self.factor = factor
+        self.first: float | None = None
 
     def after_batch(self, learn: Learner) -> None:
-        """Compare the loss with the first one of this training."""
-        if learn.step == 0:
+        """Look at the step's loss."""
+        if self.first is None:
             self.first = learn.loss
-        if not math.isfinite(learn.loss) or learn.loss > self.factor * max(self.first, 0.1):
-            rate = learn.optimizer.param_groups[-1]["lr"]
+        self._check(learn, learn.loss, "loss")
+
+    def after_epoch(self, learn: Learner) -> None:
+        """Look at the epoch's validation loss."""
+        self._check(learn, learn.recorder.values[-1]["valid_loss"], "validation loss")
+
+    def _check(self, learn: Learner, loss: float, kind: str) -> None:
+        first = self.first or 0.0
+        if not math.isfinite(loss) or loss > self.factor * max(first, 0.1):
+            rate = max(learn.recorder.lrs)
             raise DivergedError(
-                f"fit: the loss is {learn.loss:.4g} in step {learn.step} (it was {self.first:.4g} at first): the "
-                f"learning rate, {rate:.2g} there, is too high. The weights are spoilt; make a new learner, see what "
+                f"fit: the {kind} is {loss:.4g} in epoch {learn.epoch}, the first one was {first:.4g}: the learning "
+                f"rate, up to {rate:.2g} so far, is too high. The weights are spoilt; make a new learner, see what "
                 "lr_find() suggests, or try a tenth"
             )
 
