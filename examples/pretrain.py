@@ -22,11 +22,13 @@ import tinygrad_med as torch
 from tinygrad_med import models, optim
 from tinygrad_med.data import medical_mnist
 from tinygrad_med.data.files import cache_folder, optional, writing
+from tinygrad_med.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tinygrad_med.learner.schedules import combined_cos, one_cycle
+from tinygrad_med.learner.state import restore, snapshot
 from tinygrad_med.nn import functional as F
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)  # of ImageNet's channels,
-STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)  # as pretrained networks expect their images
+MEAN = np.array(IMAGENET_MEAN, np.float32).reshape(3, 1, 1)
+STD = np.array(IMAGENET_STD, np.float32).reshape(3, 1, 1)
 SAVE_EVERY = 100  # steps
 
 
@@ -62,7 +64,7 @@ def pretrain(
     Args:
         data: the images.
         weights: where to.
-        steps: how many batches; by default one epoch.
+        steps: how many batches, at most one epoch, which is the default.
         batch_size, lr: of AdamW; the rate and the momentum go through one cycle.
         seed: of the weights at the start, of the split and of the order of the images.
     """
@@ -75,7 +77,11 @@ def pretrain(
     rate, momentum = one_cycle(lr), combined_cos(0.25, 0.95, 0.85, 0.95)
 
     checkpoint = weights.with_name(f"{weights.stem}-unfinished.safetensors")
-    done = resume(checkpoint, model, optimizer) if checkpoint.exists() else 0
+    done = 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint)
+        restore(saved, model, optimizer)
+        done = int(saved["step"].item())
     started, losses = time.perf_counter(), []
     with tqdm.tqdm(total=steps, initial=done, desc="pretraining", unit="step") as bar:
         for step in range(done, steps):
@@ -90,7 +96,7 @@ def pretrain(
             bar.update()
             bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}")
             if (step + 1) % SAVE_EVERY == 0:
-                torch.save(snapshot(model, optimizer, step + 1), checkpoint)
+                torch.save(snapshot(model, optimizer) | {"step": torch.tensor(step + 1)}, checkpoint)
     seconds = time.perf_counter() - started
 
     accuracy = validate(model, data, valid)
@@ -108,26 +114,6 @@ def pretrain(
         temporary.write_text(json.dumps(facts, indent=2), "utf-8")
     checkpoint.unlink(missing_ok=True)
     return facts
-
-
-def snapshot(model: models.ResNet, optimizer: optim.Optimizer, step: int) -> dict[str, Any]:
-    """All that decides how training goes on, as arrays by name."""
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, memory in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in memory.items()}
-    return state | {"step": torch.tensor(step)}
-
-
-def resume(checkpoint: Path, model: models.ResNet, optimizer: optim.Optimizer) -> int:
-    """Load what `snapshot` returned; returns the number of steps that are done."""
-    saved = torch.load(checkpoint)
-    own = optimizer.state_dict()
-    for name in [name for name in saved if name.startswith("optimizer.")]:
-        _, number, option = name.split(".")
-        own["state"].setdefault(int(number), {})[option] = saved[name]
-    optimizer.load_state_dict(own)
-    model.load_state_dict({name.removeprefix("model."): saved[name] for name in saved if name.startswith("model.")})
-    return int(saved["step"].item())
 
 
 def weights_file(seed: int = 0) -> Path:

@@ -124,7 +124,7 @@ class Familiar:
         """(N, 512), of length 1."""
         body = self.learn.model.eval()[0]
         with torch.no_grad():
-            found = np.concatenate([body(x).mean(dim=[2, 3]).numpy() for x, *_ in dl])
+            found = np.concatenate([body(*self.learn.tensors([x])).mean(dim=[2, 3]).cpu().numpy() for x, *_ in dl])
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     def distances(self, dl: Any) -> np.ndarray:
@@ -331,7 +331,7 @@ def where_it_looked(learn: Learner, data: Path, page: Page, options: argparse.Na
         figure,
     )
 
-    files = sorted({file.read_bytes(): file for file in get_image_files(data / "val" / "abd")}.values())  # each once
+    files = get_image_files(data / "train" / "abd")[:4]
     figure, axes = plt.subplots(2, len(files), figsize=(3 * len(files), 6.4), squeeze=False, layout="constrained")
     for column, file in zip(axes.T, files, strict=True):
         (x,) = first(learn.dls.test_dl([file]))
@@ -340,9 +340,9 @@ def where_it_looked(learn: Learner, data: Path, page: Page, options: argparse.Na
         draw(cam.grad_cam(learn.model, x.to(device=options.device), learn.dls.vocab.index("abd")), image, column[1], "")
     page.add(
         "Does it look at the arrows?",
-        "The validation abdomens, and below them where the network found the abdomen. Bright spots on bowel, spine "
-        "and pelvis are what we hope for; on an arrow or a letter they mean that it has learned the wrong thing, "
-        "which 100% on ten films can't tell.",
+        "Four abdomens that it has learned from, and below them where it found the abdomen. Bright spots on bowel, "
+        "spine and pelvis are what we hope for; on an arrow or a letter they mean that it has learned the wrong "
+        "thing, which 100% on ten films can't tell.",
         figure,
     )
 

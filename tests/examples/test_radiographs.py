@@ -98,7 +98,7 @@ def test_what_points_elsewhere_is_unfamiliar(example):
         valid=[(torch.from_numpy(x),) for (x,) in images([1, 0.8, 0.2])],
         test_dl=lambda files: [(torch.from_numpy(x),) for (x,) in files],
     )
-    learn = SimpleNamespace(dls=dls, model=nn.Sequential(nn.Identity()))
+    learn = SimpleNamespace(dls=dls, model=nn.Sequential(nn.Identity()), tensors=list)
     familiar = example.Familiar(learn)
     distances = familiar.distances(dls.test_dl(images([5, 1, 0], [0, 0, 2])))
     assert distances[0] < familiar.threshold < distances[1]
