@@ -14,7 +14,7 @@ from tinygrad_med.testing import checks
 from tinygrad_med.testing.diagnosis import Finding
 from tinygrad_med.testing.gradcheck import check_orders, tolerance_for
 from tinygrad_med.testing.layouts import LAYOUTS, laid_out
-from tinygrad_med.testing.problem import Problem, float_results, operation_name, problem_of
+from tinygrad_med.testing.problem import WALK_ERRORS, Problem, float_results, operation_name, problem_of
 from tinygrad_med.testing.report import GradcheckError, Report
 
 
@@ -158,7 +158,7 @@ def _check_call(
             return _fail(report, finding)
         if finding := checks.wrong_dtypes(problem, rng):
             return _fail(report, finding, order=1)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+    except WALK_ERRORS:
         pass  # the walk itself fails: the comparison below reports it, with its order and verdict
     compared = check_orders(problem, order, tolerance, rng, fast, name)
     compared.passed = [*report.passed, *compared.passed]
@@ -195,10 +195,10 @@ def _value(
     reference: Callable[..., Any],
     tolerance: float,
 ) -> Finding | None:
-    result = fn(*args, **kwargs)
-    results = [result] if isinstance(result, Tensor) else list(result)
     plain = [backend.to_numpy(x.array).copy() if isinstance(x, Tensor) else x for x in args]
     constants = {n: backend.to_numpy(c.array).copy() if isinstance(c, Tensor) else c for n, c in kwargs.items()}
+    result = fn(*(x.detach().clone() if isinstance(x, Tensor) else x for x in args), **kwargs)
+    results = [result] if isinstance(result, Tensor) else list(result)
     expected = reference(*plain, **constants)
     expected = expected if isinstance(expected, (tuple, list)) else [expected]
     if len(expected) != len(results):

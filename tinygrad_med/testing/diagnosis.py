@@ -37,7 +37,6 @@ class Evidence(NamedTuple):
         wrong: where the two differ by more than the tolerance.
         jacobian_of: the numerical Jacobian of another operand, by its number.
         results_shape: the shape of the single result; `None` if there are several, or projections of them.
-        fast_path_differs: whether the plain walk and the one with create_graph gave different gradients.
     """
 
     problem: Problem
@@ -49,7 +48,6 @@ class Evidence(NamedTuple):
     wrong: numpy.ndarray
     jacobian_of: Callable[[int], numpy.ndarray]
     results_shape: tuple[int, ...] | None
-    fast_path_differs: bool
 
     @property
     def x(self) -> numpy.ndarray:
@@ -144,7 +142,7 @@ def _at_kink(e: Evidence, row: int) -> Finding:
     )
 
 
-def _split(vector: numpy.ndarray, problem: Problem) -> list[numpy.ndarray]:
+def _split(vector: Any, problem: Problem) -> list[numpy.ndarray]:
     """A flat vector in the shapes of the results."""
     shapes = [z.shape for z in problem(problem.point)]
     ends = numpy.cumsum([math.prod(s) for s in shapes])[:-1]
@@ -167,14 +165,6 @@ def _precision(e: Evidence) -> Finding | None:
 
 
 # Where order 1 was right --------------------------------------------------------------------------------------------
-
-
-def _second_rule(e: Evidence) -> Finding | None:
-    if not e.fast_path_differs:
-        return None
-    return Finding(
-        "rules disagree", ["the gradient without create_graph differs from the one with it: one rule of two"]
-    )
 
 
 def _detached(e: Evidence) -> Finding | None:
@@ -249,6 +239,11 @@ def _transposed(e: Evidence) -> Finding | None:
         same = jacobian.shape[p] == jacobian.shape[q] > 1
         if same and e.is_analytic(numpy.swapaxes(jacobian, p, q).reshape(e.analytic.shape)):
             return Finding("transposed", [f"analytic = numerical with {names[p]} and {names[q]} exchanged"])
+    dims = tuple(range(e.x.ndim))
+    for order in itertools.permutations(dims) if e.x.ndim <= 4 else ():
+        permuted = jacobian.transpose(*order, *range(e.x.ndim, jacobian.ndim))
+        if order != dims and permuted.shape == jacobian.shape and e.is_analytic(permuted.reshape(e.analytic.shape)):
+            return Finding("transposed", [f"analytic = numerical with the dims of {e.name} in the order {order}"])
     return None
 
 
@@ -256,15 +251,17 @@ def _reversed_or_shifted(e: Evidence) -> Finding | None:
     if not e.whole:
         return None
     jacobian, names = e.as_tensor(e.numerical), _dim_names(e)
-    for p in range(jacobian.ndim):
-        if jacobian.shape[p] < 2:
-            continue
+    long = [p for p in range(jacobian.ndim) if jacobian.shape[p] > 1]
+    for p in long:
         if e.is_analytic(numpy.flip(jacobian, p).reshape(e.analytic.shape)):
             return Finding("reversed", [f"analytic = numerical with {names[p]} in reversed order"])
-        for by in (1, -1):
-            for name, rolled in (("", numpy.roll(jacobian, by, p)), (", the last one lost", _shift(jacobian, by, p))):
-                if e.is_analytic(rolled.reshape(e.analytic.shape)):
-                    return Finding("shifted", [f"analytic = numerical moved by {by:+} along {names[p]}{name}"])
+    for p, by in itertools.product(long, (1, -1)):
+        for lost, moved in (("", numpy.roll(jacobian, by, p)), (", the last one lost", _shift(jacobian, by, p))):
+            if e.is_analytic(moved.reshape(e.analytic.shape)):
+                return Finding("shifted", [f"analytic = numerical moved by {by:+} along {names[p]}{lost}"])
+    for p, q in itertools.combinations(long, 2):
+        if e.is_analytic(numpy.flip(jacobian, (p, q)).reshape(e.analytic.shape)):
+            return Finding("reversed", [f"analytic = numerical with {names[p]} and {names[q]} in reversed order"])
     return None
 
 
@@ -385,6 +382,23 @@ def _varying_factor(e: Evidence) -> Finding | None:
                 k = "" if math.isclose(constant[0], 1, rel_tol=1e-4) else f"{_in_words(float(constant[0]), e)} · "
                 what = form.format(name) if power == 1 else f"1 / {form.format(name)}"
                 return Finding("factor", [f"analytic / numerical = {k}{what}, wherever the derivative is not 0"])
+    return _factor_per_index(e, support)
+
+
+def _factor_per_index(e: Evidence, support: numpy.ndarray) -> Finding | None:
+    """Whether analytic / numerical depends on the index along one dim of the operand alone."""
+    if not e.whole:
+        return None
+    rows, columns = numpy.nonzero(support)
+    ratio = e.analytic[rows, columns] / e.numerical[rows, columns]
+    for d, length in enumerate(e.x.shape):
+        index = numpy.unravel_index(rows, e.x.shape)[d]
+        groups = [ratio[index == k] for k in range(length)]
+        if all(len(group) > 2 and numpy.ptp(group) <= 1e-4 * numpy.abs(group).max() for group in groups):
+            factors = ", ".join(f"{group[0]:.4g}" for group in groups[:6])
+            return Finding(
+                "factor", [f"analytic / numerical is one number per index of dim {d} of {e.name}: {factors}"]
+            )
     return None
 
 
@@ -419,20 +433,19 @@ def _term(e: Evidence) -> Finding:
     return Finding("term", evidence)
 
 
-def _count(mask: numpy.ndarray) -> int:
+def _count(mask: Any) -> int:
     return int(mask.sum())
 
 
 RECOGNISERS: tuple[Callable[[Evidence], Finding | None], ...] = (
     _precision,
-    _second_rule,
     _detached,
     _sign,
     _factor,
     _operand,
     _transposed,
-    _reversed_or_shifted,
     _broadcast,
+    _reversed_or_shifted,
     _wrong_dim,
     _mask,
     _varying_factor,

@@ -19,6 +19,9 @@ from tinygrad_med.tensor import Tensor, wrap
 
 Arrays = Sequence[numpy.ndarray]
 
+WALK_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What a derivative rule with a mistake may raise."""
+
 
 class Problem:
     """A function of float operands at one point, and its derivative by the engine.
@@ -121,10 +124,11 @@ def problem_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
         return float_results(fn(*arguments, **constants))
 
     names = argument_names(fn, args)
-    point = [backend.to_numpy(args[i].array) for i in places]
-    count = len(function([args[i].detach().requires_grad_() for i in places]))
-    outputs = ["z"] if count == 1 else [f"z{k}" for k in range(count)]
-    return Problem(function, point, [names[i] for i in places], outputs, device=args[places[0]].device)
+    point = [backend.to_numpy(args[i].array).copy() for i in places]
+    problem = Problem(function, point, [names[i] for i in places], [], device=args[places[0]].device)
+    count = len(problem(point))
+    problem.outputs = ["z"] if count == 1 else [f"z{k}" for k in range(count)]
+    return problem
 
 
 def float_results(result: Any) -> list[Tensor]:

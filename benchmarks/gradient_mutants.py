@@ -1,0 +1,569 @@
+"""How many wrong derivatives does the tester catch, and how often does it say rightly what is wrong?
+
+Every primitive with a derivative gets mistakes planted into it: a systematic one (a sign, a factor), and those that
+people make in just this operation. The primitive itself is left alone; the mistake goes into a copy. `check_op` then
+has to fail (caught), with the verdict that belongs to the mistake (right). The verdict expected stands in the table
+below.
+
+The gate of the module hooks (`nn/hooks.py`) is left out: it passes gradients on, and has no mathematics to get wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import inspect
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinygrad_med as tg
+from tinygrad_med import ops
+from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
+from tinygrad_med.ops.elementwise import _where_greater
+from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
+from tinygrad_med.primitive import Primitive, cast, expand, sum_to
+from tinygrad_med.testing import Report, check_op
+
+RESULTS = Path(__file__).with_name("results")
+Rule = Callable[..., Any]
+
+
+class Call(NamedTuple):
+    """The operands and the constants of a call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Mutant(NamedTuple):
+    """A copy of a primitive with a mistake in it.
+
+    Attributes:
+        primitive: the right one.
+        mistake: in words.
+        verdict: what the tester should say.
+        call: where it is checked.
+        rules: the wrong rules, by operand.
+        forward: the wrong forward, if the mistake is there.
+        keep_joint: whether the copy keeps the primitive's fast path for all gradients, which is right.
+        kinks: what holds at kinks and ties.
+    """
+
+    primitive: Primitive
+    mistake: str
+    verdict: str
+    call: Call
+    rules: dict[str, Rule]
+    forward: Callable[..., Any] | None = None
+    keep_joint: bool = False
+    kinks: tuple[Any, ...] = ()
+
+    def copy(self) -> Primitive:
+        """The wrong primitive."""
+        wrong = Primitive(self.forward or FORWARDS.get(self.primitive, self.primitive.forward), self.primitive.extras)
+        wrong.__name__ = self.primitive.__name__
+        wrong.vjp(**{x: rule.function for x, rule in self.primitive.rules.items()} | self.rules)
+        if self.keep_joint and self.primitive.joint:
+            wrong.vjp_joint(self.primitive.joint.function)
+        return wrong
+
+    def check(self) -> Report:
+        """What the tester says about it."""
+        return check_op(
+            self.copy(),
+            self.call,
+            reference=self.primitive,
+            view=True,
+            at_kinks=self.kinks,
+            check_float32=self.primitive is not cast,
+            raise_exception=False,
+        )
+
+
+# Where each primitive is tried --------------------------------------------------------------------------------------
+
+_rng = np.random.default_rng(20)
+
+
+def some(*lengths: int, low: float = -2.5, high: float = 2.5) -> np.ndarray:
+    """Distinct numbers between two bounds, none of them near 0, ±1 or another one."""
+    count = int(np.prod(lengths))
+    grid = np.linspace(low, high, count) + 0.013
+    return _rng.permutation(grid).reshape(lengths)
+
+
+def positive(*lengths: int) -> np.ndarray:
+    """Distinct numbers between 0.4 and 2.5."""
+    return some(*lengths, low=0.4, high=2.5)
+
+
+def call(*args: Any, **kwargs: Any) -> Call:
+    """A call with these arguments."""
+    return Call(args, kwargs)
+
+
+AT = conv.Windows(stride=1, padding=1, dilation=1, groups=1)
+POOL = pool.Windows(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+PADDED_POOL = pool.Windows(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
+MEAN_POOL = pool.MeanWindows(kernel_size=2, stride=1, padding=0, ceil_mode=False, count_include_pad=True)
+IMAGE = some(1, 1, 4, 4)
+TAPS = kernels(np).max_pool2d(IMAGE, **POOL._asdict())[1]
+GEOMETRY = conv._window_geometry("unfold", (4, 4), 2, 1, 0, 1)
+BATCH = some(3, 2, 4)
+STATISTICS = {"mean": BATCH.mean((0, 2)), "invstd": 1 / np.sqrt(BATCH.var((0, 2)) + 0.1), "eps": 0.1}
+
+CALLS: dict[Primitive, Call] = {
+    **{p: call(some(3, 4)) for p in (ops.clone, ops.neg, ops.exp, ops.expm1, ops.sin, ops.cos, ops.abs, ops.sign)},
+    **{p: call(some(3, 4)) for p in (ops.relu, ops.leaky_relu, ops.tanh, ops.sigmoid, ops.logsigmoid, ops.erf)},
+    **{p: call(positive(3, 4)) for p in (ops.log, ops.log1p, ops.sqrt)},
+    **{p: call(some(3, 4), some(3, 4)) for p in (ops.add, ops.sub, ops.mul)},
+    **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.maximum, ops.minimum)},
+    **{p: call(positive(3, 4), positive(3, 4)) for p in (ops.div, ops.pow)},
+    **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._sum, reduce._mean, reduce._amax)},
+    **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._amin, reduce._logsumexp)},
+    **{p: call(some(3, 4), dim=1) for p in (ops.softmax, ops.log_softmax, reduce._cumsum)},
+    ops.to_device: call(some(3, 4), device=tg.device("cpu"), source=tg.device("cpu")),
+    ops.clip: call(some(3, 4), min=-1.0, max=1.0),
+    ops.softplus: call(some(3, 4), beta=2, threshold=3),
+    ops.select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
+    ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
+    ops.index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
+    cast: call(some(3, 4), dtype=tg.float64),
+    sum_to: call(some(3, 4), shape=(1, 4)),
+    expand: call(some(4), shape=(3, 4)),
+    shape._reshape: call(some(3, 3), shape=(9,)),
+    shape._permute: call(some(3, 3, 3), dims=(1, 2, 0)),
+    shape._flip: call(some(3, 4), dims=(1,)),
+    shape._cat: call(some(2, 3), some(2, 3), dim=0),
+    shape._pad: call(some(3, 4), widths=((0, 0), (1, 2)), value=0.5),
+    _matmul: call(some(3, 3), some(3, 3)),
+    _linear: call(some(2, 3), some(4, 3), some(4)),
+    _einsum: call(some(2, 3), some(3, 4), terms=("ij", "jk"), result="ik"),
+    conv._conv2d: call(some(1, 2, 4, 4), some(2, 2, 3, 3), at=AT),
+    conv._conv2d_bias: call(some(2, 1, 3, 3), some(2, 1, 3, 3), some(2), at=AT),
+    conv._conv2d_input: call(some(1, 2, 4, 4), some(2, 2, 3, 3), input_size=(4, 4), at=AT),
+    conv._conv2d_weight: call(some(1, 1, 4, 4), some(1, 2, 4, 4), kernel_size=(3, 3), at=AT),
+    conv.channel_sum: call(some(3, 2, 4)),
+    conv._unfold: call(some(1, 2, 4, 4), geometry=GEOMETRY),
+    conv._fold: call(some(1, 4, 9), geometry=GEOMETRY),
+    pool._max_pool2d: call(IMAGE, at=POOL),
+    pool._max_pool2d_gather: call(IMAGE, taps=TAPS, at=POOL),
+    pool._max_pool2d_scatter: call(some(1, 1, 2, 2), taps=TAPS, input_size=(4, 4), at=POOL),
+    pool._avg_pool2d: call(IMAGE, at=MEAN_POOL),
+    pool._avg_pool2d_input: call(some(1, 1, 3, 3), input_size=(4, 4), at=MEAN_POOL),
+    resize.resample: call(some(1, 1, 4, 4), rows=some(4, 4), columns=some(4, 4)),
+    normalization._batch_norm: call(BATCH, positive(2), some(2), **STATISTICS),
+    normalization._scale_shift: call(some(3, 2, 4), some(2), some(2)),
+}
+
+
+def _with_own_statistics(xp: Any, x: Any, weight: Any, bias: Any, *, mean: Any, invstd: Any, eps: float) -> Any:
+    """Batch-norm whose statistics move with x; its primitive is given them, and so can't be differentiated alone."""
+    del mean, invstd
+    own = {"mean": x.mean((0, 2)), "invstd": 1 / xp.sqrt(_variance(x) + eps)}
+    return normalization._batch_norm.forward(xp, x, weight, bias, **own, eps=eps)
+
+
+def _variance(x: Any) -> Any:
+    """Of each channel; unlike NumPy's it is analytic."""
+    return ((x - x.mean((0, 2), keepdims=True)) ** 2).mean((0, 2))
+
+
+FORWARDS = {normalization._batch_norm: _with_own_statistics}
+"""The forwards of copies, where they are not the primitive's."""
+
+MUTANTS: list[Mutant] = []
+
+
+def plant(p: Primitive, mistake: str, verdict: str, *, at: Call | None = None, **rest: Any) -> None:
+    """Enter a mutant; what is no field of `Mutant` is the wrong rule of that operand."""
+    fields = {name: rest.pop(name) for name in ("forward", "keep_joint", "kinks") if name in rest}
+    MUTANTS.append(Mutant(p, mistake, verdict, at or CALLS[p], rest, **fields))
+
+
+def after(p: Primitive, operand: str, change: Callable[[Any], Any]) -> Rule:
+    """The right rule, its gradient changed afterwards."""
+    right = p.rules[operand].function
+
+    def rule(*values: Any) -> Any:
+        return change(right(*values))
+
+    rule.__signature__ = inspect.signature(right)  # type: ignore[attr-defined] - a rule asks for its values by name
+    return functools.wraps(right)(rule)
+
+
+def constant(x: Any) -> Any:
+    """x cut from the graph: the mistake of a rule that works on arrays."""
+    return x.detach() if isinstance(x, tg.Tensor) else x
+
+
+def one_later(g: Any, dim: int) -> Any:
+    """g moved by one along a dim, a zero coming in."""
+    n = g.shape[dim]
+    widths = tuple((1, 0) if d == dim else (0, 0) for d in range(len(g.shape)))
+    return shape._pad(shape.narrow(g, dim, 0, n - 1), widths=widths, value=0.0)
+
+
+# Every primitive: a sign or a factor --------------------------------------------------------------------------------
+
+for _number, _p in enumerate(p for p in CALLS if p is not ops.sign):
+    _operand = _p.operands[-1]
+    if _number % 2:
+        plant(_p, f"∂{_operand}: a factor of 2", "factor", **{_operand: after(_p, _operand, lambda d: 2 * d)})
+    else:
+        plant(_p, f"∂{_operand}: the sign", "sign", **{_operand: after(_p, _operand, lambda d: -d)})
+
+# Elementwise --------------------------------------------------------------------------------------------------------
+
+plant(ops.mul, "∂x: multiplies with x", "operand", x=lambda g, x: g * x)
+plant(ops.mul, "∂x: forgets y", "factor", x=lambda g: g)
+plant(ops.mul, "∂x: y as a constant", "detached", x=lambda g, y: g * constant(y))
+plant(
+    ops.mul,
+    "∂y: writes into g",
+    "overwritten",
+    y=lambda g, x: np.multiply(g, x, out=g) if isinstance(g, np.ndarray) else g * x,
+)
+plant(ops.div, "∂y: forgets z", "factor", y=lambda g, y: -g / y)
+plant(ops.div, "∂x: times y", "factor", x=lambda g, y: g * y)
+plant(ops.div, "∂y: z as a constant", "detached", y=lambda g, y, z: -g * constant(z) / y)
+plant(ops.sub, "∂y: as for add", "sign", y=lambda g: g)
+plant(ops.add, "∂y: the first row for the sum of rows", "broadcast", at=call(some(3, 4), some(4)), y=lambda g: g[:1])
+plant(
+    ops.mul, "∂y: the last row for the sum of rows", "broadcast", at=call(some(3, 4), some(1, 4)),
+    y=lambda g, x: g[2:] * x[2:],
+)  # fmt: skip
+plant(ops.add, "∂y: the mean of rows for their sum", "factor", at=call(some(3, 4), some(4)), y=lambda g: ops.mean(g, 0))
+plant(ops.pow, "∂x: the exponent y for y − 1", "factor", x=lambda g, x, y: g * y * x**y)
+plant(ops.pow, "∂x: forgets the factor y", "factor", x=lambda g, x, y: g * x ** (y - 1))
+plant(ops.pow, "∂y: forgets log x", "factor", y=lambda g, z: g * z)
+plant(ops.pow, "∂y: z as a constant", "detached", y=lambda g, x, z: g * constant(z) * ops.log(x))
+plant(ops.exp, "∂x: forgets z", "factor", x=lambda g: g)
+plant(ops.exp, "∂x: z as a constant", "detached", x=lambda g, z: g * constant(z))
+plant(ops.exp, "∂x: a float64 number in float32", "dtype", x=lambda g, z: g * z * np.float64(1))
+plant(ops.exp, "∂x: clips g to ±1", "linearity", x=lambda g, z: ops.clip(g, -1.0, 1.0) * z)
+plant(ops.expm1, "∂x: forgets the + 1", "term", x=lambda g, z: g * z)
+plant(ops.log, "∂x: times x", "factor", x=lambda g, x: g * x)
+plant(ops.log1p, "∂x: forgets the 1 +", "term", x=lambda g, x: g / x)
+plant(ops.sqrt, "∂x: forgets the 2", "factor", x=lambda g, z: g / z)
+plant(ops.sqrt, "∂x: x for z", "factor", x=lambda g, x: g / (2 * x))
+plant(ops.cos, "∂x: forgets the −", "sign", x=lambda g, x: g * ops.sin(x))
+plant(ops.sin, "∂x: sin for cos", "term", x=lambda g, x: g * ops.sin(x))
+plant(ops.tanh, "∂x: z for z²", "factor", x=lambda g, z: g * (1 - z))
+plant(ops.tanh, "∂x: forgets the factor", "factor", x=lambda g: g)
+plant(ops.tanh, "∂x: half of z² as a constant", "detached", x=lambda g, z: g * (1 - z * constant(z)))
+plant(ops.sigmoid, "∂x: forgets 1 − z", "factor", x=lambda g, z: g * z)
+plant(ops.sigmoid, "∂x: z as a constant", "detached", x=lambda g, z: g * constant(z * (1 - z)))
+plant(ops.logsigmoid, "∂x: sigmoid(x) for sigmoid(−x)", "factor", x=lambda g, x: g * ops.sigmoid(x))
+plant(ops.softplus, "∂x: forgets β", "term", x=lambda g, x: g * ops.sigmoid(x))
+plant(ops.softplus, "∂x: forgets the threshold", "mask", at=call(some(3, 4), beta=2, threshold=0.5),
+      x=lambda g, x, beta: g * ops.sigmoid(beta * x))  # fmt: skip
+plant(ops.erf, "∂x: forgets 2/√π", "factor", x=lambda g, x: g * ops.exp(-x * x))
+plant(ops.erf, "∂x: −x for −x²", "term", x=lambda g, x: g * (2 / math.sqrt(math.pi)) * ops.exp(-x))
+plant(ops.clone, "gives x itself in another order of memory", "layout",
+      forward=lambda xp, x: xp.ravel(x, order="K").reshape(x.shape))  # fmt: skip
+
+# Kinks, masks and ties ----------------------------------------------------------------------------------------------
+
+plant(ops.abs, "∂x: forgets the sign of x", "mask", x=lambda g: g)
+plant(ops.abs, "∂x: 1 at 0", "boundary", x=lambda g, x: ops.where(x >= 0, g, -g),
+      kinks=((np.array([0.0, 2.0]), np.array([0.0, 1.0])),))  # fmt: skip
+plant(ops.sign, "∂x: g for 0", "term", x=lambda g: g)
+plant(
+    ops.relu,
+    "∂x: 1 at 0",
+    "boundary",
+    x=lambda g, x: g * (x >= 0),
+    kinks=((np.array([0.0, 2.0]), np.array([0.0, 1.0])),),
+)
+plant(ops.relu, "∂x: compares with 1", "mask", x=lambda g, x: g * (x > 1))
+plant(ops.relu, "∂x: forgets the mask", "mask", x=lambda g: g)
+plant(ops.relu, "writes into x", "overwritten", forward=lambda xp, x: xp.maximum(x, 0, out=x))
+plant(ops.leaky_relu, "∂x: 0 for the slope", "mask", x=lambda g, x: g * (x > 0))
+plant(ops.leaky_relu, "∂x: 1 at 0", "boundary", x=lambda g, x: ops.where(x >= 0, g, 0.01 * g),
+      kinks=((np.array([0.0, 2.0]), np.array([0.01, 1.0])),))  # fmt: skip
+plant(ops.clip, "∂x: forgets the upper bound", "mask", x=lambda g, x, min: g * (x >= min))
+plant(ops.clip, "∂x: 0 at the bounds", "boundary", x=lambda g, x, min, max: g * ((x > min) & (x < max)),
+      kinks=((call(np.array([-1.0, 1.0, 3.0]), min=-1.0, max=1.0), np.array([1.0, 1.0, 0.0])),))  # fmt: skip
+TIED = call(np.array([1.0, 2.0]), np.array([1.0, 3.0]))
+plant(ops.maximum, "∂x, ∂y: exchanged", "operand", x=lambda g, x, y: _where_greater(g, y, x))
+plant(
+    ops.maximum, "∂x: all of g at a tie", "tie", x=lambda g, x, y: g * (x >= y), kinks=((TIED, ([0.5, 0], [0.5, 1])),)
+)
+plant(ops.maximum, "∂x, ∂y: all of g at a tie, found at the tie", "tie", at=TIED,
+      x=lambda g, x, y: g * (x >= y), y=lambda g, x, y: g * (y >= x))  # fmt: skip
+plant(ops.minimum, "∂x: nothing at a tie", "tie", x=lambda g, x, y: g * (x < y), kinks=((TIED, ([0.5, 1], [0.5, 0])),))
+plant(ops.select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
+plant(ops.select, "∂y: forgets the mask", "term", y=lambda g: g)
+
+# Shape and indexing -------------------------------------------------------------------------------------------------
+
+
+def _last_wins(g: Any, lengths: Any, key: Any) -> Any:
+    if isinstance(g, tg.Tensor):
+        return ops.index_add(g * np.array([[0.0], [1.0], [1.0]]), key=key, shape=lengths)
+    z = np.zeros(lengths, g.dtype)
+    z[key] = g
+    return z
+
+
+plant(
+    shape._permute,
+    "∂x: the same order for the inverse one",
+    "transposed",
+    x=lambda g, dims: shape._permute(g, dims=dims),
+)
+plant(
+    shape._reshape,
+    "∂x: columns first",
+    "transposed",
+    x=lambda g, x_shape: shape.transpose(shape._reshape(g, x_shape), 0, 1),
+)
+plant(shape._flip, "∂x: forgets to flip", "reversed", x=lambda g: g)
+plant(shape._flip, "∂x: flips the wrong dim", "reversed", x=lambda g: shape._flip(g, (0,)))
+plant(
+    shape._cat,
+    "∂xs: always the first part",
+    "operand",
+    xs=lambda g, xs_shape, dim: shape.narrow(g, dim, 0, xs_shape[0][dim]),
+)
+plant(shape._pad, "∂x: off by one", "shifted", x=lambda g, x_shape: shape.narrow(g, 1, 2, x_shape[1]))
+plant(
+    shape._pad,
+    "pads with 0",
+    "value",
+    forward=lambda xp, x, *, widths, value: xp.pad(x, widths, constant_values=0 * value),
+)
+plant(
+    ops.index,
+    "∂x: a place read twice receives one",
+    "term",
+    x=lambda g, x_shape, key: _last_wins(g, lengths=x_shape, key=key),
+)
+plant(ops.index, "∂x: one row later", "shifted", at=call(some(3, 4), key=np.array([0, 1])),
+      x=lambda g, x_shape, key: ops.index_add(g, key=key + 1, shape=x_shape))  # fmt: skip
+plant(ops.index_add, "a place named twice receives one", "value",
+      forward=lambda xp, g, *, key, shape: _last_wins(g, xp.zeros(shape).shape, key))  # fmt: skip
+plant(ops.index_add, "∂g: one row later", "shifted", at=call(some(2, 4), key=np.array([0, 1]), shape=(3, 4)),
+      g=lambda g, key: ops.index(g, key=key + 1))  # fmt: skip
+plant(expand, "∂x: the first row for the sum", "broadcast", x=lambda g: g[:1])
+
+
+# Reductions ---------------------------------------------------------------------------------------------------------
+
+SQUARE = {"dims": (1,), "keepdim": False}
+plant(reduce._sum, "∂x: divides by n", "factor", x=lambda g, x_shape: expand(g[:, None] / x_shape[1], x_shape))
+plant(
+    reduce._sum,
+    "∂x: the wrong dim",
+    "transposed",
+    at=call(some(3, 3), **SQUARE),
+    x=lambda g, x_shape: expand(g[None], x_shape),
+)
+plant(reduce._mean, "∂x: forgets 1 / n", "factor", x=lambda g, x_shape: expand(g[:, None], x_shape))
+plant(reduce._mean, "∂x: n of all dims", "factor", x=lambda g, x_shape: expand(g[:, None] / 12, x_shape))
+plant(reduce._cumsum, "∂x: forgets to reverse", "transposed", x=lambda g, dim: reduce._cumsum(g, dim=dim))
+plant(reduce._cumsum, "∂x: reverses once", "reversed", x=lambda g, dim: reduce._cumsum(shape.flip(g, dim), dim=dim))
+plant(reduce._cumsum, "∂x: the wrong dim", "dim", x=lambda g: shape.flip(reduce._cumsum(shape.flip(g, 0), dim=0), 0))
+plant(reduce._cumsum, "∂x: without the element itself", "shifted",
+      x=lambda g, dim: shape.flip(reduce._cumsum(shape.flip(g, dim), dim=dim), dim) - g)  # fmt: skip
+TIE = call(np.array([[1.0, 2.0, 2.0]]), **SQUARE)
+plant(reduce._amax, "∂x: all of g to each tie", "tie", x=lambda g, x, z: g[:, None] * (x == z[:, None]),
+      kinks=((TIE, np.array([[0, 0.5, 0.5]])),))  # fmt: skip
+plant(
+    reduce._amax,
+    "∂x: all of g to each tie, found at the tie",
+    "tie",
+    at=TIE,
+    x=lambda g, x, z: g[:, None] * (x == z[:, None]),
+)
+plant(reduce._amax, "∂x: g for every element", "term", x=lambda g, x_shape: expand(g[:, None], x_shape))
+plant(reduce._logsumexp, "∂x: forgets − z", "factor", x=lambda g, x: g[:, None] * ops.exp(x))
+plant(
+    reduce._logsumexp,
+    "∂x: z as a constant",
+    "detached",
+    x=lambda g, x, z: g[:, None] * ops.exp(x - constant(z)[:, None]),
+)
+plant(ops.softmax, "∂x: forgets the sum", "term", x=lambda g, z: z * g)
+plant(ops.softmax, "∂x: forgets z in the sum", "term", x=lambda g, z, dim: z * (g - ops.sum(g, dim, keepdim=True)))
+plant(ops.softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: z * (g - ops.sum(g * z, 0, keepdim=True)))
+plant(
+    ops.softmax,
+    "∂x: z as a constant in the sum",
+    "detached",
+    x=lambda g, z, dim: z * (g - ops.sum(g * constant(z), dim, True)),
+)
+plant(ops.softmax, "takes the wrong dim", "value",
+      forward=lambda xp, x, *, dim: xp.exp(x) / xp.exp(x).sum(1 - dim, keepdims=True))  # fmt: skip
+plant(ops.log_softmax, "∂x: forgets the sum", "term", x=lambda g: g)
+plant(ops.log_softmax, "∂x: z for e^z", "term", x=lambda g, z, dim: g - z * ops.sum(g, dim, keepdim=True))
+plant(
+    ops.log_softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: g - ops.exp(z) * ops.sum(g, 0, keepdim=True)
+)
+
+# Matrices -----------------------------------------------------------------------------------------------------------
+
+plant(_matmul, "∂x: y for yᵀ", "transposed", x=lambda g, y: g @ y)
+plant(_matmul, "∂y: x for xᵀ", "transposed", y=lambda g, x: x @ g)
+plant(
+    _matmul,
+    "∂x: transposed in the end",
+    "transposed",
+    x=lambda g, y: shape.transpose(g @ shape.transpose(y, 0, 1), 0, 1),
+)
+plant(_matmul, "∂x: transposed, not square", "transposed", at=call(some(2, 3), some(3, 4)),
+      x=lambda g, y: y @ shape.transpose(g, 0, 1))  # fmt: skip
+plant(_matmul, "∂y: x as a constant", "detached", y=lambda g, x: shape.transpose(constant(x), 0, 1) @ g)
+plant(_linear, "∂weight: xᵀ g for gᵀ x", "transposed", weight=lambda g, x: shape.transpose(x, 0, 1) @ g)
+plant(_linear, "∂bias: the first row", "broadcast", bias=lambda g: g[:1])
+plant(_linear, "∂bias: the mean of rows", "factor", bias=lambda g: ops.mean(g, 0))
+plant(_linear, "∂weight: g as a constant", "detached", weight=lambda g, x: shape.transpose(g, 0, 1) @ constant(x))
+plant(_einsum, "∂xs: the other operand as a constant", "detached", xs=lambda g, i, xs, xs_shape, terms, result:
+      _einsum_rule(g, i, tuple(map(constant, xs)), xs_shape, terms, result))  # fmt: skip
+
+# Windows ------------------------------------------------------------------------------------------------------------
+
+
+def _to_all_ties(g: Any, x: Any, at: Any) -> Any:
+    """For windows of 2×2 that don't overlap."""
+    height, width = x.shape[2:]
+
+    def spread(z: Any) -> Any:
+        z = expand(z[:, :, :, None, :, None], shape=(*x.shape[:2], height // 2, 2, width // 2, 2))
+        return shape._reshape(z, shape=tuple(x.shape))
+
+    largest = x.array if isinstance(x, tg.Tensor) else x
+    largest = kernels(np).max_pool2d(largest, **at._asdict())[0]
+    return spread(g) * (x == spread(largest))
+
+
+plant(conv._conv2d, "∂x: one column later", "shifted", x=after(conv._conv2d, "x", lambda d: one_later(d, 3)))
+plant(conv._conv2d, "∂weight: flipped, as in a convolution", "reversed",
+      weight=after(conv._conv2d, "weight", lambda d: shape.flip(d, 2, 3)))  # fmt: skip
+plant(conv._conv2d, "∂x: the weight as a constant", "detached", x=lambda g, weight, x_shape, at:
+      conv._conv2d_input(g, constant(weight), input_size=x_shape[2:], at=at))  # fmt: skip
+plant(conv._conv2d, "∂weight: rows for columns", "transposed",
+      weight=after(conv._conv2d, "weight", lambda d: shape.transpose(d, 2, 3)))  # fmt: skip
+plant(conv._conv2d_bias, "∂bias: the first image", "broadcast", bias=lambda g: conv.channel_sum(g[:1]))
+plant(conv._conv2d_bias, "∂bias: the mean", "factor", bias=lambda g: conv.channel_sum(g) / 18)
+plant(conv._conv2d_bias, "∂bias: not summed over rows and columns", "shape", bias=lambda g: ops.sum(g, 0))
+plant(
+    conv._conv2d_bias,
+    "forgets the bias",
+    "value",
+    forward=lambda xp, x, weight, bias, *, at: kernels(xp).conv2d(x, weight, 0 * bias, **at._asdict()),
+)
+plant(conv._conv2d_input, "∂y: one row later", "shifted", y=after(conv._conv2d_input, "y", lambda d: one_later(d, 2)))
+plant(conv._conv2d_weight, "∂x: channels of the batch's first image", "detached",
+      x=lambda g, y, x_shape, at: conv._conv2d_input(constant(y), g, input_size=x_shape[2:], at=at))  # fmt: skip
+plant(conv.channel_sum, "∂x: divides by n", "factor", x=lambda g, x_shape: expand(conv.per_channel(g, 3) / 12, x_shape))
+plant(conv._unfold, "∂x: one column later", "shifted", x=after(conv._unfold, "x", lambda d: one_later(d, 3)))
+plant(pool._max_pool2d, "pads with 0 for −∞", "value", at=call(-positive(1, 1, 4, 4), at=PADDED_POOL),
+      forward=lambda xp, x, *, at: kernels(xp).max_pool2d(
+          xp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), **at._replace(padding=0)._asdict()))  # fmt: skip
+plant(
+    pool._max_pool2d,
+    "∂x: off by one in the window",
+    "shifted",
+    x=after(pool._max_pool2d, "x", lambda d: one_later(d, 3)),
+)
+plant(pool._max_pool2d, "∂x: all of g to each tie", "tie", x=_to_all_ties,
+      kinks=((call(np.array([[[[1.0, 1], [0, 1]]]]), at=POOL), np.array([[[[1.0, 0], [0, 0]]]])),))  # fmt: skip
+plant(pool._avg_pool2d, "∂x: forgets 1 / n", "factor", x=after(pool._avg_pool2d, "x", lambda d: d * 4))
+plant(pool._avg_pool2d, "counts the padding, or not", "value",
+      at=call(IMAGE, at=MEAN_POOL._replace(padding=1)),
+      forward=lambda xp, x, *, at: kernels(xp).avg_pool2d(x, **at._replace(count_include_pad=False)._asdict()))  # fmt: skip
+plant(resize.resample, "∂x: R for Rᵀ", "transposed",
+      x=lambda g, rows, columns: resize.resample(g, rows=rows, columns=columns.T))  # fmt: skip
+
+
+# Normalization ------------------------------------------------------------------------------------------------------
+
+NORM = normalization._batch_norm
+
+
+def _norm(
+    g: Any, x: Any, weight: Any, eps: float, *, mean_of_g: bool = True, mean_of_gx: bool = True, fixed: bool = False
+) -> Any:
+    x_hat, invstd = normalization.standardize(x, (0, 2), eps)
+    x_hat, invstd = (constant(x_hat), constant(invstd)) if fixed else (x_hat, invstd)
+    inner = g
+    inner = inner - ops.mean(g, (0, 2), keepdim=True) if mean_of_g else inner
+    inner = inner - x_hat * ops.mean(g * x_hat, (0, 2), keepdim=True) if mean_of_gx else inner
+    return conv.per_channel(weight, 3) * invstd * inner
+
+
+plant(NORM, "∂x: stale statistics, mean and variance as constants", "term", x=lambda g, x, weight, eps:
+      _norm(g, x, weight, eps, mean_of_g=False, mean_of_gx=False))  # fmt: skip
+plant(NORM, "∂x: forgets the mean of g", "term", x=lambda g, x, weight, eps: _norm(g, x, weight, eps, mean_of_g=False))
+plant(NORM, "∂x: forgets the variance", "term", x=lambda g, x, weight, eps: _norm(g, x, weight, eps, mean_of_gx=False))
+plant(
+    NORM,
+    "∂x: statistics as constants at order 2",
+    "detached",
+    x=lambda g, x, weight, eps: _norm(g, x, weight, eps, fixed=True),
+)
+plant(NORM, "∂x: forgets the weight", "factor", x=lambda g, x, eps: _norm(g, x, np.ones(2), eps))
+plant(NORM, "∂weight: x for x̂", "term", weight=lambda g, x: conv.channel_sum(g * x))
+plant(NORM, "∂bias: the first of the batch", "broadcast", bias=lambda g: conv.channel_sum(g[:1]))
+plant(NORM, "normalizes with stale statistics", "value", forward=lambda xp, x, weight, bias, *, mean, invstd, eps:
+      NORM.forward(xp, x, weight, bias, mean=mean + 0.1, invstd=invstd, eps=eps))  # fmt: skip
+plant(
+    NORM,
+    "∂x: the fast path right, the rule wrong",
+    "rules disagree",
+    keep_joint=True,
+    x=after(NORM, "x", lambda d: 2 * d),
+)
+plant(
+    normalization._scale_shift,
+    "∂scale: x as a constant",
+    "detached",
+    scale=lambda g, x: conv.channel_sum(g * constant(x)),
+)
+plant(normalization._scale_shift, "∂shift: the last of the batch", "broadcast", shift=lambda g: conv.channel_sum(g[2:]))
+
+
+# The score ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Check every mutant, print the table and write it."""
+    rows = []
+    for mutant in MUTANTS:
+        report = mutant.check()
+        outcome = "missed" if report.ok else "right" if report.verdict == mutant.verdict else "caught"
+        rows.append((str(mutant.primitive), mutant.mistake, mutant.verdict, report.verdict or "", outcome))
+        if outcome != "right":
+            print(f"{mutant.primitive}: {mutant.mistake}: expected {mutant.verdict}, got\n{report}\n")
+    kinds = Counter(row[2] for row in rows)
+    right = Counter(row[2] for row in rows if row[4] == "right")
+    caught = sum(row[4] != "missed" for row in rows)
+    primitives = len({row[0] for row in rows})
+    lines = [
+        "# How many wrong derivatives does the tester catch?",
+        "",
+        f"Of {len(rows)} mutants of {primitives} primitives it caught {caught}, "
+        f"{sum(right.values())} with the right verdict.",
+        "",
+        "| mistake | mutants | right verdict |",
+        "|---|--:|--:|",
+        *(f"| {kind} | {count} | {right[kind]} |" for kind, count in kinds.most_common()),
+        "",
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "gradient_mutants.md").write_text("\n".join(lines), encoding="utf-8")
+    with (RESULTS / "gradient_mutants.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("primitive", "mistake", "expected", "verdict", "outcome"), *rows])
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
