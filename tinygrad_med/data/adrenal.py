@@ -1,8 +1,8 @@
 """AdrenalMNIST3D: 1,584 adrenal glands, each a volume of 64³ voxels, normal or with hyperplasia (MedMNIST v2, CC BY 4.0).
 
 A voxel is 255 in the gland and 0 around it: what there is to see is the shape. Here a volume becomes what an exam of
-MRNet is, three series of slices, one along each axis. Most slices at a volume's rim are empty, so a series is taken from
-the middle: every `step`th slice of those within `reach` of it.
+MRNet is, three series of slices, one along each axis. Most slices at a volume's rim are empty, so a series is taken
+evenly from those within `reach` of its middle.
 
 Yang et al. 2023, "MedMNIST v2", Scientific Data 10, 41. This file yields arrays, and knows nothing of tensors.
 """
@@ -31,13 +31,14 @@ class Volumes(Sequence[Exam]):
     ----------
     file : adrenalmnist3d_64.npz
     split : "train", "val" or "test"
-    reach : how far from the middle, in voxels, the slices go
-    step : from one slice to the next, in voxels
+    slices : how many along each axis
+    reach : how far from the middle they go, in voxels
 
     Attributes
     ----------
     volumes : (N, 64, 64, 64) uint8
     labels : (N, 1) float32, 1 for hyperplasia
+    at : (slices,), where the slices are
 
     Raises
     ------
@@ -45,11 +46,11 @@ class Volumes(Sequence[Exam]):
     ValueError : for a file that is damaged, or holds other volumes than were published
     """
 
-    def __init__(self, file: str | os.PathLike[str], split: str = "train", *, reach: int = 24, step: int = 6) -> None:
+    def __init__(self, file: str | os.PathLike[str], split: str = "train", *, slices: int = 8, reach: int = 20) -> None:
         if split not in COUNTS:
             raise ValueError(f"adrenal: there is no split {split!r}; give one of {', '.join(COUNTS)}")
-        if not (0 < reach <= SIZE // 2 and step > 0):
-            raise ValueError(f"adrenal: reach={reach} must be between 1 and {SIZE // 2}, step={step} at least 1")
+        if not (0 <= reach < SIZE / 2 and slices > 0):
+            raise ValueError(f"adrenal: reach={reach} must be less than {SIZE // 2}, slices={slices} at least 1")
         path = Path(file).expanduser()
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -65,14 +66,14 @@ class Volumes(Sequence[Exam]):
                 f"{labels.shape}, not uint8 {shape}; get adrenalmnist3d_64.npz from {URL}"
             )
         self.labels: NDArray[np.float32] = labels.astype(np.float32)
-        self.slices = np.arange(SIZE // 2 - reach, SIZE // 2 + reach, step)
+        self.at = (SIZE / 2 + np.linspace(-reach, reach, slices)).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.volumes)
 
     def __getitem__(self, index: int) -> Exam:  # type: ignore[override]  # one volume at a time
         volume = self.volumes[index]
-        series = [np.moveaxis(volume, axis, 0)[self.slices] for axis in range(3)]
+        series = [np.moveaxis(volume, axis, 0)[self.at] for axis in range(3)]
         return Exam([standardize(one.astype(np.float32)) for one in series], self.labels[index])
 
     @property

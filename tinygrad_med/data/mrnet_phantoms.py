@@ -61,14 +61,19 @@ class Solid(NamedTuple):
 
     centre: Vector
     matrix: NDArray[np.float64]  # (3, 3): its rows are the axes, each divided by the radius there
-    reach: float  # the largest radius
-    thin: float  # the smallest
+    thin: float  # the smallest radius
     power: int
+
+    @property
+    def extent(self) -> Vector:
+        """How far it reaches from its centre along x, y and z; a box with round edges, no farther than that."""
+        of_ellipsoid: Vector = np.sqrt(np.square(np.linalg.inv(self.matrix)).sum(1))
+        return of_ellipsoid * (1 if self.power == 2 else 3 ** (1 / 3))
 
     def moved(self, turn: NDArray[np.float64], shift: Vector, zoom: float) -> Solid:
         """This solid after p ↦ zoom · turn · p + shift."""
         matrix = self.matrix @ turn.T / zoom
-        return Solid(zoom * turn @ self.centre + shift, matrix, zoom * self.reach, zoom * self.thin, self.power)
+        return Solid(zoom * turn @ self.centre + shift, matrix, zoom * self.thin, self.power)
 
 
 def generate(
@@ -122,8 +127,9 @@ def read_lesions(root: str | os.PathLike[str], split: str) -> dict[tuple[str, st
 
 
 def draw_labels(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(count, 3): four knees in ten are healthy; of the others each has a tear of the ACL, of a meniscus, both, neither."""
-    kinds = np.array([(0, 0, 0)] * 4 + [(1, 0, 0)] * 2 + [(1, 1, 0)] * 2 + [(1, 0, 1)] * 2 + [(1, 1, 1)] * 1)
+    """(count, 3): of ten knees three are healthy, two have no tear, two a torn ACL, two a torn meniscus, one has both."""
+    some, more = [(0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 0, 0)], [(1, 1, 0), (1, 0, 1), (0, 0, 0), (1, 0, 0)]
+    kinds = np.array([*some, *more, (1, 1, 0), (1, 0, 1)])
     labels: NDArray[np.int64] = kinds[rng.permutation(np.arange(count) % len(kinds))]
     return labels
 
@@ -230,7 +236,7 @@ def ball(label: str, rng: np.random.Generator) -> Solid:
 def fragments(label: str, one: Solid) -> list[Solid]:
     """What is torn and floats, dark, in the fluid."""
     x, y, z = one.centre
-    r = one.reach
+    r = one.thin  # of a ball, the radius
     if label == "acl":
         return [solid((x, y + d * r, z), (0.75 * r, 0.13 * r, 0.75 * r), lean=0.7) for d in (-0.4, 0.4)]
     return [solid((x, y, z), (0.45 * r, 0.45 * r, 0.45 * r))] if label == "meniscus" else []
@@ -241,7 +247,7 @@ def solid(
 ) -> Solid:
     """An ellipsoid, or with power 6 a rounded box; it leans by an angle in radians, its lower end to the front."""
     axes = _turn(np.array((lean, 0.0, 0.0)))
-    return Solid(np.array(centre, float), axes / np.array(radii)[:, None], max(radii), min(radii), power)
+    return Solid(np.array(centre, float), axes / np.array(radii)[:, None], min(radii), power)
 
 
 def _turn(angles: Vector) -> NDArray[np.float64]:
@@ -264,13 +270,10 @@ def _paint_slice(knee: list[tuple[Solid, float, float]], axes: tuple[int, int, i
     picture = np.full((SIZE, SIZE), 0.02, np.float32)
     depth, down, right = axes
     for one, grey, opacity in knee:
-        reach = one.reach * (1 if one.power == 2 else 1.5) + PIXEL
-        if abs(at - one.centre[depth]) > reach:
+        low, high = one.centre - one.extent - PIXEL, one.centre + one.extent + PIXEL
+        if not low[depth] < at < high[depth]:
             continue
-        rows, columns = (
-            slice(*np.searchsorted(GRID, (one.centre[axis] - reach, one.centre[axis] + reach)))
-            for axis in (down, right)
-        )
+        rows, columns = (slice(*np.searchsorted(GRID, (low[axis], high[axis]))) for axis in (down, right))
         y, x = (GRID[rows, None] - one.centre[down], GRID[columns] - one.centre[right])
         m = one.matrix
         start = m[:, depth] * (at - one.centre[depth])
@@ -302,7 +305,7 @@ def _cuts(one: Solid, plane: str, where: NDArray[np.float64]) -> list[Cut]:
     """The discs that the slices at `where` cut out of a ball."""
     depth, down, right = AXES[plane]
     row, column = ((one.centre[axis] + 1) / PIXEL - 0.5 for axis in (down, right))
-    squares = one.reach**2 - (where - one.centre[depth]) ** 2
+    squares = one.thin**2 - (where - one.centre[depth]) ** 2
     return [Cut(plane, i, row, column, np.sqrt(s) / PIXEL) for i, s in enumerate(squares) if s > 0]
 
 

@@ -1,0 +1,202 @@
+"""Which slice decided, and where on it? Class activation maps for models that look at several series of slices.
+
+Such a model ends like MRNet: means over pixels, a maximum over the slices, one linear layer. Behind the block that is
+looked at, a logit is then linear in the activations A but for its bias, as far as the maxima stay where they are. So with
+the gradient G = ∂logit/∂A, a single call of `grad` for all series,
+
+    logit = bias + Σ over series, slices, places, channels of G · A,
+
+and nothing has to be attributed by rule of thumb: summed over the channels this is a map per slice, the map's sum is
+what the slice contributed, and all of it together is the logit. Where G is the same at all places of a channel, as behind
+MRNet's backbones, these maps are Grad-CAM's (Selvaraju et al. 2017, arXiv:1610.02391); at earlier blocks they are
+HiResCAM's (Draelos and Carin 2020, arXiv:2011.08891).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.backward import grad
+from tinygrad_med.cam import Map
+from tinygrad_med.modes import enable_grad
+from tinygrad_med.nn import Module, Sequential
+from tinygrad_med.tensor import Tensor
+
+PLANES = ("axial", "coronal", "sagittal")
+
+
+class Peak(NamedTuple):
+    """The place that speaks most for a label."""
+
+    series: str
+    slice: int
+    row: float  # as a share of the height, from 0 to 1
+    column: float
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesMaps:
+    """What the slices of one series contributed.
+
+    Attributes:
+        maps: (labels, S, h, w), the contribution of each place to each logit.
+        winners: (C,), the slice that won the maximum for each channel; -1 for a channel that no logit depends on.
+    """
+
+    maps: numpy.ndarray
+    winners: numpy.ndarray
+
+    @property
+    def contributions(self) -> numpy.ndarray:
+        """(labels, S), what each slice contributed to each logit."""
+        return self.maps.sum((2, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a model said about an exam, and what each slice contributed to that.
+
+    Attributes:
+        logits: (labels,)
+        series: by name, the contributions of its slices.
+        labels: the names of the labels.
+    """
+
+    logits: numpy.ndarray
+    series: dict[str, SeriesMaps]
+    labels: tuple[str, ...]
+
+    @property
+    def bias(self) -> numpy.ndarray:
+        """(labels,), what no slice contributed: logits − contributions. For MRNet it is the bias of the linear layer."""
+        return self.logits - sum(one.contributions.sum(1) for one in self.series.values())
+
+    def peak(self, label: int) -> Peak:
+        """The largest value among the maps of a label, of all slices of all series."""
+        name = max(self.series, key=lambda name: self.series[name].maps[label].max())
+        maps = self.series[name].maps[label]
+        i, row, column = (int(k) for k in numpy.unravel_index(maps.argmax(), maps.shape))
+        return Peak(name, i, (row + 0.5) / maps.shape[1], (column + 0.5) / maps.shape[2])
+
+    def top_slice(self, label: int) -> tuple[str, int]:
+        """The series and the slice that contributed most to the logit of a label."""
+        name = max(self.series, key=lambda name: self.series[name].contributions[label].max())
+        return name, int(self.series[name].contributions[label].argmax())
+
+    def figure(self, series: Sequence[Any]) -> Any:
+        """A page: per label and series, the slice that contributed most under its map, beside what each slice did.
+
+        Args:
+            series: the slices to draw, (S, H, W) or (S, 3, H, W) each, in the order of `self.series`.
+
+        Returns:
+            A Matplotlib figure.
+        """
+        from tinygrad_med.plots import INK, OURS, new_figure
+
+        rows, columns = len(self.labels), len(self.series)
+        figure = new_figure(4.4 * columns, 2.6 * rows)
+        grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 0.8] * columns)
+        limit = 1.1 * max(abs(one.contributions).max() for one in self.series.values()) or 1
+        for label, axes in enumerate(grid):
+            for k, (name, one) in enumerate(self.series.items()):
+                picture, bars = axes[2 * k : 2 * k + 2]
+                contributions = one.contributions[label]
+                best = int(contributions.argmax())
+                image = series[k][best]
+                found = Map(one.maps[label, best], label, float(self.logits[label]), "Grad-CAM")
+                if found.problem:
+                    picture.imshow(image if image.ndim == 2 else image[0], cmap="gray")
+                    picture.set_axis_off()
+                else:
+                    found.overlay(image if image.ndim == 2 else image[0], picture)
+                picture.set_title(f"{name}, slice {best}", fontsize=8, color=INK)
+                bars.barh(range(len(contributions)), contributions, color=OURS)
+                bars.set_xlim(-limit, limit)
+                bars.invert_yaxis()
+                bars.axvline(0, color=INK, linewidth=0.5)
+                bars.set_title(f"Σ {contributions.sum():+.2f}", fontsize=8, color=INK)
+                bars.tick_params(labelsize=6)
+            axes[0].text(
+                -0.08,
+                0.5,
+                f"{self.labels[label]}\nlogit {self.logits[label]:+.2f}\nbias {self.bias[label]:+.2f}",
+                transform=axes[0].transAxes,
+                ha="right",
+                va="center",
+                fontsize=9,
+                color=INK,
+            )
+        return figure
+
+
+def explain(
+    model: Module,
+    series: Sequence[Tensor],
+    labels: Sequence[str],
+    *,
+    block: int = -1,
+    layers: Mapping[str, Module] | None = None,
+) -> Explanation:
+    """What each slice of each series, and each place on it, contributed to the logits.
+
+    The model is used as it is: put it into inference mode first. No `.grad` is touched.
+
+    Args:
+        model: gives logits (1, labels) for a list of series. A model with `chunk` must have it at None.
+        series: (S, 3, H, W) each.
+        labels: the names of the logits.
+        block: which block of each backbone to look at, from -1 (its output) backwards. An earlier one has more places:
+            AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels.
+        layers: by the name of the series, the module whose output (S, C, h, w) is looked at, in the order of the
+            series; by default the block of `model.axial`, `model.coronal` and `model.sagittal`.
+    """
+    layers = _blocks(model, block) if layers is None else layers
+    activations: dict[str, Tensor] = {}
+    handles = [layer.register_forward_hook(_cut(name, activations)) for name, layer in layers.items()]
+    try:
+        with enable_grad():
+            output = model(list(series))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if output.shape != (1, len(labels)):
+        raise ValueError(f"explain: expected logits of shape (1, {len(labels)}), got {output.shape}")
+    if missing := layers.keys() - activations.keys():
+        raise ValueError(f"explain: the layers of {', '.join(sorted(missing))} don't run when the model does")
+    leaves = list(activations.values())
+    gradients = [grad(output[0, i], leaves, retain_graph=True) for i in range(len(labels))]
+    found = {}
+    for k, (name, activation) in enumerate(activations.items()):
+        g = numpy.stack([backend.to_numpy(of_label[k].array) for of_label in gradients])  # (labels, S, C, h, w)
+        a = backend.to_numpy(activation.array)
+        flows = (g != 0).any((0, 3, 4))  # (S, C)
+        winners = numpy.where(flows.any(0), flows.argmax(0), -1)
+        found[name] = SeriesMaps((g * a).sum(2), winners)
+    return Explanation(backend.to_numpy(output.array)[0], found, tuple(labels))
+
+
+def _blocks(model: Module, block: int) -> dict[str, Module]:
+    backbones = {name: getattr(model, name, None) for name in PLANES}
+    if not all(isinstance(backbone, Sequential) for backbone in backbones.values()):
+        raise ValueError(
+            f"explain: {type(model).__name__} has no backbones {', '.join(PLANES)}; name what to look at: layers={{…}}"
+        )
+    return {name: backbone[block] for name, backbone in backbones.items()}
+
+
+def _cut(name: str, activations: dict[str, Tensor]) -> Any:
+    """A hook that makes the layer's output a leaf, so that the graph begins there."""
+
+    def hook(_: Module, __: Any, output: Tensor) -> Tensor:
+        if name in activations:
+            raise ValueError(f"explain: the layer of {name} runs more than once; set model.chunk = None")
+        activations[name] = output.detach().requires_grad_()
+        return activations[name]
+
+    return hook
