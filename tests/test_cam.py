@@ -449,7 +449,7 @@ EMPTY = {
     "negative": ([[-1.0, -2.0], [-3.0, 0.0]], "no place speaks for class 1, all values are ≤ 0"),
     "constant": ([[0.5, 0.5], [0.5, 0.5000001]], "the same value everywhere, so it points nowhere; an earlier block"),
     "one place": ([[0.5]], "the same value everywhere"),
-    "zero": ([[0.0, 0.0]], "0 everywhere; the score of class 1 does not change"),
+    "zero": ([[0.0, 0.0]], "0 everywhere: nothing was active, or the score of class 1"),
     "nan": ([[1.0, np.nan]], "NaNs or infinities; run the model under autograd.detect_anomaly"),
     "infinite": ([[1.0, np.inf]], "NaNs or infinities"),
 }
@@ -532,7 +532,8 @@ def test_overlay_on_given_axes():
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
-    assert a_map([[0.0, 1.0]]).overlay(np.zeros((4, 4)), ax=ax, cmap="viridis", alpha=0.3) is ax
+    assert a_map([[1.0, 2.0]]).overlay(np.zeros((4, 4)), ax=ax, cmap="viridis", alpha=0.3) is ax
+    assert ax.images[1].get_clim() == (0, 1)  # though the smallest value is 0.5: half is not nothing
     assert (ax.images[1].get_cmap().name, ax.images[1].get_alpha()) == ("viridis", 0.3)
     close(ax)
 

@@ -39,10 +39,9 @@ from tinygrad_med.ops import cat, interpolate, relu, softmax
 from tinygrad_med.random import Generator
 from tinygrad_med.tensor import Tensor
 
+ROUNDING = 1e-5  # relative: numbers that differ by less are equal, up to the rounding of float32
+
 # The result ---------------------------------------------------------------------------------------------------------
-
-
-ROUNDING = 1e-5  # relative; what differs by less is equal, up to the rounding of float32
 
 
 class EmptyMapError(ValueError):
@@ -74,7 +73,7 @@ class Map:
             return "it has NaNs or infinities; run the model under autograd.detect_anomaly() to find where they begin"
         low, high = self.raw.min(), self.raw.max()
         if low == high == 0:
-            return f"it is 0 everywhere; the score of class {self.class_index} does not change with what was looked at"
+            return f"it is 0 everywhere: nothing was active, or the score of class {self.class_index} ignores it"
         if high <= 0:
             return f"no place speaks for class {self.class_index}, all values are ≤ 0; ask about the predicted class"
         if high - low <= ROUNDING * high:
