@@ -61,7 +61,9 @@ class Adam(Optimizer):
             if name not in state:
                 state[name] = zeros_like(p)
         t = state["step"] = int(state.get("step", 0)) + 1
-        rate, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+        # The hats, moved to the scalars (the paper, end of section 2), so that they cost no pass over the arrays.
+        root = math.sqrt(1 - beta2**t)
+        rate, eps = lr * root / (1 - beta1**t), eps * root
         xp = backend.array_module(p.array)
 
         def move(w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
@@ -73,7 +75,7 @@ class Adam(Optimizer):
             v += (1 - beta2) * (g * g - v)
             if largest is not None:
                 v = xp.maximum(largest, v, out=largest)
-            w -= rate * (m / (xp.sqrt(v) / root + eps))
+            w -= rate * (m / (xp.sqrt(v) + eps))
 
         return move, (p.array, p.grad.array, *(state[name].array for name in names))  # type: ignore[union-attr]
 
