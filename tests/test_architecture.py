@@ -45,6 +45,7 @@ MAY_IMPORT |= {
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "explain": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
+    "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data"},
     "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the whole package is the notebooks' `torch`
 }

@@ -6,6 +6,7 @@ from tinygrad_med.models.cnn import SmallCNN as SmallCNN
 from tinygrad_med.models.cnn import small_cnn as small_cnn
 from tinygrad_med.models.linear import LinearModel as LinearModel
 from tinygrad_med.models.mlp import mlp as mlp
+from tinygrad_med.models.mrnet import MRNet as MRNet
 from tinygrad_med.models.resnet import BasicBlock as BasicBlock
 from tinygrad_med.models.resnet import ResNet as ResNet
 from tinygrad_med.models.resnet import resnet18 as resnet18
