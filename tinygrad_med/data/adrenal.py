@@ -53,7 +53,7 @@ class Volumes(Sequence[Exam]):
             raise ValueError(f"adrenal: reach={reach} must be less than {SIZE // 2}, slices={slices} at least 1")
         path = Path(file).expanduser()
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 self.volumes, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         except FileNotFoundError:
             raise FileNotFoundError(f"adrenal: there is no {path}; get adrenalmnist3d_64.npz from {URL}") from None
