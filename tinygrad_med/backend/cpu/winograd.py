@@ -48,6 +48,7 @@ from .threads import parallel_for, parallel_sum
 POINTS = (0, 1, -1, 2, -1 / 2, -2)
 OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
 CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
+FEW_CHANNELS = 7  # of the data, up to which the transforms cost more than the multiplications that they save
 FEW_TILES = 1 / 4  # tiles per input channel up to which it pays to cut the work by output channels, not by tiles
 
 
