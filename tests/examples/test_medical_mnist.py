@@ -107,6 +107,31 @@ def test_a_class_weight_is_the_derivative_of_its_score(example):
     np.testing.assert_allclose(weights.reshape(6, 4096), model.weights.detach().numpy().T[:6], rtol=1e-5, atol=1e-6)
 
 
+def test_confusion_has_the_true_class_in_rows(example):
+    preds = np.zeros((3, 10), np.float32)
+    preds[[0, 1, 2], [4, 4, 1]] = 1
+    counts = example.confusion(np.array([4, 2, 1]), preds)
+    assert counts.shape == (6, 6)
+    assert {place: counts[place] for place in zip(*counts.nonzero(), strict=True)} == {(4, 4): 1, (2, 4): 1, (1, 1): 1}
+
+
+@pytest.mark.parametrize("subtracted", [0, 7])
+def test_the_hardest_images_come_first(example, subtracted):
+    pixels, labels = phantoms.generate(1)
+    data = medical_mnist.Images(pixels, labels, medical_mnist.CLASSES, "phantoms", is_phantom=True)
+    rows = np.array([5, 2, 0])  # HeadCT, CXR, AbdomenCT
+    probabilities = np.full((3, 6), 0.01)
+    probabilities[0, [5, 4]] = 0.56, 0.40
+    probabilities[1, [2, 3]] = 0.16, 0.80
+    probabilities[2, [0, 1]] = 0.90, 0.06
+    preds = np.log(probabilities / probabilities.sum(1, keepdims=True)) - subtracted
+    figure = example.hardest(example.Batches(data, rows, example.twice_divided, "cpu"), preds)
+    shown = [axes for axes in figure.axes if axes.images]
+    captions = ["CXR, taken for\nChestCT (80%)", "HeadCT\nright, 56% sure", "AbdomenCT\nright, 90% sure"]
+    assert [axes.get_xlabel() for axes in shown] == captions
+    np.testing.assert_array_equal(shown[0].images[0].get_array(), pixels[2])
+
+
 # ---------------------------------------------------------------- Ctrl-C
 
 
