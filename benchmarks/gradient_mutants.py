@@ -479,7 +479,8 @@ plant(pool._max_pool2d, "∂x: all of g to each tie", "tie", x=_to_all_ties,
 plant(pool._avg_pool2d, "∂x: forgets 1 / n", "factor", x=after(pool._avg_pool2d, "x", lambda d: d * 4))
 plant(pool._avg_pool2d, "counts the padding, or not", "value",
       at=call(IMAGE, at=MEAN_POOL._replace(padding=1)),
-      forward=lambda xp, x, *, at: kernels(xp).avg_pool2d(x, **at._replace(count_include_pad=False)._asdict()))  # fmt: skip
+      forward=lambda xp, x, *, at:
+      kernels(xp).avg_pool2d(x, **at._replace(count_include_pad=False)._asdict()))  # fmt: skip
 plant(resize.resample, "∂x: R for Rᵀ", "transposed",
       x=lambda g, rows, columns: resize.resample(g, rows=rows, columns=columns.T))  # fmt: skip
 
@@ -547,11 +548,12 @@ def main() -> None:
     right = Counter(row[2] for row in rows if row[4] == "right")
     caught = sum(row[4] != "missed" for row in rows)
     primitives = len({row[0] for row in rows})
+    summary = f"Of {len(rows)} mutants of {primitives} primitives it caught {caught}"
+    summary += f", {sum(right.values())} with the right verdict."
     lines = [
         "# How many wrong derivatives does the tester catch?",
         "",
-        f"Of {len(rows)} mutants of {primitives} primitives it caught {caught}, "
-        f"{sum(right.values())} with the right verdict.",
+        summary,
         "",
         "| mistake | mutants | right verdict |",
         "|---|--:|--:|",

@@ -318,4 +318,6 @@ def _described(example: Any) -> str:
 def _written(x: Any) -> str:
     if not isinstance(x, Tensor):
         return repr(x)
-    return numpy.array2string(backend.to_numpy(x.array), precision=4, separator=", ", threshold=20).replace("\n", "")
+    if x.numel() > 16:
+        return f"<{x.dtype} {x.shape}>"
+    return numpy.array2string(backend.to_numpy(x.array), precision=4, separator=", ", max_line_width=10_000)

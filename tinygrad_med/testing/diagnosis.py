@@ -98,15 +98,19 @@ def diagnose(e: Evidence) -> Finding:
 
 
 def _is_kink(e: Evidence, element: int) -> bool:
-    """Whether the slopes to the left and to the right of an element differ, and go on to, however small the step."""
+    """Whether the slopes to the left and to the right of an element differ, or grow, however small the step."""
     directions = _along(e, {e.operand: unit(e.x, element)})
-    gaps, noise = [], []
+    size = 1 + float(numpy.abs(flat(e.problem(e.problem.point))).max(initial=0))
+    gaps, slopes = [], []
     for h in (1e-4, 1e-5, 1e-6):
         with numpy.errstate(all="ignore"):
             left, right = one_sided(e.problem, e.problem.point, directions, h)
-        gaps.append(float(numpy.nanmax(numpy.abs(right - left), initial=0)))
-        noise.append(1e-13 / h * (1 + float(numpy.abs(flat(e.problem(e.problem.point))).max(initial=0))))
-    return min(gaps) > 1e-4 and gaps[-1] > 0.3 * gaps[0] and all(g > n for g, n in zip(gaps, noise, strict=True))
+        noise = 1e-13 / h * size
+        gaps.append(float(numpy.nanmax(numpy.abs(right - left), initial=0)) - noise)
+        slopes.append(float(numpy.nanmax(numpy.abs(right + left) / 2, initial=0)) - noise)
+    bends = min(gaps) > 1e-4 and gaps[-1] > 0.3 * gaps[0]
+    jumps = min(slopes) > 1e3 and slopes[-1] > 30 * slopes[0]
+    return bends or jumps
 
 
 def _along(e: Evidence, directions: dict[int, numpy.ndarray]) -> list[Any]:
@@ -116,6 +120,11 @@ def _along(e: Evidence, directions: dict[int, numpy.ndarray]) -> list[Any]:
 def _at_kink(e: Evidence, row: int) -> Finding:
     """At a kink any slope between the left and the right one will do; among ties, for all of them together."""
     value = e.x.flat[e.elements[row]]
+    if e.problem.order > 1:
+        return Finding(
+            "kink",
+            [f"at {e.name} = {value:.4g} the derivative of order {e.problem.order - 1} jumps: there is none above it"],
+        )
     tied = {k: (x == value).astype("float64") for k, x in enumerate(e.problem.point)}
     count = int(sum(v.sum() for v in tied.values()))
     upstream = numpy.random.default_rng(0).uniform(0.5, 1.5, e.analytic.shape[1])
@@ -259,9 +268,10 @@ def _reversed_or_shifted(e: Evidence) -> Finding | None:
         for lost, moved in (("", numpy.roll(jacobian, by, p)), (", the last one lost", _shift(jacobian, by, p))):
             if e.is_analytic(moved.reshape(e.analytic.shape)):
                 return Finding("shifted", [f"analytic = numerical moved by {by:+} along {names[p]}{lost}"])
-    for p, q in itertools.combinations(long, 2):
-        if e.is_analytic(numpy.flip(jacobian, (p, q)).reshape(e.analytic.shape)):
-            return Finding("reversed", [f"analytic = numerical with {names[p]} and {names[q]} in reversed order"])
+    for dims in itertools.chain.from_iterable(itertools.combinations(long, n) for n in (2, 3, 4)):
+        if e.is_analytic(numpy.flip(jacobian, dims).reshape(e.analytic.shape)):
+            where = ", ".join(names[p] for p in dims)
+            return Finding("reversed", [f"analytic = numerical in reversed order along {where}"])
     return None
 
 
