@@ -108,6 +108,12 @@ GLOBAL_STATE: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
 
 
 @pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Every test draws the same numbers, whichever tests ran before it."""
+    tinygrad_med.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
     """Fail a test that leaves global state changed, and put the state back so that only this test fails."""
     before = [read() for _, read, _ in GLOBAL_STATE]

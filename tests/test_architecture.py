@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in e
 MAY_IMPORT |= {
     "serialization": {"backend", "dtypes", "tensor", "data"},
     "models": {*HOUSE[: HOUSE.index("models")], "data"},  # the cache folder, for trained weights
-    "optim": {"modes", "tensor"},  # sees only tensors, and writes them under no_grad
+    "optim": {"backend", "modes", "tensor"},  # sees only tensors, whose arrays it writes in place
     "data": set(),  # yields arrays
     "plots": {"data"},  # draws arrays
     "testing": set(HOUSE[: HOUSE.index("nn")]),

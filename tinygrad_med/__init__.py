@@ -16,7 +16,9 @@ from typing import Any
 
 from tinygrad_med import autograd as autograd
 from tinygrad_med import cuda as cuda
+from tinygrad_med import nn as nn
 from tinygrad_med import operators as operators
+from tinygrad_med import optim as optim
 from tinygrad_med import random as random
 from tinygrad_med.autograd import enable_grad as enable_grad
 from tinygrad_med.autograd import grad as grad
