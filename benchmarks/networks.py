@@ -130,7 +130,7 @@ def dezero(name):
     class SmallCNN(dezero.Model):
         def __init__(self):
             super().__init__()
-            self.stages = [(L.Conv2d(channels, 3, 1, 1, nobias=True), L.BatchNorm()) for channels in (16, 32, 64)]
+            self.stages = [(L.Conv2d(channels, 3, 1, 1, nobias=True), L.BatchNorm()) for channels in (32, 64, 128)]
             for i, (conv, norm) in enumerate(self.stages):
                 setattr(self, f"conv{i}", conv)
                 setattr(self, f"norm{i}", norm)

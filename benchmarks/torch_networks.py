@@ -76,7 +76,7 @@ class AlexNet(nn.Module):
 class SmallCNN(nn.Module):
     """(N, 1, H, W) -> (N, num_classes)"""
 
-    def __init__(self, num_classes: int, channels: tuple[int, ...] = (16, 32, 64)) -> None:
+    def __init__(self, num_classes: int, channels: tuple[int, ...] = (32, 64, 128)) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for before, after in zip((1, *channels), channels, strict=False):

@@ -19,7 +19,7 @@ class SmallCNN(nn.Module):
         fc: from the mean of each feature map to the classes, so that a class activation map is exact.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 1, channels: tuple[int, ...] = (16, 32, 64)) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 1, channels: tuple[int, ...] = (32, 64, 128)) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for before, after in zip((in_channels, *channels), channels, strict=False):
@@ -34,6 +34,6 @@ class SmallCNN(nn.Module):
         return self.fc(self.avgpool(self.features(x)).flatten(1))
 
 
-def small_cnn(num_classes: int, in_channels: int = 1, channels: tuple[int, ...] = (16, 32, 64)) -> SmallCNN:
+def small_cnn(num_classes: int, in_channels: int = 1, channels: tuple[int, ...] = (32, 64, 128)) -> SmallCNN:
     """A small CNN, for 64×64 images of Medical MNIST; the arguments are those of `SmallCNN`."""
     return SmallCNN(num_classes, in_channels, channels)
