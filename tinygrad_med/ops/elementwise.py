@@ -244,7 +244,7 @@ def abs(xp, x):
 
 @primitive
 def sign(xp, x):
-    """z = −1, 0 or 1 as x is negative, zero or positive
+    """z = −1, 0 or 1 as x is negative, zero or positive; NaN for NaN, where PyTorch gives 0
 
     ∂x: 0
     """

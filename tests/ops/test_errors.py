@@ -1,0 +1,114 @@
+"""What an operation says when it can't: its name, what it got, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+
+F = tg.nn.functional
+
+
+def x(*shape: int) -> tg.Tensor:
+    return tg.ones(shape, requires_grad=True)
+
+
+MESSAGES = [
+    (lambda: x(2, 3) + x(4), ValueError, "add: ", "(2, 3) and float32 (4,)"),
+    (lambda: x(2, 3) @ x(2, 3), ValueError, "matmul: the last dim of x (2, 3)", "transpose an operand"),
+    (lambda: tg.mm(x(2), x(2)), ValueError, "mm: expects two matrices, got shapes (2,) and (2,)", "use matmul"),
+    (lambda: tg.bmm(x(2, 3), x(3)), ValueError, "bmm: expects (N, i, j)", "use matmul"),
+    (lambda: tg.dot(x(2, 3), x(3)), ValueError, "dot: expects two vectors", "use matmul"),
+    (
+        lambda: F.linear(x(2, 3), x(4, 5)),
+        ValueError,
+        "linear: x (2, 3) must end with the (5,) inputs of weight (4, 5)",
+        "",
+    ),
+    (lambda: tg.einsum("ij,jk", x(2, 3)), ValueError, "einsum: 'ij,jk' has 2 terms for 1 operands", ""),
+    (lambda: tg.einsum("ijk->i", x(2, 3)), ValueError, "einsum: the term 'ijk'", "shape (2, 3)"),
+    (lambda: x(2, 3).reshape(5), ValueError, "reshape: ", "(2, 3)"),
+    (lambda: x(2, 3).sum(2), IndexError, "sum: dim 2 is out of range for a tensor of 2 dims", ""),
+    (lambda: x(2, 3).sum((0, 0)), ValueError, "sum: a dim is named twice in (0, 0)", ""),
+    (lambda: x(2, 3).sum("rows"), TypeError, "sum: dim must be an integer, got 'rows'", ""),
+    (lambda: x(2, 3).permute(0, 0), ValueError, "permute: (0, 0) does not name each dim", "(2, 3)"),
+    (lambda: x(0, 3).amax(0), ValueError, "amax: there is no extreme of no elements", "(0, 3)"),
+    (lambda: x(2, 3).topk(4), ValueError, "topk: k=4 is not between 0 and the length 3 of dim -1", ""),
+    (
+        lambda: tg.ones(3, dtype=tg.int64).mean(),
+        TypeError,
+        "mean: needs a float tensor, got int64",
+        "use x.float().mean()",
+    ),
+    (lambda: x(3)[1.0], IndexError, "index: give an int, a slice", "not float; use .long()"),
+    (lambda: x(3)[tg.ones(2)], IndexError, "index: give an int, a slice", "not float32; use .long()"),
+    (lambda: x(3)[5], IndexError, "index: index 5 is out of bounds", "float32 (3,)"),
+    (lambda: x(3).gather(0, tg.tensor([3])), IndexError, "gather: index 3 is out of range for a dim of length 3", ""),
+    (lambda: x(3).gather(0, tg.tensor([-1])), IndexError, "gather: index -1 is out of range", ""),
+    (
+        lambda: x(3).index_select(0, tg.ones(2)),
+        IndexError,
+        "index_select: the index must be of an integer dtype",
+        ".long()",
+    ),
+    (lambda: tg.cat([x(2, 3), x(2, 4)], 0), ValueError, "cat: shapes must have dims and agree", "(2, 3), (2, 4)"),
+    (lambda: tg.cat([]), ValueError, "cat: the list of tensors is empty", ""),
+    (lambda: tg.stack([x(2), x(3)]), ValueError, "stack: every tensor must have the same shape", "(2,), (3,)"),
+    (lambda: x(4).split([1, 2]), ValueError, "split: the sections [1, 2] sum to 3, dim 0 has length 4", ""),
+    (lambda: F.pad(x(2), (-2, -2)), ValueError, "pad: (-2, -2) crops more than there is in shape (2,)", ""),
+    (
+        lambda: F.pad(x(2), (1, 1), mode="reflect"),
+        NotImplementedError,
+        "pad: mode='reflect' is not supported",
+        "'constant'",
+    ),
+    (lambda: tg.where(x(2), x(2), x(2)), TypeError, "where: the condition must be a bool tensor", "compare first"),
+    (lambda: x(2).clip(), ValueError, "clip: give min, max or both", ""),
+    (lambda: F.gelu(x(2), approximate="fast"), ValueError, "gelu: approximate='fast' is unknown", "'none' or 'tanh'"),
+    (
+        lambda: F.cross_entropy(x(2, 3), tg.tensor([0, 3])),
+        IndexError,
+        "nll_loss: target: index 3 is out of range for a dim of length 3",
+        "",
+    ),
+    (
+        lambda: F.cross_entropy(x(2, 3), tg.ones(2)),
+        TypeError,
+        "nll_loss: the targets are classes, integers",
+        "use .long()",
+    ),
+    (
+        lambda: F.cross_entropy(x(2, 3), tg.tensor([0])),
+        ValueError,
+        "nll_loss: input (2, 3) needs targets of shape (2,)",
+        "",
+    ),
+    (
+        lambda: F.cross_entropy(x(2, 3), tg.tensor([0, 1]), reduction="max"),
+        ValueError,
+        "reduction='max' is unknown",
+        "'mean'",
+    ),
+    (
+        lambda: F.binary_cross_entropy_with_logits(x(4, 1), x(4)),
+        ValueError,
+        "target (4,) must have the shape of input (4, 1); reshape it",
+        "",
+    ),
+    (lambda: F.mse_loss(x(2), x(2, 1)), ValueError, "mse_loss: target (2, 1) must have the shape of input (2,)", ""),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "start", "remedy"), MESSAGES, ids=[m[2][:40] for m in MESSAGES])
+def test_the_error_names_the_operation_and_the_remedy(call, kind, start, remedy):
+    with pytest.raises(kind, match=re.escape(start)) as caught:
+        call()
+    assert remedy in str(caught.value)
+
+
+def test_plain_arrays_are_no_tensors_in_a_graph():
+    z = tg.exp(np.array([0.0, 1.0]))
+    assert isinstance(z, np.ndarray)  # a primitive on plain arrays is its forward
