@@ -129,6 +129,18 @@ def test_an_error_in_a_rule_is_a_report():
     assert "square" in str(report)
 
 
+def test_a_rule_for_arrays_alone_is_right_at_order_1():
+    @tg.primitive
+    def sine(xp, x):
+        return xp.sin(x)
+
+    sine.vjp(x=lambda g, x: g * np.cos(x))
+    assert check_op(sine, np.array([1.0, 2.0]), order=1)
+    report = check_op(sine, np.array([1.0, 2.0]), order=2, raise_exception=False)
+    assert (report.verdict, report.order) == ("error", 1)
+    assert "sine" in report.evidence[0]
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_a_value_against_a_reference(order):
     report = check_op(
