@@ -12,7 +12,6 @@ import argparse
 import concurrent.futures
 import csv
 import importlib
-import itertools
 import multiprocessing
 import os
 import statistics
@@ -40,7 +39,7 @@ class Run(NamedTuple):
 
 
 def first_weights(seed: int) -> dict[str, np.ndarray]:
-    """Where both libraries begin: He's normal numbers, since AlexNet's default ones die away without ImageNet's weights."""
+    """Where both begin: He's normal numbers; under AlexNet's default ones the picture fades layer by layer."""
     import tinygrad_med as tm
     from tinygrad_med import nn
     from tinygrad_med.models.mrnet import MRNet
@@ -72,20 +71,13 @@ def network(library: str, seed: int) -> Any:
 
 def pytorchs_mrnet(torch: Any) -> Any:
     """The same model as `tinygrad_med.models.MRNet(1)`, with the same names."""
-    nn = torch.nn
-
-    def features() -> Any:
-        relu, pool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)
-        first = (nn.Conv2d(3, 64, 11, 4, 2), relu, pool, nn.Conv2d(64, 192, 5, padding=2), relu, pool)
-        rest = ((192, 384), (384, 256), (256, 256))
-        return nn.Sequential(
-            *first, *itertools.chain.from_iterable((nn.Conv2d(a, b, 3, padding=1), relu) for a, b in rest), pool
-        )
+    from torch import nn
+    from torch_networks import AlexNet
 
     class MRNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.axial, self.coronal, self.sagittal = features(), features(), features()
+            self.axial, self.coronal, self.sagittal = (AlexNet().features for _ in range(3))
             self.fc = nn.Linear(3 * 256, 1)
 
         def forward(self, series: list[Any]) -> Any:
@@ -144,7 +136,9 @@ def report(runs: list[Run], what: str) -> None:
         spread, middle = max(spread, max(test) - min(test)), [*middle, statistics.mean(test)]
         by_seed = ", ".join(f"{auc:.3f}" for auc in test)
         seconds = sum(r.seconds for r in runs if r.library == library)
-        lines.append(f"| {library} | {statistics.mean(val):.3f} | {statistics.mean(test):.3f} | {by_seed} | {seconds:.0f} s |")
+        lines.append(
+            f"| {library} | {statistics.mean(val):.3f} | {statistics.mean(test):.3f} | {by_seed} | {seconds:.0f} s |"
+        )
     lines += [f"| MedMNIST v2, 28³: {name} | | {auc} | | |" for name, auc in PUBLISHED.items()]
     outcome = "within" if abs(middle[0] - middle[1]) <= spread else "NOT WITHIN"
     lines += ["", f"The means differ by {abs(middle[0] - middle[1]):.3f}, {outcome} the seeds' spread of {spread:.3f}."]
@@ -166,7 +160,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with one thread")
     args = parser.parse_args()
-    os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     with concurrent.futures.ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
         jobs = [
             pool.submit(train, library, seed, args.file, args.epochs, args.slices, args.lr)

@@ -4,8 +4,8 @@
     python examples/mrnet.py MRNet-v1.0 --task acl             # one of them
     python examples/mrnet.py phantoms --phantoms 96 --weights random --lr 1e-4 --epochs 2 --slices 6 7
 
-Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms` paints
-knees in the same layout instead. A batch is one exam, because every exam has another number of slices. What the run
+Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms`
+paints knees in the same layout instead. A batch is one exam, because every exam has another number of slices. The run
 leaves in `--out`: history.csv, curves.png, roc.png, a page for each of a few exams that shows which slice decided what
 and where on it, best.safetensors, and last.safetensors, from which `--resume` goes on as if nothing had happened.
 
@@ -130,7 +130,7 @@ def interval(y: np.ndarray, p: np.ndarray, seed: int = 0) -> tuple[float, float]
 
 
 def roc_figure(found: Pass, labels: tuple[str, ...]) -> Figure:
-    """A ROC curve per label; in the legend its AUC and the bootstrap's interval, around it the curves of the resamples."""
+    """A ROC curve per label, its AUC with the bootstrap's interval, and around it the curves of some resamples."""
     figure = plots.new_figure(4.2 * len(labels), 4)
     rng = np.random.default_rng(0)
     for axes, name, y, p in zip(

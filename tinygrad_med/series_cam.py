@@ -1,13 +1,13 @@
 """Which slice decided, and where on it? Class activation maps for models that look at several series of slices.
 
-Such a model ends like MRNet: means over pixels, a maximum over the slices, one linear layer. Behind the block that is
-looked at, a logit is then linear in the activations A but for its bias, as far as the maxima stay where they are. So with
-the gradient G = ∂logit/∂A, a single call of `grad` for all series,
+Such a model ends like MRNet: means over pixels, a maximum over the slices, one linear layer. Behind the last block, a
+logit is then linear in the activations A but for its bias, as far as the maxima stay where they are. So with the
+gradient G = ∂logit/∂A, a single call of `grad` for all series,
 
     logit = bias + Σ over series, slices, places, channels of G · A,
 
-and nothing has to be attributed by rule of thumb: summed over the channels this is a map per slice, the map's sum is
-what the slice contributed, and all of it together is the logit. Where G is the same at all places of a channel, as behind
+and nothing is attributed by rule of thumb: summed over the channels this is a map per slice, the map's sum is what the
+slice contributed, and all of it together is the logit. Where G is the same at all places of a channel, as behind
 MRNet's backbones, these maps are Grad-CAM's (Selvaraju et al. 2017, arXiv:1610.02391); at earlier blocks they are
 HiResCAM's (Draelos and Carin 2020, arXiv:2011.08891).
 """
@@ -73,7 +73,7 @@ class Explanation:
 
     @property
     def bias(self) -> numpy.ndarray:
-        """(labels,), what no slice contributed: logits − contributions. For MRNet it is the bias of the linear layer."""
+        """(labels,), what no slice contributed: logits − contributions; for MRNet the bias of the linear layer."""
         return self.logits - sum(one.contributions.sum(1) for one in self.series.values())
 
     def peak(self, label: int) -> Peak:
@@ -170,7 +170,7 @@ def explain(
     if missing := layers.keys() - activations.keys():
         raise ValueError(f"explain: the layers of {', '.join(sorted(missing))} don't run when the model does")
     leaves = list(activations.values())
-    gradients = [grad(output[0, i], leaves, retain_graph=True) for i in range(len(labels))]
+    gradients: list[Any] = [grad(output[0, i], leaves, retain_graph=True) for i in range(len(labels))]
     found = {}
     for k, (name, activation) in enumerate(activations.items()):
         g = numpy.stack([backend.to_numpy(of_label[k].array) for of_label in gradients])  # (labels, S, C, h, w)
@@ -182,7 +182,7 @@ def explain(
 
 
 def _blocks(model: Module, block: int) -> dict[str, Module]:
-    backbones = {name: getattr(model, name, None) for name in PLANES}
+    backbones: dict[str, Any] = {name: getattr(model, name, None) for name in PLANES}
     if not all(isinstance(backbone, Sequential) for backbone in backbones.values()):
         raise ValueError(
             f"explain: {type(model).__name__} has no backbones {', '.join(PLANES)}; name what to look at: layers={{…}}"

@@ -68,7 +68,9 @@ def test_volumes_are_mapped(root: Path):
     assert isinstance(load(root).volume(0, "axial"), np.memmap)
 
 
-@pytest.mark.parametrize(("labels", "expected"), [(("acl",), [3]), (("meniscus", "abnormal"), [3, 1 / 3]), (LABELS, [1 / 3, 3, 3])])
+@pytest.mark.parametrize(
+    ("labels", "expected"), [(("acl",), [3]), (("meniscus", "abnormal"), [3, 1 / 3]), (LABELS, [1 / 3, 3, 3])]
+)
 def test_pos_weight_is_negatives_over_positives(labels: tuple[str, ...], expected: list[float], root: Path):
     exams = load(root, labels=labels)
     assert exams.label_names == labels
@@ -161,7 +163,10 @@ def test_motions_are_drawn_within_the_papers_bounds():
 
 ROWS = [(exam, labels[1]) for exam, labels in TABLE.items()]
 BAD_ROWS: dict[str, tuple[list[tuple[Any, ...]], str]] = {
-    "a label of 2": ([*ROWS[:3], ("0003", 2)], r"train-acl\.csv, row 4: '0003', '2' is not an exam's number and 0 or 1"),
+    "a label of 2": (
+        [*ROWS[:3], ("0003", 2)],
+        r"train-acl\.csv, row 4: '0003', '2' is not an exam's number and 0 or 1",
+    ),
     "no label": ([*ROWS[:3], ("0003", "")], r"train-acl\.csv, row 4: '0003', '' is not"),
     "NaN": ([*ROWS[:3], ("0003", "nan")], r"train-acl\.csv, row 4: '0003', 'nan' is not"),
     "a header": ([("id", "label"), *ROWS], r"train-acl\.csv, row 1: 'id', 'label' is not"),
@@ -210,7 +215,9 @@ def test_bad_volumes_are_named(bad: str, root: Path):
 
 def test_an_exam_without_its_file(root: Path):
     (root / "train" / "coronal" / "0001.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"coronal.0001\.npy \(exam 0001\) is not there, but the labels name the"):
+    with pytest.raises(
+        FileNotFoundError, match=r"coronal.0001\.npy \(exam 0001\) is not there, but the labels name the"
+    ):
         load(root)
 
 
@@ -227,7 +234,9 @@ def test_a_constant_series(root: Path):
     volume[0, 0, 0] = 90  # outside of what is cut out
     np.save(root / "train" / "axial" / "0001.npy", volume)
     exams = load(root)
-    with pytest.raises(ValueError, match=r"axial.0001\.npy \(exam 0001\): all pixels of the series are 7, it can't be scaled"):
+    with pytest.raises(
+        ValueError, match=r"axial.0001\.npy \(exam 0001\): all pixels of the series are 7, it can't be scaled"
+    ):
         exams[1]
     assert len(exams[0].series) == 3
 
@@ -252,7 +261,9 @@ def test_missing_csv_and_wrong_arguments(root: Path, tmp_path: Path):
 
 
 def test_counts_are_those_of_the_release(root: Path):
-    with pytest.raises(ValueError, match=r"train split as it was released: 4 exams, not 1,130; 3 abnormal, not 913;.*check_counts"):
+    with pytest.raises(
+        ValueError, match=r"train split as it was released: 4 exams, not 1,130; 3 abnormal, not 913;.*check_counts"
+    ):
         Exams(root)
 
 
@@ -284,7 +295,12 @@ def test_every_lesion_is_where_the_list_says(phantoms: Path):
     """As many lesions as labels, in every plane; inside of each, fluid: brighter than the knee on the whole."""
     exams = Exams(phantoms, "train", check_counts=False)
     lesions = mrnet_phantoms.read_lesions(phantoms, "train")
-    wanted = {(exam, name) for exam, row in zip(exams.ids, exams.labels, strict=True) for name, has in zip(LABELS, row, strict=True) if has}
+    wanted = {
+        (exam, name)
+        for exam, row in zip(exams.ids, exams.labels, strict=True)
+        for name, has in zip(LABELS, row, strict=True)
+        if has
+    }
     assert lesions.keys() == wanted
     for (exam, label), cuts in lesions.items():
         assert {cut.plane for cut in cuts} == set(PLANES)
@@ -347,7 +363,9 @@ def test_what_adrenal_refuses(tmp_path: Path):
     with pytest.raises(ValueError, match="reach=32 must be less than 32"):
         adrenal.Volumes(tmp_path / "none.npz", reach=32)
     np.savez(tmp_path / "other.npz", train_images=np.zeros((2, 28, 28, 28), np.uint8), train_labels=np.zeros((2, 1)))
-    with pytest.raises(ValueError, match=r"other\.npz has train volumes uint8 \(2, 28, 28, 28\) and labels \(2, 1\), not"):
+    with pytest.raises(
+        ValueError, match=r"other\.npz has train volumes uint8 \(2, 28, 28, 28\) and labels \(2, 1\), not"
+    ):
         adrenal.Volumes(tmp_path / "other.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:300])
     with pytest.raises(ValueError, match=r"cut\.npz is damaged or another file"):

@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D: 1,584 adrenal glands, each a volume of 64³ voxels, normal or with hyperplasia (MedMNIST v2, CC BY 4.0).
+"""AdrenalMNIST3D: 1,584 adrenal glands, volumes of 64³ voxels, normal or with hyperplasia (MedMNIST v2, CC BY 4.0).
 
 A voxel is 255 in the gland and 0 around it: what there is to see is the shape. Here a volume becomes what an exam of
 MRNet is, three series of slices, one along each axis. Most slices at a volume's rim are empty, so a series is taken

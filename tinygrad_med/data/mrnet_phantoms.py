@@ -6,14 +6,14 @@ differs from knee to knee (side, pose, size, contrast, texture, noise) is drawn 
 
 A lesion is a bright ball, of fluid, where the disease would be:
 
-    abnormal    an effusion in the pouch above the kneecap; every knee with a tear has one too, as most do in life
+    abnormal    an effusion in the pouch above the kneecap; knees with a tear have one too, as most do
     acl         in the notch between the condyles, with the torn fibres of the anterior cruciate ligament in it
     meniscus    in one of the four horns of the menisci, with a dark fragment in it
 
 `lesions.csv`, beside the files of MRNet, says which slices cut which lesion and where.
 
-Coordinates run from -1 to 1: x from the lateral side to the medial, y from front to back, z downwards. Axial slices show
-(y, x) in rows and columns, coronal ones (z, x), sagittal ones (z, y).
+Coordinates run from -1 to 1: x from the lateral side to the medial, y from front to back, z downwards. Axial slices
+show (y, x) in rows and columns, coronal ones (z, x), sagittal ones (z, y).
 
 Knows NumPy alone, and the layout of the files.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,7 +127,7 @@ def read_lesions(root: str | os.PathLike[str], split: str) -> dict[tuple[str, st
 
 
 def draw_labels(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(count, 3): of ten knees three are healthy, two have no tear, two a torn ACL, two a torn meniscus, one has both."""
+    """(count, 3): of ten knees three are healthy, two have no tear, two a torn ACL, two a torn meniscus, one both."""
     some, more = [(0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 0, 0)], [(1, 1, 0), (1, 0, 1), (0, 0, 0), (1, 0, 0)]
     kinds = np.array([*some, *more, (1, 1, 0), (1, 0, 1)])
     labels: NDArray[np.int64] = kinds[rng.permutation(np.arange(count) % len(kinds))]
@@ -309,6 +309,6 @@ def _cuts(one: Solid, plane: str, where: NDArray[np.float64]) -> list[Cut]:
     return [Cut(plane, i, row, column, np.sqrt(s) / PIXEL) for i, s in enumerate(squares) if s > 0]
 
 
-def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
+def _write_csv(path: Path, rows: Sequence[tuple[object, ...]]) -> None:
     with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
