@@ -79,11 +79,14 @@ def main() -> None:
     row = best(tell(folder / "full", root, args))
     counts = found_lesions(root, folder / "full" / "best.safetensors")
     positives, slices, places = np.sum(list(counts.values()), 0)
+    what = (
+        f"{args.exams} phantom exams to learn from, {args.exams // 2} to test, {args.slices[0]} to {args.slices[1]} "
+        f"slices a series; {args.epochs} epochs of Adam at 1e-4 from random weights."
+    )
     lines = [
         f"# {__doc__.splitlines()[0]}",
         "",
-        f"{args.exams} phantom exams to learn from, {args.exams // 2} to test, {args.slices[0]} to {args.slices[1]} slices "
-        f"a series; {args.epochs} epochs of Adam at 1e-4 from random weights.",
+        what,
         "",
         "| 224×224 | AUC | winning slice cuts the lesion | maximum of the map in the lesion |",
         "|---|--:|--:|--:|",
@@ -114,8 +117,8 @@ def main() -> None:
     ]
     multi = [float(best(together)[f"valid_auc_{name}"]) for name in LABELS]
     apart = [float(best(single[name])[f"valid_auc_{name}"]) for name in LABELS]
-    for what, time, values in (("one model", seconds[0], multi), ("three models", sum(seconds[1:]), apart)):
-        lines.append(f"| {what} | {time:.0f} s | " + " | ".join(f"{v:.3f}" for v in [*values, np.mean(values)]) + " |")
+    for who, time, values in (("one model", seconds[0], multi), ("three models", sum(seconds[1:]), apart)):
+        lines.append(f"| {who} | {time:.0f} s | " + " | ".join(f"{v:.3f}" for v in [*values, np.mean(values)]) + " |")
     lines += ["", f"One model takes {seconds[0] / sum(seconds[1:]):.2f} of the time of three."]
     text = "\n".join(lines) + "\n"
     print(text)
