@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -72,21 +73,23 @@ def check_op(
         GradcheckError: if a check fails; from a strategy, for the smallest example found.
         ValueError: if the check can't say anything, as for `gradcheck`, or the strategy yields no valid example.
     """
-    name = operation_name(fn)
-
-    def check(example: Any) -> Report:
-        args, kwargs = _as_call(example)
-        rng = numpy.random.default_rng(seed)
-        return _check_call(
-            fn, args, kwargs, name, reference, value_tol, order, view, fast_mode, (eps, atol, rtol), nondet_tol,
-            allow_float32, check_float32, rng,
-        )  # fmt: skip
-
-    report = Report(name)
+    checker = _Checker(
+        fn=fn,
+        reference=reference,
+        order=order,
+        view=view,
+        fast_mode=fast_mode,
+        tolerances=(eps, atol, rtol),
+        value_tol=value_tol,
+        nondet_tol=nondet_tol,
+        allow_float32=allow_float32,
+        check_float32=check_float32,
+        seed=seed,
+    )
     if type(inputs).__module__.partition(".")[0] == "hypothesis":
-        report = _search(check, inputs, max_examples, name)
+        report = _search(checker, inputs, max_examples)
     else:
-        report = check(inputs)
+        report = checker.check(inputs)
     if report.ok:
         for example, gradients in at_kinks:
             finding = _kink(fn, *_as_call(example), gradients)
@@ -122,60 +125,72 @@ def _as_constant(c: Any) -> Any:
 # One call -----------------------------------------------------------------------------------------------------------
 
 
-def _check_call(
-    fn: Callable[..., Any],
-    args: list[Any],
-    kwargs: dict[str, Any],
-    name: str,
-    reference: Callable[..., Any] | None,
-    value_tol: float,
-    order: int,
-    view: bool,
-    fast: bool,
-    tolerances: tuple[float | None, float | None, float | None],
-    nondet_tol: float,
-    allow_float32: bool,
-    check_float32: bool,
-    rng: numpy.random.Generator,
-) -> Report:
-    report = Report(name)
-    if reference is not None:
-        if finding := _value(fn, args, kwargs, reference, value_tol):
-            return _fail(report, finding)
-        report.passed.append("value")
-    if not order:
+@dataclass(frozen=True)
+class _Checker:
+    """The arguments of `check_op`, and the check of one call."""
+
+    fn: Callable[..., Any]
+    reference: Callable[..., Any] | None
+    order: int
+    view: bool
+    fast_mode: bool
+    tolerances: tuple[float | None, float | None, float | None]
+    value_tol: float
+    nondet_tol: float
+    allow_float32: bool
+    check_float32: bool
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What the report calls the operation."""
+        return operation_name(self.fn)
+
+    def check(self, example: Any) -> Report:
+        """Check one call; the first broken promise ends it."""
+        args, kwargs = _as_call(example)
+        report = Report(self.name)
+        if self.reference is not None:
+            if finding := _value(self.fn, args, kwargs, self.reference, self.value_tol):
+                return _fail(report, finding)
+            report.passed.append("value")
+        if not self.order:
+            return report
+        checks.refuse_bad_inputs(args, self.allow_float32, "check_op")
+        problem = problem_of(self.fn, args, kwargs)
+        checks.refuse_silent_function(problem, self.name, "check_op")
+        checks.refuse_random_function(problem, self.nondet_tol, self.name, "check_op")
+        rng = numpy.random.default_rng(self.seed)
+        try:
+            if finding := checks.overwritten(problem, rng):
+                return _fail(report, finding, order=1)
+            report.passed.append("nothing overwritten")
+            if not self.view and (finding := checks.aliased(problem)):
+                return _fail(report, finding)
+            if finding := checks.wrong_dtypes(problem, rng):
+                return _fail(report, finding, order=1)
+        except WALK_ERRORS:
+            pass  # the walk itself fails: the comparison below reports it, with its order and verdict
+        tolerance = tolerance_for(problem, *self.tolerances)
+        compared = check_orders(problem, self.order, tolerance, rng, self.fast_mode, self.name)
+        compared.passed = [*report.passed, *compared.passed]
+        return self._check_conditions(compared, problem, args, kwargs, rng) if compared.ok else compared
+
+    def _check_conditions(
+        self, report: Report, problem: Problem, args: list[Any], kwargs: dict[str, Any], rng: numpy.random.Generator
+    ) -> Report:
+        """The same derivatives under other conditions: upstream gradients, dtype, memory layout, device."""
+        single = problem_of(self.fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
+        for passed, wanted, check, on in (
+            ("linear in g", True, checks.not_linear, problem),
+            ("float32", self.check_float32, checks.not_in_float32, single),
+            ("memory layouts", True, _layouts, problem),
+            ("GPU", backend.cuda_problem() is None, _gpu, problem),
+        ):
+            if wanted and (finding := check(on, rng)):
+                return _fail(report, finding, order=1)
+            report.passed += [passed] * wanted
         return report
-    checks.refuse_bad_inputs(args, allow_float32, "check_op")
-    problem = problem_of(fn, args, kwargs)
-    checks.refuse_silent_function(problem, name, "check_op")
-    checks.refuse_random_function(problem, nondet_tol, name, "check_op")
-    tolerance = tolerance_for(problem, *tolerances)
-    try:
-        if finding := checks.overwritten(problem, rng):
-            return _fail(report, finding, order=1)
-        report.passed.append("nothing overwritten")
-        if not view and (finding := checks.aliased(problem)):
-            return _fail(report, finding)
-        if finding := checks.wrong_dtypes(problem, rng):
-            return _fail(report, finding, order=1)
-    except WALK_ERRORS:
-        pass  # the walk itself fails: the comparison below reports it, with its order and verdict
-    compared = check_orders(problem, order, tolerance, rng, fast, name)
-    compared.passed = [*report.passed, *compared.passed]
-    if not compared.ok:
-        return compared
-    report = compared
-    single = problem_of(fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
-    for passed, wanted, check, on in (
-        ("linear in g", True, checks.not_linear, problem),
-        ("float32", check_float32, checks.not_in_float32, single),
-        ("memory layouts", True, _layouts, problem),
-        ("GPU", backend.cuda_problem() is None, _gpu, problem),
-    ):
-        if wanted and (finding := check(on, rng)):
-            return _fail(report, finding, order=1)
-        report.passed += [passed] * wanted
-    return report
 
 
 def _in_float32(x: Any) -> Any:
@@ -274,12 +289,12 @@ def _listed(x: Any) -> Any:
 # Many calls ---------------------------------------------------------------------------------------------------------
 
 
-def _search(check: Callable[[Any], Report], strategy: Any, max_examples: int, name: str) -> Report:
+def _search(checker: _Checker, strategy: Any, max_examples: int) -> Report:
     """Let hypothesis look for an example that fails, and shrink it; the report of the smallest one."""
     from hypothesis import HealthCheck, given, settings
     from hypothesis.errors import FailedHealthCheck, Unsatisfiable
 
-    last = Report(name)
+    last = Report(checker.name)
 
     @settings(
         max_examples=max_examples,
@@ -291,7 +306,7 @@ def _search(check: Callable[[Any], Report], strategy: Any, max_examples: int, na
     @given(strategy)
     def every(example: Any) -> None:
         nonlocal last
-        last = check(example)
+        last = checker.check(example)
         if not last.ok:
             last.example = _described(example)
             raise GradcheckError(last)
@@ -300,7 +315,8 @@ def _search(check: Callable[[Any], Report], strategy: Any, max_examples: int, na
         every()
     except (Unsatisfiable, FailedHealthCheck) as error:
         raise ValueError(
-            f"check_op: the strategy for {name} yields no valid example, or hardly any ({error}); loosen its filters"
+            f"check_op: the strategy for {checker.name} yields no valid example, or hardly any ({error}); "
+            "loosen its filters"
         ) from None
     except GradcheckError as error:
         return error.report

@@ -71,17 +71,8 @@ def gradcheck(
         return True
     tolerance = tolerance_for(problem, eps, atol, rtol)
     rng = numpy.random.default_rng(seed)
-    return _verdict(
-        problem,
-        operation_name(fn),
-        order,
-        tolerance,
-        rng,
-        fast_mode,
-        check_undefined_grad,
-        check_grad_dtypes,
-        raise_exception,
-    )
+    report = check_orders(problem, order, tolerance, rng, fast_mode, operation_name(fn))
+    return _verdict(report, problem, rng, check_undefined_grad, check_grad_dtypes, raise_exception)
 
 
 def gradgradcheck(
@@ -134,18 +125,10 @@ def gradgradcheck(
         upstream = [laid_out(u, layout) for u in random_like(problem(problem.point), rng)]
     else:
         upstream = [backend.to_numpy(u.array) for u in _as_arguments(grad_outputs)]
+    gradient = problem.derivative(upstream)
     tolerance = tolerance_for(problem, eps, atol, rtol)
-    return _verdict(
-        problem.derivative(upstream),
-        operation_name(fn),
-        2,
-        tolerance,
-        rng,
-        fast_mode,
-        check_undefined_grad,
-        check_grad_dtypes,
-        raise_exception,
-    )
+    report = check_orders(gradient, 2, tolerance, rng, fast_mode, operation_name(fn))
+    return _verdict(report, gradient, rng, check_undefined_grad, check_grad_dtypes, raise_exception)
 
 
 def _as_arguments(inputs: Any) -> tuple[Any, ...]:
@@ -189,20 +172,16 @@ def check_orders(
 
 
 def _verdict(
+    report: Report,
     problem: Problem,
-    operation: str,
-    order: int,
-    tolerance: Tolerance,
     rng: numpy.random.Generator,
-    fast: bool,
     undefined: bool,
     dtypes: bool,
     raise_exception: bool,
 ) -> bool:
-    report = check_orders(problem, order, tolerance, rng, fast, operation)
     for wanted, check in ((undefined, checks.undefined_not_zero), (dtypes, checks.wrong_dtypes)):
         if report.ok and wanted and (finding := check(problem, rng)):
-            report = Report(operation, report.passed, finding.verdict, finding.evidence)
+            report = Report(report.operation, report.passed, finding.verdict, finding.evidence)
     if raise_exception and not report.ok:
         raise GradcheckError(report)
     return report.ok
