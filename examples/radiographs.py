@@ -145,7 +145,7 @@ def make_loaders(data: Path, options: argparse.Namespace, augment: bool = True) 
         data,
         valid="val",
         seed=options.seed,
-        item_tfms=Resize(size * 460 // 224),
+        item_tfms=Resize(size * 460 // 224, equalize=options.equalize),
         batch_tfms=change,
         bs=16,
         skip_bad=options.skip_bad,
@@ -290,8 +290,9 @@ def what_if(learn: Learner, data: Path, page: Page) -> None:
         "All chests to learn from are of one collection, exposed alike; abdomens come from many. “A chest looks like "
         "that collection” scores 100% here, and may fail on this film, which bears another archive's mark. Its black "
         "bars are not to blame: cropping to a square takes them off. Each picture changes one thing; where the "
-        "probability jumps, that is what the network went by. What mends it honestly is more variety to learn from, "
-        "other collections or at least other exposures, and not a change made after looking at the answer.",
+        "probability jumps, the network went by that. <code>--equalize</code> takes the exposure out of every film, "
+        "in training too; better still would be films from other collections. A change made after looking at the "
+        "answer needs new films to prove itself.",
         figure,
     )
 
@@ -420,6 +421,9 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--size", type=int, default=224, help="of the images in pixels; 64 for a quick look")
+    parser.add_argument(
+        "--equalize", action="store_true", help="spread each film's grey levels, however it was exposed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that can't be read, and count them")

@@ -126,3 +126,10 @@ def test_normalize_and_back():
     np.testing.assert_allclose(tf.Normalize().decode(x), pixels, atol=1e-6)
     with pytest.raises(ValueError, match="the picture has 3 channels, the mean 1 numbers"):
         tf.Normalize((0.5,), (0.2,))(picture())
+
+
+def test_equalizing_undoes_an_exposure():
+    dark = picture().point(lambda value: int(255 * (value / 255) ** 1.5))
+    plain, equal = (lambda image: np.asarray(tf.Resize(64)(image)).astype(int)), tf.Resize(64, equalize=True)
+    assert np.abs(plain(picture()) - plain(dark)).mean() > 20
+    assert np.abs(np.asarray(equal(picture())).astype(int) - np.asarray(equal(dark))).mean() < 3

@@ -43,10 +43,13 @@ class Resize:
         method: "crop": scale the shorter side to `size` and cut off the rest of the longer one, in training at a random
             place, else on both sides equally; "pad": scale the longer side and fill up with black; "squish": scale each
             side as it needs.
+        equalize: spread the values of each channel evenly afterwards, so that it no longer matters how a film was
+            exposed.
     """
 
     size: int
     method: str = "crop"
+    equalize: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -54,6 +57,10 @@ class Resize:
 
     def __call__(self, image: Image, rng: Rng | None = None) -> Image:
         """The picture cut to size; with a generator, at a random place."""
+        square = self._square(image, rng)
+        return optional("PIL.ImageOps", "equalizing").equalize(square) if self.equalize else square
+
+    def _square(self, image: Image, rng: Rng | None) -> Image:
         bilinear = optional("PIL.Image", "resizing").Resampling.BILINEAR
         square = (self.size, self.size)
         if self.method == "squish":
