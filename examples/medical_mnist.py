@@ -3,6 +3,7 @@
     python examples/medical_mnist.py                        # the tutorials' linear model
     python examples/medical_mnist.py --model unnormalised   # as the first tutorial had it: without the logarithm
     python examples/medical_mnist.py --model mlp            # the next step: linear, ReLU, linear
+    python examples/medical_mnist.py --model cnn            # and the one after: convolutions
 
 An image is 64×64 pixels, hence a point in a space of 4096 dimensions. The linear model gives each class a weight for
 every pixel; its score for a class is the weighted sum of the pixels, and a softmax makes probabilities of the scores.
@@ -59,6 +60,11 @@ def standardised(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - 0.36) / 0.28
 
 
+def as_images(pixels: Tensor) -> Tensor:
+    """Standardised, and in rows and columns again, with one channel: (N, 4096) -> (N, 1, 64, 64)"""
+    return standardised(pixels).view(-1, 1, 64, 64)
+
+
 @dataclass(frozen=True)
 class Batches:
     """The images of some rows, in this order and a few at a time, with their labels: (N, 4096), (N,).
@@ -110,6 +116,7 @@ class Recipe:
     lr: float
     epochs: int
     scores: Callable[[nn.Module, Tensor], Tensor]  # the model without its softmax
+    looked_at: int = 1024  # how many images the picture of the weights is a mean over
 
 
 RECIPES = {
@@ -137,6 +144,15 @@ RECIPES = {
         epochs=5,
         scores=lambda model, x: model[:-1](x),
     ),
+    "cnn": Recipe(
+        "three convolutions of 3×3, each with batch-norm, ReLU and pooling, then the means and one linear layer",
+        model=lambda: nn.Sequential(models.small_cnn(6), nn.LogSoftmax(dim=-1)),
+        prepare=as_images,
+        lr=0.1,
+        epochs=2,
+        scores=lambda model, x: model[0](x),
+        looked_at=64,
+    ),
 }
 
 
@@ -156,6 +172,7 @@ def train(model: nn.Module, lr: float, training: Batches, validation: Batches, e
     parameters = list(model.parameters())
     for epoch in range(epochs):
         start = time.perf_counter()
+        model.train()
         for xb, yb in tqdm(training, desc=f"epoch {epoch}", unit=" batches", leave=False, disable=None):
             preds = model(xb)
             loss = loss_func(preds, yb)
@@ -166,6 +183,7 @@ def train(model: nn.Module, lr: float, training: Batches, validation: Batches, e
                     weights -= weights.grad * lr
                     weights.grad.zero_()
 
+        model.eval()
         with torch.no_grad():
             parts = [(model(xb), yb) for xb, yb in validation]
         preds, targets = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -232,6 +250,29 @@ def class_weights(scores: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
     return torch.stack(weights).view(-1, 64, 64).cpu().numpy()
 
 
+def first_filters(network: models.SmallCNN) -> Figure:
+    """The kernels of the first convolution: what each feature map of the first stage looks for."""
+    kernels = network.features[0].weight.detach().cpu().numpy()[:, 0]
+    captions = [str(k) for k in range(len(kernels))]
+    headline = "First-layer filters: red adds to the response, blue takes away"
+    return plots.sheet(list(kernels), captions, columns=8, title=headline, signed=True)
+
+
+def feature_maps(network: models.SmallCNN, validation: Batches, maps: int = 7) -> Figure:
+    """One image of each class, and its strongest feature maps after the first stage."""
+    data, rows = validation.data, validation.rows
+    chosen = np.array([rows[np.argmax(data.labels[rows] == label)] for label in range(6)])
+    ((x, _),) = replace(validation, rows=chosen)
+    with torch.no_grad():
+        responses = network.features[:3](x).cpu().numpy()  # (6, channels, 64, 64), after the ReLU
+    strongest = np.argsort(-responses.mean((0, 2, 3)))[:maps]
+    pictures, captions = [], []
+    for image, name, response in zip(data.images[chosen], data.classes, responses, strict=True):
+        pictures += [image, *(255 * response[k] / max(response[k].max(), 1e-9) for k in strongest)]
+        captions += [name, *(f"map {k}" for k in strongest)]
+    return plots.sheet(pictures, captions, columns=maps + 1, title="What the first stage makes of an image")
+
+
 def hardest(validation: Batches, preds: np.ndarray) -> Figure:
     """The images whose own class got the least probability."""
     data, rows = validation.data, validation.rows
@@ -263,7 +304,7 @@ def report(
     title = f"{name} on {'phantoms' if data.is_phantom else 'Medical MNIST'}"
     counts = confusion(data.labels[validation.rows], preds)
     total, mistakes = len(preds), len(preds) - counts.trace()
-    x, _ = next(iter(replace(validation, size=1024)))
+    x, _ = next(iter(replace(validation, size=recipe.looked_at)))
     weights = class_weights(lambda x: recipe.scores(model, x), x)
     headline = "Weights: red pixels speak for the class, blue ones against it"
     pictures = {
@@ -272,6 +313,9 @@ def report(
         "weights": plots.sheet(list(weights), data.classes, title=headline, signed=True),
         "mistakes": hardest(validation, preds),
     }
+    if name == "cnn":
+        pictures["filters"] = first_filters(model[0])
+        pictures["feature_maps"] = feature_maps(model[0], validation)
     for picture, figure in pictures.items():
         plots.save(figure, out / f"{picture}.png")
 

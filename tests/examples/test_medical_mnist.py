@@ -18,7 +18,7 @@ from tinygrad_med.data import medical_mnist, phantoms
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "medical_mnist.py"
 FILES = {"history.csv", "summary.md", "curves.png", "confusion.png", "weights.png", "mistakes.png"}
-MODELS = ("unnormalised", "linear", "mlp")
+MODELS = ("unnormalised", "linear", "mlp", "cnn")
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,14 @@ def test_each_model_learns_and_reports(example, model, tmp_path, capsys):
     assert list(history.valid_loss_published.dropna()) == list(published.valid_loss)
     assert list(history.valid_accuracy_published.dropna()) == list(published.valid_accuracy)
 
-    assert files(tmp_path) == FILES
-    for picture in sorted(FILES):
+    expected = FILES | ({"filters.png", "feature_maps.png"} if model == "cnn" else set())
+    assert files(tmp_path) == expected
+    for picture in sorted(expected):
         if picture.endswith(".png"):
             with Image.open(tmp_path / picture) as image:
                 assert np.asarray(image.convert("L")).std() > 10, f"{picture} is blank"
     summary = (tmp_path / "summary.md").read_text("utf-8")
-    assert set(re.findall(r"\]\((\S+)\)", summary)) == {name for name in FILES if name.endswith(".png")}
+    assert set(re.findall(r"\]\((\S+)\)", summary)) == {name for name in expected if name.endswith(".png")}
     printed = capsys.readouterr().out
     assert "300 images (phantoms, as asked): 240 to learn from, 60 to validate" in printed
     assert f"{history.valid_loss.iloc[-1]:.4f}" in printed.splitlines()[-2]
