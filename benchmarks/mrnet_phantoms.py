@@ -51,13 +51,14 @@ def found_lesions(root: Path, weights: Path) -> dict[str, tuple[int, int, int]]:
         found = explain(model, [tm.tensor(one) for one in exams[i].series], LABELS, block=BLOCK)
         for k, label in enumerate(LABELS):
             if exams.labels[i, k]:
-                cuts = {(cut.plane, cut.slice): cut for cut in lesions[exam, label]}
+                own = LABELS if label == "abnormal" else (label,)  # a tear is abnormal, too
+                known = [cut for name in own for cut in lesions.get((exam, name), ())]
                 peak = found.peak(k)
-                cut = cuts.get((peak.series, peak.slice))
+                here = [cut for cut in known if (cut.plane, cut.slice) == (peak.series, peak.slice)]
                 edge = (mrnet.SIZE - mrnet.CROP) // 2
                 row, column = (int(edge + share * mrnet.CROP) for share in (peak.row, peak.column))
-                inside = cut is not None and cut.mask()[row, column]
-                counts[label] += (1, found.top_slice(k) in cuts, inside)
+                inside = any(cut.mask()[row, column] for cut in here)
+                counts[label] += (1, found.top_slice(k) in {(cut.plane, cut.slice) for cut in known}, inside)
     return {label: tuple(int(n) for n in numbers) for label, numbers in counts.items()}
 
 
