@@ -107,7 +107,6 @@ def judged(model: str, seed: int, history: pd.DataFrame, images: medical_mnist.I
         "PyTorch, same shuffle": shown(pytorch, ".2%"),
         "published": shown(last.valid_accuracy_published, ".2%"),
         f"epochs to {MARK:.0%}": shown(reached, ".0f"),
-        "time": f"{history.seconds.sum():.0f} s",
         "peak memory": f"{last.peak_mib:.0f} MiB",
         "": "as asked" if as_asked else "MISSED",
     }
