@@ -47,7 +47,7 @@ MAY_IMPORT |= {
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data"},
-    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the whole package is the notebooks' `torch`
+    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 
 GPU_LIBRARIES = {"cupy", "cupyx", "cupy_backends", "cudnn"}

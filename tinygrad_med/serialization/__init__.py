@@ -101,7 +101,7 @@ def save(state: Mapping[str, Any], file: str | Path) -> None:
     arrays = {}
     for name, value in state.items():
         array = value.array if isinstance(value, Tensor) else value
-        if not isinstance(name, str) or not backend.is_array(array):
+        if not isinstance(name, str) or not backend.is_array(array):  # type: ignore[redundant-expr]
             raise TypeError(f"save: {name!r} is a {type(value).__name__}; give tensors by their names")
         arrays[name] = numpy.asarray(backend.to_numpy(array), order="C")
     with writing(path) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 
@@ -14,7 +14,7 @@ BFLOAT16 = "bfloat16"  # the upper half of a float32; NumPy has no such dtype
 
 def from_bytes(data: bytes | bytearray, dtype: str, little_endian: bool = True) -> numpy.ndarray:
     """A flat array, with memory of its own, of the numbers in `data`."""
-    order = "<" if little_endian else ">"
+    order: Literal["<", ">"] = "<" if little_endian else ">"
     if dtype != BFLOAT16:
         return as_supported(numpy.frombuffer(data, numpy.dtype(dtype).newbyteorder(order)).copy())
     halves = numpy.frombuffer(data, f"{order}u2")
