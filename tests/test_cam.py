@@ -141,7 +141,7 @@ BY_GRADIENT = ["Grad-CAM", "Grad-CAM++", "XGrad-CAM", "LayerCAM"]
 @pytest.fixture(scope="module")
 def resnets(torch, pair):
     """Our ResNet-18, PyTorch's in two parts of which the first has the eight blocks, and an image for each."""
-    from tests.models.torch_models import ResNet18
+    from benchmarks.torch_networks import ResNet18
 
     ours, theirs, *images = pair(lambda _: models.resnet18(num_classes=3), lambda _: ResNet18(3), size=48)
     start = theirs.conv1, theirs.bn1, torch.nn.ReLU(), theirs.maxpool
@@ -167,7 +167,7 @@ def test_resnet18_by_the_other_methods(resnets, reference, name):
 
 
 def test_alexnet(torch, pair, reference):
-    from tests.models.torch_models import AlexNet
+    from benchmarks.torch_networks import AlexNet
 
     def small_head(lib, net):
         net.classifier = lib.nn.Sequential(lib.nn.Dropout(0.5), lib.nn.Linear(256 * 6 * 6, 3))

@@ -177,7 +177,8 @@ def adaptive_max_pool2d(
     indices = _argmax_of_windows(x, size=size)
     n, channels, height, width = x.shape
     cells = _reshape(x, shape=(n, channels, height * width))
-    z = _reshape(gather(cells, 2, _reshape(indices, shape=(n, channels, -1))), shape=(n, channels, *size))
+    chosen = _reshape(indices, shape=(n, channels, size[0] * size[1]))
+    z = _reshape(gather(cells, 2, chosen), shape=(n, channels, *size))
     return ValuesAndIndices(z, indices) if return_indices else z
 
 
