@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinygrad_med.backend import cpu
-from tinygrad_med.backend.cpu import conv, reference, winograd
+from tinygrad_med.backend.cpu import conv, im2col, reference, winograd
 from tinygrad_med.backend.geometry import conv_geometry
 
 
@@ -72,7 +72,14 @@ def close(found, expected, tolerance):
 def schedule(request, monkeypatch):
     """Each of Winograd's two schedules in turn, for any number of channels."""
     monkeypatch.setattr(winograd, "FEW_CHANNELS", 0)
+    monkeypatch.setattr(winograd, "FEW_SAVED", -math.inf)
     monkeypatch.setattr(winograd, "FEW_TILES", request.param)
+
+
+@pytest.fixture(params=[0, 10_000], ids=["bands of pixels", "few pixels"])
+def order(request, monkeypatch):
+    """Each of im2col's two orders of columns in turn, for any number of pixels."""
+    monkeypatch.setattr(im2col, "FEW_PIXELS", request.param)
 
 
 @pytest.fixture
@@ -92,6 +99,7 @@ def torch_faces(torch, case, x, w, g):
     return y.detach().numpy(), x.grad.numpy(), w.grad.numpy()
 
 
+@pytest.mark.usefixtures("order")
 @given(case=cases())
 @example(case=case((2, 4, 7, 7), (4, 1, 3, 3), stride=(2, 2), padding=((1, 1), (1, 1)), groups=4))
 def test_the_three_faces_are_pytorch_s(torch, case):
@@ -102,6 +110,7 @@ def test_the_three_faces_are_pytorch_s(torch, case):
             close(found, true, 1e-12)
 
 
+@pytest.mark.usefixtures("order")
 @given(case=cases())
 def test_each_face_is_the_others_adjoint(case):
     """⟨conv2d(x, w), g⟩ = ⟨x, conv2d_input(g, w)⟩ = ⟨w, conv2d_weight(x, g)⟩."""
@@ -112,6 +121,7 @@ def test_each_face_is_the_others_adjoint(case):
     assert abs(np.vdot(y, g) - np.vdot(w, dw)) < 1e-12 * scale
 
 
+@pytest.mark.usefixtures("order")
 @given(case=cases())
 def test_float32_agrees_with_the_formulas(case):
     x, w, g = case.arrays(np.float32)
@@ -168,6 +178,7 @@ def test_float32_errors_stand_beside_pytorch_s(torch, kernel, size):
     assert (ours > plain).all(), "Winograd wasn't taken"
 
 
+@pytest.mark.usefixtures("schedule")
 def test_float64_never_takes_winograd(monkeypatch):
     monkeypatch.setattr(winograd, "correlate", None)
     monkeypatch.setattr(winograd, "weight_gradient", None)
@@ -175,7 +186,7 @@ def test_float64_never_takes_winograd(monkeypatch):
     some.faces(cpu, *some.arrays())
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("plain", "schedule")
 def test_the_switch_turns_winograd_off(monkeypatch):
     assert not cpu.get_winograd()
     monkeypatch.setattr(winograd, "correlate", None)

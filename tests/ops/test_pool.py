@@ -54,6 +54,15 @@ def test_max_pool2d_is_pytorchs(torch, x, options):
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
+@given(x=images, options=windows(), nan=st.booleans())
+def test_max_pool2d_is_the_same_where_no_gradient_is_recorded(x, options, nan):
+    x[0, 0, 3, 3] = np.nan if nan else 5
+    leaf = tg.tensor(x, requires_grad=True)
+    recorded = tg.max_pool2d(leaf, **options)
+    with tg.no_grad():
+        np.testing.assert_array_equal(tg.max_pool2d(leaf, **options).numpy(), recorded.detach().numpy())
+
+
 @given(x=images, options=windows(), include=st.booleans())
 def test_avg_pool2d_is_pytorchs(torch, x, options, include):
     options = {**options, "count_include_pad": include}

@@ -123,13 +123,18 @@ def max_pool2d(
     padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
-) -> tuple[Array, Array]:
+    choice: bool = True,
+) -> tuple[Array, Array | None]:
     """As `cpu.max_pool2d`: the maxima, and the tap that won each window (of equal ones the first, of NaN the last)."""
     geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d")
     xp = array_module(x)
     lowest = -math.inf if x.dtype.kind == "f" else int(xp.iinfo(x.dtype).min)
     padded = pad(xp, x, geometry, lowest)
     best = xp.full((*x.shape[:2], *geometry.out), lowest, x.dtype)
+    if not choice:
+        for tap in taps(geometry):
+            best = xp.maximum(best, padded[tap.cells])
+        return best, None
     winner = xp.broadcast_to(_first_taps(xp, geometry), best.shape).astype(xp.int32)
     for tap in taps(geometry):
         value = padded[tap.cells]

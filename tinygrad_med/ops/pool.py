@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tinygrad_med import backend
 from tinygrad_med.backend.geometry import IntOrPair, Pair
 from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.modes import is_grad_enabled
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.reduce import ValuesAndIndices, mean
 from tinygrad_med.ops.resize import resample
@@ -86,9 +87,11 @@ def max_pool2d(
         (N, C, OH, OW), or two of them.
     """
     at = Windows(kernel_size, stride, padding, dilation, ceil_mode)
+    library = kernels(backend.array_module(x.array))
+    if not return_indices and not (x.requires_grad and is_grad_enabled()):  # nobody will ask which cell won
+        return wrap(library.max_pool2d(x.array, **at._asdict(), choice=False)[0])
     if not return_indices:
         return _max_pool2d(x, at=at)
-    library = kernels(backend.array_module(x.array))
     _, taps = library.max_pool2d(x.array, **at._asdict())
     indices = library.max_pool2d_indices(taps, input_size=x.shape[2:], **at._asdict())
     return ValuesAndIndices(_max_pool2d_gather(x, taps=taps, at=at), wrap(indices))

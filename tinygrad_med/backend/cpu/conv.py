@@ -6,9 +6,9 @@ Each face is linear in both operands, so the three are each other's derivatives,
 formulas; here they are fast:
 
 - a product over columns (`im2col.py`) serves every case;
-- float32 with stride 1, 3×3 or 5×5 taps and not too few channels takes Winograd's algorithm (`winograd.py`): 3 to 5
-  times fewer multiplications, 5 to 20 times the rounding error. float64 never takes it, and `set_winograd` switches it
-  off;
+- float32 with stride 1, 3×3 or 5×5 taps, not too few channels and not too small an output takes Winograd's algorithm
+  (`winograd.py`): 3 to 5 times fewer multiplications, 5 to 20 times the rounding error. float64 never takes it, and
+  `set_winograd` switches it off;
 - with stride 1 the input gradient is a convolution too: of g, with the kernel turned around and the channels swapped.
 
 This file knows what callers see, (N, C, H, W) in any memory order, and the choice; it computes nothing itself.
@@ -118,9 +118,9 @@ def _correlate(
 
 
 def _takes_winograd(x: np.ndarray, geometry: Geometry, groups: int) -> bool:
-    if not _winograd or x.dtype != np.float32 or groups != 1 or x.shape[3] <= winograd.FEW_CHANNELS:
+    if not _winograd or x.dtype != np.float32 or groups != 1:
         return False
-    return winograd.suits(geometry)
+    return winograd.suits(geometry) and winograd.pays(x, geometry)
 
 
 def _turned(geometry: Geometry) -> Geometry | None:

@@ -38,12 +38,12 @@ def _relu_backward(g: np.ndarray, y: np.ndarray, out: np.ndarray | None = None) 
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
     """formula(*arrays), where formula(*blocks, out=block) does a part of it; all arrays of one dtype."""
     first, *others = arrays
-    order = _memory_order(first)
+    blocks = spans(first.size, (len(arrays) + 1) * first.itemsize)
+    order = _memory_order(first) if len(blocks) > 1 else None
     if order is None or any((a.shape, a.strides) != (first.shape, first.strides) for a in others):
         return formula(*arrays)
     result = np.empty_like(first)
     flat = [a.transpose(order).reshape(-1) for a in (*arrays, result)]
-    blocks = spans(first.size, len(flat) * first.itemsize)
 
     def block(i: int) -> None:
         *parts, out = (a[blocks[i]] for a in flat)

@@ -68,6 +68,11 @@ def spans(length: int, item_bytes: int) -> list[slice]:
     return _split(length, -(-length * item_bytes // CHUNK_BYTES)) if length else []
 
 
+def shares(length: int) -> list[slice]:
+    """Cut a length into one even span per thread."""
+    return _split(length, min(length, get_num_threads()))
+
+
 def _split(length: int, parts: int) -> list[slice]:
     return [slice(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
 

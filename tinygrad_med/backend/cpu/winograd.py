@@ -49,6 +49,7 @@ POINTS = (0, 1, -1, 2, -1 / 2, -2)
 OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
 CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
 FEW_CHANNELS = 7  # of the data, up to which the transforms cost more than the multiplications that they save
+FEW_SAVED = 1500  # multiplications per weight, up to which transforming that weight costs more than they do
 FEW_TILES = 1 / 4  # tiles per input channel up to which it pays to cut the work by output channels, not by tiles
 
 
@@ -78,6 +79,13 @@ def suits(geometry: Geometry) -> bool:
     """Whether the algorithm is made for these windows."""
     kh, kw = geometry.kernel
     return kh == kw and kh in OUTPUTS and geometry.stride == (1, 1) and geometry.dilation == (1, 1)
+
+
+def pays(x: np.ndarray, geometry: Geometry) -> bool:
+    """Whether it saves more multiplications of x (N, H, W, C) than the transforms cost; few channels or tiles don't."""
+    tiling, pixels = Tiling(x, geometry), len(x) * geometry.out[0] * geometry.out[1]
+    saved = pixels * tiling.r**2 - tiling.count * tiling.t**2  # for each pair of an input and an output channel
+    return x.shape[3] > FEW_CHANNELS and saved > FEW_SAVED
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
@@ -138,6 +146,7 @@ class Tiling:
         self.down, self.across = -(-geometry.out[0] // self.m), -(-geometry.out[1] // self.m)
         self.A, self.G, self.B = transforms(self.m, self.r)
         self.everything = Chunk(slice(0, len(x)), slice(0, self.down))
+        self.count = len(x) * self.down * self.across
 
     def chunks(self, in_channels: int, out_channels: int) -> list[Chunk]:
         """Chunks of tiles whose transforms fit the cache, but outweigh the weights', which each product reads anew."""
@@ -147,7 +156,7 @@ class Tiling:
 
     def blocks(self, in_channels: int, out_channels: int) -> list[slice] | None:
         """With few tiles: blocks of output channels, so that weights are transformed, used and dropped in the cache."""
-        if self.everything.images.stop * self.down * self.across > FEW_TILES * in_channels:
+        if self.count > FEW_TILES * in_channels:
             return None
         return [slice(k, k + 16) for k in range(0, out_channels, 16)]
 
@@ -193,7 +202,7 @@ class Tiling:
 
 def _all_tiles(transform: Callable[..., np.ndarray], a: np.ndarray, todo: list[Chunk], tiling: Tiling) -> np.ndarray:
     """What `transform` gives for all chunks of a (N, …, channels): (t², all tiles, channels)."""
-    tiles = np.empty((tiling.t**2, len(a) * tiling.down * tiling.across, a.shape[3]), a.dtype)
+    tiles = np.empty((tiling.t**2, tiling.count, a.shape[3]), a.dtype)
     parallel_for(lambda i: transform(a, todo[i], out=tiles[:, tiling.span(todo[i])]), len(todo))
     return tiles
 
