@@ -9,11 +9,12 @@ Run with the beginning of a layer's name to measure only such layers.
 
 import sys
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from timing import alternate, report
+from timing import alternate, machine, write
 
 from tinygrad_med.backend import cpu
 
@@ -94,13 +95,26 @@ def check(name, ours, theirs):
 
 def main(only: str = "") -> None:
     """Measure the layers whose name begins with `only`."""
-    comparisons = []
+    measured = []
     for layer in layers():
         if str(layer).startswith(only):
             for face, ours, theirs in faces(layer):
                 check(f"{layer} {face}", ours, theirs)
-                comparisons.append(alternate(f"{layer}, {face}", {"ours": ours, "PyTorch": theirs}, rounds=15))
-    report("conv_kernels", "What does each convolution cost, beside PyTorch?", comparisons, over="PyTorch")
+                contenders = {"ours": ours, "PyTorch": theirs}
+                measured.append((layer, alternate(f"{layer}, {face}", contenders, rounds=15)))
+    lines = [
+        f"# {__doc__.partition(chr(10))[0]}",
+        "",
+        f"{machine()}.",
+        "Our time in milliseconds, and in brackets its ratio to PyTorch's; medians over the rounds.",
+        "",
+        "| layer | forward | input gradient | weight gradient |",
+        "|---|--:|--:|--:|",
+    ]
+    for layer, group in groupby(measured, lambda pair: pair[0]):
+        cells = [f"{1e3 * c.median('ours'):.1f} ({c.ratio('ours', 'PyTorch'):.2f})" for _, c in group]
+        lines.append(f"| {layer} | {' | '.join(cells)} |")
+    write("conv_kernels", [*lines, ""], [c for _, c in measured])
 
 
 if __name__ == "__main__":

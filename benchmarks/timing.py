@@ -176,8 +176,6 @@ def report(name: str, question: str, comparisons: Sequence[Comparison], *, over:
     Returns:
         The table, in Markdown.
     """
-    from tinygrad_med.data.files import writing  # not at the top: in a peer's environment there is no tinygrad_med
-
     lines = [
         f"# {question}",
         "",
@@ -193,11 +191,22 @@ def report(name: str, question: str, comparisons: Sequence[Comparison], *, over:
             ratio = f"{c.ratio(who, over):.2f}" if over in c.seconds else ""
             lines.append(f"| {c.work} | {who} | {_time(c.median(who))} | {_time(low)} – {_time(high)} | {ratio} |")
     lines += ["", *(_verdict(c) for c in comparisons if c.bar)]
-    disturbed = [c for c in comparisons if c.others > 0.1]
-    lines += [
-        f"- {c.work}: disturbed, other processes kept {c.others:.1f} cores busy; measure again" for c in disturbed
+    return write(name, lines, comparisons)
+
+
+def write(name: str, lines: Sequence[str], comparisons: Sequence[Comparison]) -> str:
+    """Print the lines, and write them to `results/<name>.md` and the single times of the comparisons to `<name>.csv`.
+
+    Below the lines it says which comparisons were disturbed by other processes.
+    """
+    from tinygrad_med.data.files import writing  # not at the top: in a peer's environment there is no tinygrad_med
+
+    disturbed = [
+        f"- {c.work}: disturbed, other processes kept {c.others:.1f} cores busy; measure again"
+        for c in comparisons
+        if c.others > 0.1
     ]
-    table = "\n".join(lines).rstrip() + "\n"
+    table = "\n".join([*lines, *disturbed]).rstrip() + "\n"
     print(table)
 
     rows = [(c.work, who, i, t) for c in comparisons for who, times in c.seconds.items() for i, t in enumerate(times)]
