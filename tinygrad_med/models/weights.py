@@ -40,9 +40,7 @@ def load_pretrained(net: Module, name: str, pretrained: bool, weights: str | Non
     state, own = load(weights_file(name)), net.state_dict()
     if own[f"{head}.weight"].shape != state[f"{head}.weight"].shape:
         state |= {key: own[key] for key in (f"{head}.weight", f"{head}.bias")}
-    # Files from before PyTorch 0.4.1 don't say how many batches the running statistics come from.
-    counts = {key: count for key, count in own.items() if key.endswith("num_batches_tracked")}
-    net.load_state_dict({**counts, **state})
+    net.load_state_dict(state)
 
 
 def weights_file(name: str) -> Path:

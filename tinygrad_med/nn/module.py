@@ -299,6 +299,8 @@ class Module:
         Args:
             state_dict: tensors or arrays by path, as `state_dict()` returns them.
             strict: insist that the paths are the same on both sides. A tensor of another shape is an error either way.
+                Only the `num_batches_tracked` of batch normalization may be missing, as in PyTorch: states from before
+                version 0.4.1 don't say how many batches their running statistics come from.
 
         Returns:
             The missing and the unexpected keys.
@@ -309,7 +311,7 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict: needs a dict of tensors by name, got {type(state_dict).__name__}")
         own = self.state_dict()
-        missing = [key for key in own if key not in state_dict]
+        missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
         unexpected = [key for key in state_dict if key not in own]
         complaints = []
         if strict:
