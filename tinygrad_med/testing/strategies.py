@@ -258,24 +258,34 @@ def arrays(
     if away_from and (extreme or distinct):
         raise ValueError("arrays: away_from can't be held with extreme=True or distinct=True, which move the numbers")
 
-    @st.composite
-    def draw_array(draw: Any) -> numpy.ndarray:
-        lengths = draw(shapes() if shape is None else _as_strategy(shape))
-        kind = numpy.dtype(draw(_as_strategy(dtype)))
-        rng = numpy.random.default_rng(draw(st.integers(0, 2**20)))
-        if kind.kind == "f":
-            numbers = _distinct(rng, lengths, low, high, margin) if distinct else rng.uniform(low, high, lengths)
-            numbers = numpy.asarray(_avoid(numbers, low, high, excluded) if excluded else numbers)
-            numbers = numbers * 10.0 ** draw(st.integers(-4, 4)) if extreme else numbers
-        else:
-            first, last = (
-                (0, 1) if kind.kind == "b" else (int(max(low, 0)) if kind.kind == "u" else int(low), int(high))
-            )
-            numbers = rng.integers(first, last, lengths, endpoint=True)
-        chosen = draw(layouts() if layout is None else _as_strategy(layout))
-        return laid_out(numpy.asarray(numbers).astype(kind), chosen)
+    lengths = shapes() if shape is None else _as_strategy(shape)
+    layout = layouts() if layout is None else _as_strategy(layout)
+    return _draw_array(lengths, _as_strategy(dtype), layout, low, high, margin if distinct else None, excluded, extreme)
 
-    return draw_array()
+
+@st.composite
+def _draw_array(
+    draw: Any,
+    shape: Strategy[Shape],
+    dtype: Strategy[Any],
+    layout: Strategy[Any],
+    low: float,
+    high: float,
+    apart: float | None,
+    excluded: list[tuple[float, float]],
+    extreme: bool,
+) -> numpy.ndarray:
+    """What `arrays` describes. Not inside of it: hypothesis reads the source of a composite function anew each time."""
+    lengths, kind = draw(shape), numpy.dtype(draw(dtype))
+    rng = numpy.random.default_rng(draw(st.integers(0, 2**20)))
+    if kind.kind == "f":
+        numbers = rng.uniform(low, high, lengths) if apart is None else _distinct(rng, lengths, low, high, apart)
+        numbers = numpy.asarray(_avoid(numbers, low, high, excluded) if excluded else numbers)
+        numbers = numbers * 10.0 ** draw(st.integers(-4, 4)) if extreme else numbers
+    else:
+        first, last = (0, 1) if kind.kind == "b" else (int(max(low, 0)) if kind.kind == "u" else int(low), int(high))
+        numbers = rng.integers(first, last, lengths, endpoint=True)
+    return laid_out(numpy.asarray(numbers).astype(kind), draw(layout))
 
 
 def _merged(points: Sequence[float], margin: float) -> list[tuple[float, float]]:
