@@ -13,6 +13,7 @@ import pytest
 import tinygrad_med as tm
 from tinygrad_med import autograd
 from tinygrad_med.backward import steps
+from tinygrad_med.modes import mode, writes
 
 
 def leaf(*values, **kwargs):
@@ -300,6 +301,38 @@ def test_hooks_work_with_create_graph_as_pytorch_has_it(torch):
     assert second(tm) == second(torch)
 
 
+def test_what_a_hook_got_and_returned_stays_its_own(torch):
+    def story(lib, create_graph):
+        x, kept, mine = lib.ones(2, requires_grad=True), [], lib.full((2,), 7.0)
+        x.register_hook(kept.append)
+        x.register_hook(lambda g: mine)
+        (x * 3).sum().backward(create_graph=create_graph)
+        x.grad.zero_() if not create_graph else x.grad.detach().zero_()
+        return kept[0].tolist(), mine.tolist()
+
+    assert story(tm, False) == story(torch, False) == ([3, 3], [7, 7])
+    assert story(tm, True) == ([3, 3], [7, 7])
+
+
+def test_leaves_share_no_gradient_under_create_graph():
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    (x + y).backward(tm.ones(2), create_graph=True)
+    x.grad.detach().zero_()
+    assert y.grad.tolist() == [1, 1]
+
+
+def test_retain_grad_twice_is_retain_grad_once(torch):
+    def story(lib):
+        x = lib.tensor(2.0, requires_grad=True)
+        y = x * x
+        y.retain_grad()
+        y.retain_grad()
+        (y * 3).backward()
+        return y.grad.item()
+
+    assert story(tm) == story(torch) == 3
+
+
 def test_retain_grad_keeps_the_gradient_of_an_inner_tensor():
     x = leaf(2.0)
     y = x * x
@@ -438,13 +471,25 @@ def test_every_write_in_place_is_noticed(write):
         y.backward()
 
 
-def test_a_number_that_was_overwritten_is_noticed():
+def test_a_number_that_was_overwritten_is_still_what_was_saved():
     x = tm.tensor(2.0, requires_grad=True)
     y = x.exp()
+    z = x * x * x
     with tm.no_grad():
         y.mul_(2)
-    with pytest.raises(RuntimeError, match="exp: its result.*overwritten"):
-        y.backward()
+        x += 1
+    assert tm.grad(y, x)[0].item() == pytest.approx(np.exp(2))
+    assert tm.grad(z, x, retain_graph=True)[0].item() == 12
+    with pytest.raises(RuntimeError, match="backward of mul: the numbers of its operand of shape .. were exchanged"):
+        tm.grad(z, x, create_graph=True)
+
+
+def test_writing_numbers_leaves_nothing_behind():
+    total = tm.tensor(0)
+    before = len(writes._log)
+    for _ in range(100):
+        total += 1
+    assert total.item() == 100 and len(writes._log) == before
 
 
 def test_writing_what_no_rule_needs_is_allowed():
@@ -530,6 +575,79 @@ def test_no_grad_decorates_functions():
         return x * 2
 
     assert not double(leaf(1.0)).requires_grad and tm.is_grad_enabled()
+
+
+def test_no_grad_decorates_without_parentheses():
+    @tm.no_grad
+    def double(x):
+        """Twice x."""
+        return x * 2
+
+    assert not double(leaf(1.0)).requires_grad and tm.is_grad_enabled() and double.__doc__ == "Twice x."
+
+
+@pytest.mark.parametrize("name", ["no_grad", "inference_mode", "set_grad_enabled"])
+def test_a_decorated_generator_runs_without_gradients_but_its_caller_with(name, torch):
+    def story(lib):
+        def generate(x):
+            try:
+                sent = yield x * 2
+                yield x * sent
+            except KeyError:
+                yield x * 3
+            return x * 4
+
+        decorate = getattr(lib, name)(False) if name == "set_grad_enabled" else getattr(lib, name)()
+        x = lib.ones(1, requires_grad=True)
+        generator = decorate(generate)(x)
+        seen = [lib.is_grad_enabled()]
+        for resume in (lambda: next(generator), lambda: generator.send(5), lambda: generator.throw(KeyError)):
+            y = resume()
+            seen += [y.item(), y.requires_grad, lib.is_grad_enabled()]
+        with pytest.raises(StopIteration) as end:
+            next(generator)
+        return seen, end.value.value.requires_grad, lib.is_grad_enabled()
+
+    assert story(tm) == story(torch) == ([True, 2, False, True, 5, False, True, 3, False, True], False, True)
+
+
+def test_a_decorated_generator_is_closed():
+    closed = []
+
+    @tm.no_grad()
+    def generate():
+        try:
+            yield 1
+        finally:
+            closed.append(tm.is_grad_enabled())
+
+    next(generator := generate())
+    generator.close()
+    assert closed == [False] and tm.is_grad_enabled()
+
+
+def test_set_grad_enabled_is_a_statement_a_block_and_a_decorator(torch):
+    def story(lib):
+        seen = []
+        lib.set_grad_enabled(False)
+        seen.append(lib.is_grad_enabled())
+        with lib.set_grad_enabled(True):
+            seen.append(lib.is_grad_enabled())
+        seen.append(lib.is_grad_enabled())
+        lib.set_grad_enabled(True)
+        decorated = lib.set_grad_enabled(False)(lib.is_grad_enabled)
+        return [*seen, lib.is_grad_enabled(), decorated(), decorated(), lib.is_grad_enabled()]
+
+    assert story(tm) == story(torch) == [False, True, False, True, False, False, True]
+
+
+def test_what_is_plain_follows_from_the_two_flags():
+    try:
+        mode.grad = False
+        assert not mode.plain
+    finally:
+        mode.grad = True
+    assert mode.plain
 
 
 def test_one_switch_can_be_entered_twice():

@@ -83,6 +83,15 @@ def test_python_sees_numbers():
     assert (x.size(), x.size(1), x.dim(), x.numel(), x.element_size()) == ((2, 2), 2, 2, 4, 8)
 
 
+def test_numpy_copies_or_shares_as_it_was_asked():
+    x = tm.ones(2)
+    copied, shared, converted = np.array(x), np.asarray(x), np.asarray(x, dtype="float64")
+    x.zero_()
+    assert copied.tolist() == [1, 1] and shared.tolist() == [0, 0] and converted.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(x, dtype="float64", copy=False)
+
+
 def test_tensors_are_hashed_by_identity():
     x, y = tm.ones(2), tm.ones(2)
     assert {x: 1, y: 2}[x] == 1 and x in [x] and hash(x) != hash(y)

@@ -22,6 +22,7 @@ from tinygrad_med import optim as optim
 from tinygrad_med import random as random
 from tinygrad_med.autograd import enable_grad as enable_grad
 from tinygrad_med.autograd import grad as grad
+from tinygrad_med.autograd import inference_mode as inference_mode
 from tinygrad_med.autograd import is_grad_enabled as is_grad_enabled
 from tinygrad_med.autograd import no_grad as no_grad
 from tinygrad_med.autograd import set_grad_enabled as set_grad_enabled

@@ -211,14 +211,23 @@ def _as_tensors(record: Record) -> list[Any]:
         elif slot not in primitive.operands:
             values.append(value)
         elif primitive.variadic:
-            values.append(tuple(_as_operand(v, edge) for v, edge in zip(value, record.inputs, strict=True)))
+            values.append(tuple(_as_operand(v, edge, record) for v, edge in zip(value, record.inputs, strict=True)))
         else:
-            values.append(_as_operand(value, record.inputs[primitive.operands.index(slot)]))
+            values.append(_as_operand(value, record.inputs[primitive.operands.index(slot)], record))
     return values
 
 
-def _as_operand(value: Any, edge: Node | None) -> Any:
-    return value if edge is None else edge if isinstance(edge, Tensor) else wrap(value, edge)
+def _as_operand(value: Any, edge: Node | None, record: Record) -> Any:
+    if edge is None:
+        return value
+    if not isinstance(edge, Tensor):
+        return wrap(value, edge)
+    if edge.array is not value:  # a number, or other memory, has taken its place: the leaf can't stand for the old one
+        raise RuntimeError(
+            f"backward of {record.primitive}: the numbers of its operand of shape {edge.shape} were exchanged since, "
+            "which create_graph can't follow; clone() it first"
+        )
+    return edge
 
 
 def _add(earlier: Tensor, d: Tensor) -> Tensor:
@@ -249,7 +258,7 @@ def _run_hooks(hooks: list[Any], g: Any, create_graph: bool) -> Any:
                         f"gradient hook: returned shape {replaced.shape}, the gradient has {tensor.shape}"
                     )
                 tensor = replaced
-    return tensor if create_graph else tensor.array
+    return tensor if create_graph else tensor.array.copy()  # a hook may keep what it got, and what it returned
 
 
 def _check_writes(record: Record) -> None:
@@ -320,7 +329,8 @@ def _accumulate(leaf: Tensor, g: Any, create_graph: bool, handed_out: set[int]) 
     if g.dtype != leaf.dtype:
         raise RuntimeError(f"backward: a rule gave a {g.dtype} gradient for a {leaf.dtype} leaf of shape {leaf.shape}")
     if create_graph:
-        leaf.grad = g if leaf.grad is None else _add(leaf.grad, g)
+        with enable_grad():
+            leaf.grad = g.clone() if leaf.grad is None else leaf.grad + g
         return
     if leaf.grad is None:
         if getattr(g, "base", None) is not None or id(g) in handed_out:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import os
 import sys
 import threading
 import types
 import weakref
-from contextlib import ContextDecorator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy
 
@@ -23,34 +25,65 @@ class _Mode(threading.local):
     anomaly = False
     plain = True  # grad and not anomaly: the ordinary case, one look for the quick path of an operation
 
+    def __setattr__(self, flag: str, value: bool) -> None:
+        super().__setattr__(flag, value)
+        super().__setattr__("plain", self.grad and not self.anomaly)
+
 
 mode = _Mode()
 """The flags of the calling thread: `grad`, record operations; `anomaly`, check every result."""
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-class _Switch(ContextDecorator):
+
+class _Switch:
     """Sets one flag of this thread's mode within a `with` block, or in a function that it decorates."""
 
     flag: str
     value: bool
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """A switch, or, for `@no_grad` without parentheses, the function that it decorates."""
+        return cls()(*arguments) if arguments and callable(arguments[0]) else super().__new__(cls)
 
     def __init__(self) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> _Switch:
         self._before.append(getattr(mode, self.flag))
-        self._set(self.value)
+        setattr(mode, self.flag, self.value)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._set(self._before.pop())
+        setattr(mode, self.flag, self._before.pop())
 
-    def _set(self, value: bool) -> None:
-        setattr(mode, self.flag, value)
-        mode.plain = mode.grad and not mode.anomaly
-
-    def _recreate_cm(self) -> _Switch:  # a decorated function may run in several threads at once
+    def _another(self) -> _Switch:  # a decorated function may run in several threads at once
         return type(self)()
+
+    def __call__(self, function: F) -> F:
+        """`function` with the flag set while it runs; in a generator not while it waits for the next turn."""
+
+        @functools.wraps(function)
+        def switched(*args: Any, **kwargs: Any) -> Any:
+            with self._another():
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def switched_generator(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            resume, sent = generator.send, None
+            while True:
+                with self._another():
+                    try:
+                        item = resume(sent)
+                    except StopIteration as end:
+                        return end.value
+                try:
+                    resume, sent = generator.send, (yield item)
+                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
+                    resume, sent = generator.throw, error
+
+        return switched_generator if inspect.isgeneratorfunction(function) else switched  # type: ignore[return-value]
 
 
 class no_grad(_Switch):
@@ -77,9 +110,32 @@ class detect_anomaly(_Switch):
     flag, value = "anomaly", True
 
 
-def set_grad_enabled(enabled: bool) -> _Switch:
-    """`enable_grad()` or `no_grad()`, as `enabled` says; to be used in a `with` statement."""
-    return enable_grad() if enabled else no_grad()
+class set_grad_enabled(_Switch):
+    """Record operations or not, as `enabled` says, from here on; in a `with` statement or a function until its end."""
+
+    flag = "grad"
+
+    def __init__(self, enabled: bool) -> None:
+        self.value, self._found = enabled, mode.grad
+        mode.grad = enabled
+
+    def __enter__(self) -> set_grad_enabled:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        mode.grad = self._found
+
+    def _another(self) -> set_grad_enabled:
+        return set_grad_enabled(self.value)
+
+    def __call__(self, function: F) -> F:
+        """`function` with the flag set while it runs, and only then."""
+        mode.grad = self._found
+        return super().__call__(function)
+
+
+inference_mode = no_grad
+"""PyTorch's name for a `no_grad` that also forbids what is not needed here."""
 
 
 def is_grad_enabled() -> bool:
@@ -107,18 +163,21 @@ class _Writes:
 
     def __init__(self) -> None:
         self.last = 0
-        self._log: dict[int, tuple[int, str, Any]] = {}  # id of the owner of the memory: number, line, the owner
+        self._log: dict[int, tuple[int, str, Any]] = {}  # by the owner's id: number, line, a reference to it
         self._lock = threading.Lock()
 
     def note(self, array: Any) -> None:
-        """Log that the line of user code which is running now writes to the memory of `array`."""
+        """Log that the line of user code which is running now writes to the memory of `array`.
+
+        A NumPy scalar is a value and no memory: who saved it still has it, whatever its tensor holds by now.
+        """
+        if isinstance(array, numpy.generic):
+            return
         owner = backend.memory_owner(array)
         key = id(owner)
-        # A NumPy scalar takes no weak reference; it is a value that the entry keeps alive.
-        keep = owner if isinstance(owner, numpy.generic) else weakref.ref(owner, lambda _: self._log.pop(key, None))
         with self._lock:
             self.last = next_number()
-            self._log[key] = (self.last, user_line(), keep)
+            self._log[key] = (self.last, user_line(), weakref.ref(owner, lambda _: self._log.pop(key, None)))
 
     def since(self, array: Any, number: int) -> str | None:
         """The line of the latest write to the memory of `array`, if that came after event `number`."""

@@ -197,13 +197,8 @@ class Tensor:
         """Let `backward()` leave `.grad` here too, although this tensor is not a leaf."""
         if self.origin is None:
             return
-        this = weakref.ref(self)
-
-        def keep(gradient: Tensor) -> None:
-            if (tensor := this()) is not None:
-                tensor.grad = gradient.clone() if tensor.grad is None else tensor.grad + gradient
-
-        self.register_hook(keep)
+        if not any(isinstance(hook, _Keep) and hook.tensor() is self for hook in self.origin.hooks or ()):
+            self.register_hook(_Keep(self))
 
     # Out of the graph, into Python ------------------------------------------------------------------------------
 
@@ -222,8 +217,7 @@ class Tensor:
         return backend.to_numpy(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
+        return numpy.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
         """The single element as a Python number."""
@@ -308,6 +302,17 @@ class Tensor:
         elif self.requires_grad:
             facts.append("requires_grad=True")
         return f"tensor({', '.join(facts)})"
+
+
+class _Keep:
+    """The hook of `retain_grad`."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor)
+
+    def __call__(self, gradient: Tensor) -> None:
+        if (tensor := self.tensor()) is not None:
+            tensor.grad = gradient.clone() if tensor.grad is None else tensor.grad + gradient
 
 
 class RemovableHandle:
