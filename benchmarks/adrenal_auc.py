@@ -1,6 +1,6 @@
 """Do the three planes learn on real volumes, and as well as in PyTorch?
 
-AdrenalMNIST3D, a volume as three series of slices, MRNet's model with AlexNet's backbones. Both libraries run the one
+AdrenalMNIST3D, a volume as three series of slices, MRNet's model with AlexNet's backbones. Both engines run the one
 function `train` below, from the same first weights, through the same volumes in the same order.
 
     python benchmarks/adrenal_auc.py adrenalmnist3d_64.npz --epochs 2 --slices 3 --jobs 3
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from timing import RESULTS
 
-LIBRARIES = ("tinygrad_med", "torch")
+ENGINES = ("tinygrad_med", "torch")
 PUBLISHED = {"ResNet-18 in 2.5D": 0.718, "ResNet-18 in 3D": 0.827, "ResNet-18 with ACS": 0.839}  # MedMNIST v2, table 4
 ACCUMULATE = 8  # volumes per step
 
@@ -29,7 +29,7 @@ ACCUMULATE = 8  # volumes per step
 class Run(NamedTuple):
     """What came of one training."""
 
-    library: str
+    engine: str
     seed: int
     epoch: int
     loss: float
@@ -53,10 +53,10 @@ def first_weights(seed: int) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
-def network(library: str, seed: int) -> Any:
-    """MRNet with one logit, in one of the two libraries."""
+def network(engine: str, seed: int) -> Any:
+    """MRNet with one logit, in one of the two engines."""
     weights = first_weights(seed)
-    if library == "tinygrad_med":
+    if engine == "tinygrad_med":
         from tinygrad_med.models.mrnet import MRNet
 
         model = MRNet(1)
@@ -88,17 +88,17 @@ def pytorchs_mrnet(torch: Any) -> Any:
     return MRNet()
 
 
-def train(library: str, seed: int, file: str, epochs: int, slices: int, lr: float) -> list[Run]:
-    """One training, in either library, line by line the same."""
+def train(engine: str, seed: int, file: str, epochs: int, slices: int, lr: float) -> list[Run]:
+    """One training, in either engine, line by line the same."""
     from sklearn.metrics import roc_auc_score
 
     from tinygrad_med.data.adrenal import Volumes
 
-    lib, optim = importlib.import_module(library), importlib.import_module(f"{library}.optim")
-    if library == "torch":
+    lib, optim = importlib.import_module(engine), importlib.import_module(f"{engine}.optim")
+    if engine == "torch":
         lib.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     data = {split: Volumes(file, split, slices=slices) for split in ("train", "val", "test")}
-    model = network(library, seed)
+    model = network(engine, seed)
     criterion = lib.nn.BCEWithLogitsLoss(pos_weight=lib.tensor(data["train"].pos_weight))
     optimizer = optim.Adam(model.parameters(), lr=lr)
 
@@ -119,25 +119,25 @@ def train(library: str, seed: int, file: str, epochs: int, slices: int, lr: floa
                 optimizer.step()
                 optimizer.zero_grad()
         seconds = time.process_time() - start
-        runs.append(Run(library, seed, epoch, float(np.mean(losses)), auc("val"), auc("test"), seconds))
+        runs.append(Run(engine, seed, epoch, float(np.mean(losses)), auc("val"), auc("test"), seconds))
         print(*runs[-1], flush=True)
     return runs
 
 
 def report(runs: list[Run], what: str) -> None:
     """The table, in Markdown, and every epoch in CSV."""
-    last = {(r.library, r.seed): r for r in sorted(runs, key=lambda r: r.epoch)}
+    last = {(r.engine, r.seed): r for r in sorted(runs, key=lambda r: r.epoch)}
     lines = [f"# {__doc__.splitlines()[0]}", "", what, "", "| | val AUC | test AUC | test AUC by seed | processor |"]
     lines.append("|---|--:|--:|---|--:|")
     spread, middle = 0.0, []
-    for library in LIBRARIES:
-        found = [r for r in last.values() if r.library == library]
+    for engine in ENGINES:
+        found = [r for r in last.values() if r.engine == engine]
         val, test = ([getattr(r, f"{split}_auc") for r in found] for split in ("val", "test"))
         spread, middle = max(spread, max(test) - min(test)), [*middle, statistics.mean(test)]
         by_seed = ", ".join(f"{auc:.3f}" for auc in test)
-        seconds = sum(r.seconds for r in runs if r.library == library)
+        seconds = sum(r.seconds for r in runs if r.engine == engine)
         lines.append(
-            f"| {library} | {statistics.mean(val):.3f} | {statistics.mean(test):.3f} | {by_seed} | {seconds:.0f} s |"
+            f"| {engine} | {statistics.mean(val):.3f} | {statistics.mean(test):.3f} | {by_seed} | {seconds:.0f} s |"
         )
     lines += [f"| MedMNIST v2, 28³: {name} | | {auc} | | |" for name, auc in PUBLISHED.items()]
     outcome = "within" if abs(middle[0] - middle[1]) <= spread else "NOT WITHIN"
@@ -151,7 +151,7 @@ def report(runs: list[Run], what: str) -> None:
 
 
 def main() -> None:
-    """Run all seeds in both libraries, several at a time."""
+    """Run all seeds in both engines, several at a time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="adrenalmnist3d_64.npz")
     parser.add_argument("--epochs", type=int, default=10)
@@ -163,9 +163,9 @@ def main() -> None:
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     with concurrent.futures.ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
         jobs = [
-            pool.submit(train, library, seed, args.file, args.epochs, args.slices, args.lr)
+            pool.submit(train, engine, seed, args.file, args.epochs, args.slices, args.lr)
             for seed in args.seeds
-            for library in LIBRARIES
+            for engine in ENGINES
         ]
         runs = [run for job in jobs for run in job.result()]
     what = (

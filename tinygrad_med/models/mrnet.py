@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tinygrad_med import nn
 from tinygrad_med.backward import backward
-from tinygrad_med.models.alexnet import alexnet
+from tinygrad_med.models.alexnet import alexnet, alexnet_features
 from tinygrad_med.models.resnet import resnet18
 from tinygrad_med.models.squeezenet import squeezenet1_1
 from tinygrad_med.modes import enable_grad, is_grad_enabled, no_grad
@@ -116,7 +116,7 @@ def in_chunks(f: Callable[[Tensor], Tensor], slices: Tensor, chunk: int, trains:
 def _features(backbone: str, pretrained: bool) -> nn.Sequential:
     """What comes before the pooling and the classes: (S, 3, H, W) -> (S, C, h, w)"""
     if backbone == "alexnet":
-        return alexnet(pretrained).features
+        return alexnet(pretrained=True).features if pretrained else alexnet_features()
     if backbone == "squeezenet":
         return squeezenet1_1(pretrained).features
     if backbone == "resnet18":
