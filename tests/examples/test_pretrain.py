@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,46 @@ def test_batches_are_normalized_in_three_channels(pretrain, data):
 
 
 def test_what_is_there_is_not_trained_again(pretrain, monkeypatch, capsys):
-    pretrain.weights_file().with_suffix(".json").write_text("{}")
+    pretrain.weights_file().with_suffix(".json").write_text('{"data": "a zip"}')
     monkeypatch.setattr("sys.argv", ["pretrain.py"])
     monkeypatch.setattr(pretrain, "pretrain", None)
-    pretrain.main()
-    assert "is there already; delete it to train again" in capsys.readouterr().out
+    assert pretrain.main() == 0
+    assert "is there already, from a zip; delete it to train again" in capsys.readouterr().out
     pretrain.weights_file().with_suffix(".json").unlink()
+
+
+def test_phantoms_do_not_take_the_place_of_images(pretrain, data, monkeypatch, capsys):
+    """First there is no data, and phantoms stand in; then there is."""
+    found, trained = [data, data, replace(data, source="a zip", is_phantom=False)], []
+
+    def train(data, weights, seed):
+        weights.with_suffix(".json").write_text(json.dumps({"data": data.source}))
+        trained.append((data.source, weights.name))
+        return {"validation_accuracy": 1.0, "validation_images": 1}
+
+    monkeypatch.setattr("sys.argv", ["pretrain.py"])
+    monkeypatch.setattr(pretrain, "pretrain", train)
+    monkeypatch.setattr(pretrain.medical_mnist, "load", lambda _: found.pop(0))
+    assert [pretrain.main() for _ in range(4)] == [0, 0, 0, 0] and found == []
+    assert trained == [
+        ("phantoms", "resnet18-phantoms-0.safetensors"),
+        ("a zip", "resnet18-medical-mnist-0.safetensors"),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert "is there already, from phantoms" in lines[1] and "is there already, from a zip" in lines[3]
+    for file in pretrain.weights_file().parent.glob("*.json"):
+        file.unlink()
+
+
+def test_another_run_is_not_gone_on_with(pretrain, data, tmp_path, monkeypatch):
+    weights = tmp_path / "weights.safetensors"
+    monkeypatch.setattr(pretrain, "SAVE_EVERY", 1)
+    monkeypatch.setattr(pretrain, "batch_of", breaks_at_call(2, pretrain.batch_of))
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(data, weights, steps=2, batch_size=4)
+    for change in ({"batch_size": 8}, {"steps": 3}, {"seed": 1}, {"lr": 0.5}):
+        [name] = change
+        with pytest.raises(ValueError, match=f"is of a run with {name}=.*; finish that one, or delete the file"):
+            pretrain.pretrain(data, weights, **{"steps": 2, "batch_size": 4} | change)
+    with pytest.raises(ValueError, match="data='phantoms' instead of 'a zip'"):
+        pretrain.pretrain(replace(data, source="a zip"), weights, steps=2, batch_size=4)

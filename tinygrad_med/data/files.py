@@ -6,8 +6,10 @@ Knows nothing of any data set.
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -45,21 +47,29 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `target`, and rename it to `target` once the block has ended well.
+    """Yield a temporary name beside `target`, a file or a folder, and rename it to `target` once the block ended well.
 
-    So `target` is whole or not there. Where the block raises, Ctrl-C included, the temporary file is removed; where the
-    process was killed, it stays behind, under a name that nobody reads, and a later run removes it.
+    So `target` is whole or not there. Where the block raises, Ctrl-C included, what is under the temporary name is
+    removed; where the process was killed, it stays behind, and a later writer of the same target removes it.
     """
-    for left_behind in target.parent.glob("*.partial"):
-        with contextlib.suppress(OSError):  # another run was quicker
+    for left_behind in target.parent.glob(f"{glob.escape(target.name)}.????????.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another run was quicker
             if time.time() - left_behind.stat().st_mtime > STALE:
-                left_behind.unlink()
+                _remove(left_behind)
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def say(line: str) -> None:

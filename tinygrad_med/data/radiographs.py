@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -46,11 +45,7 @@ def load(path: str | Path | None = None) -> Path:
     target = cache_folder() / f"radiographs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
     if not target.is_dir():
         with writing(target) as temporary:
-            try:
-                _unpack(path, temporary)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
+            _unpack(path, temporary)
     return target
 
 
