@@ -60,13 +60,16 @@ def ours(data: Path):
 
 
 def pytorch(data: Path):
-    """The same in PyTorch."""
+    """The same in PyTorch, from the same weights."""
     import torch
+    import torch_networks
 
     from tinygrad_med import models
 
     torch.manual_seed(0)
-    batches, model = loader(data), torch_resnet18(models.resnet18(num_classes=2))
+    weights = models.resnet18(num_classes=2).state_dict()
+    batches, model = loader(data), torch_networks.ResNet18(2)
+    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
     def work():
@@ -77,38 +80,6 @@ def pytorch(data: Path):
             optimizer.step()
 
     return work
-
-
-def torch_resnet18(like):
-    """ResNet-18 in PyTorch, with the weights of ours."""
-    import torch
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self, fan_in, channels, stride):
-            super().__init__()
-            self.conv1 = nn.Conv2d(fan_in, channels, 3, stride, 1, bias=False)
-            self.bn1, self.relu = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-            self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
-            if stride != 1 or fan_in != channels:
-                projection = nn.Conv2d(fan_in, channels, 1, stride, bias=False)
-                self.downsample = nn.Sequential(projection, nn.BatchNorm2d(channels))
-
-        def forward(self, x):
-            shortcut = self.downsample(x) if hasattr(self, "downsample") else x
-            return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + shortcut)
-
-    def stage(fan_in, channels, stride):
-        return nn.Sequential(Block(fan_in, channels, stride), Block(channels, channels, 1))
-
-    net = nn.Sequential()
-    net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-    net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
-    for i, (fan_in, channels) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
-        setattr(net, f"layer{i}", stage(fan_in, channels, 1 if i == 1 else 2))
-    net.avgpool, net.flatten, net.fc = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2)
-    net.load_state_dict({name: torch.from_numpy(np.array(value.numpy())) for name, value in like.state_dict().items()})
-    return net
 
 
 if __name__ == "__main__":
