@@ -1,6 +1,6 @@
 """Chest or abdomen: a network learns from 65 radiographs, and shows where it looks.
 
-    python examples/pretrain.py                                             # once, some twenty minutes
+    python examples/pretrain.py                                             # once, about seven minutes
     python examples/radiographs.py --data Open_I_abd_vs_CXRs.zip            # then open radiographs/index.html
 
 This is the tutorial "Image Classification for Beginners" (Wiggins, Magudia and Caton) from beginning to end: see the
@@ -56,13 +56,13 @@ PUBLISHED = "1.107 / 1.336 / 50% frozen; then 0.079 / 0.013 / 100% after five ep
 
 @dataclass
 class Page:
-    """Pictures in a folder, and a page that shows them in order."""
+    """Pictures in a folder, and `index.html` that shows them in order, after each section anew."""
 
     folder: Path
     sections: list[str] = field(default_factory=list)
 
     def add(self, title: str, text: str, figure: Any = None) -> None:
-        """A section, with a figure, which is written and closed."""
+        """Write a section, and its figure, which is closed."""
         number = len(self.sections) + 1
         print(f"{number}. {title}")
         section = f"<h2>{number}. {html.escape(title)}</h2>\n<p>{text}</p>"
@@ -73,9 +73,9 @@ class Page:
             plt.close(figure)
             section += f'\n<img src="{name}" alt="{html.escape(title)}">'
         self.sections.append(section)
+        self._write()
 
-    def write(self) -> Path:
-        """Write index.html; returns its path."""
+    def _write(self) -> None:
         style = (
             "body{font:17px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
             "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.1rem .8rem;text-align:right}"
@@ -88,7 +88,6 @@ class Page:
         )
         with writing(self.folder / "index.html") as path:
             path.write_text(text, "utf-8")
-        return self.folder / "index.html"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -287,12 +286,11 @@ def what_if(learn: Learner, data: Path, page: Page) -> None:
         show_image(image, ax, f"{name}: chest {p:.2f}", "green" if p > 0.5 else "red")
     page.add(
         "What if?",
-        "All chests to learn from are of one collection, exposed alike; abdomens come from many. “A chest looks like "
-        "that collection” scores 100% here, and may fail on this film, which bears another archive's mark. Its black "
-        "bars are not to blame: cropping to a square takes them off. Each picture changes one thing; where the "
-        "probability jumps, the network went by that. <code>--equalize</code> takes the exposure out of every film, "
-        "in training too; better still would be films from other collections. A change made after looking at the "
-        "answer needs new films to prove itself.",
+        "Each picture changes one thing about the film; where the probability jumps, that thing mattered to the "
+        "answer. One film can't say why: a jump under a change of the grey levels is what one would see if the network "
+        "went by exposure, which may differ between collections of films rather than between chest and abdomen. "
+        "<code>--equalize</code> takes the exposure out of every film, in training too; better still would be films "
+        "from other collections. A change made after looking at the answer needs new films to prove itself.",
         figure,
     )
 
@@ -434,10 +432,10 @@ def main() -> int:
     page = Page(options.out)
     try:
         tell(radiographs.load(options.data), page, options)
-    except (OSError, ValueError, DivergedError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, DivergedError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"open {page.write()}")
+    print(f"open {page.folder / 'index.html'}")
     return 0
 
 

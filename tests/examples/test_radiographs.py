@@ -82,6 +82,23 @@ def test_what_goes_wrong_is_told_in_one_line(example, data, tmp_path, monkeypatc
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [RuntimeError("cuda: CuPy is not installed"), ImportError("needs tqdm")])
+def test_what_is_not_installed_is_told_in_one_line(example, data, tmp_path, monkeypatch, capsys, error):
+    def tell(*_):
+        raise error
+
+    monkeypatch.setattr(example, "tell", tell)
+    assert run(example, monkeypatch, "--data", data, "--out", tmp_path / "out") == 1
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_the_page_is_there_before_an_error(example, tmp_path):
+    page = example.Page(tmp_path)
+    for n, title in enumerate(("first", "second"), 1):
+        page.add(title, "text")
+        assert (tmp_path / "index.html").read_text("utf-8").count("<h2>") == n
+
+
 def test_entropy(example):
     assert example.entropy(np.array([0.5, 0.5])) == pytest.approx(1) and example.entropy(np.array([1.0, 0.0])) == 0
 
