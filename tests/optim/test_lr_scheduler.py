@@ -12,6 +12,7 @@ import tinygrad_med as tg
 from tinygrad_med import optim
 from tinygrad_med.optim.lr_scheduler import (
     CosineAnnealingLR,
+    LambdaLR,
     LRScheduler,
     MultiStepLR,
     OneCycleLR,
@@ -23,6 +24,8 @@ CASES = [
     ("StepLR", {"step_size": 7}),
     ("StepLR", {"step_size": 1, "gamma": 0.9}),
     ("MultiStepLR", {"milestones": [30, 4, 4, 11], "gamma": 0.5}),
+    ("ExponentialLR", {"gamma": 0.93}),
+    ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
     ("CosineAnnealingLR", {"T_max": 50}),
     ("CosineAnnealingLR", {"T_max": 8, "eta_min": 0.003}),  # up again, and down
     ("OneCycleLR", {"max_lr": 0.4, "total_steps": 50}),
@@ -161,6 +164,7 @@ def test_last_epoch_goes_on_without_a_state():
     [
         (lambda o: StepLR("sgd", 3), TypeError, "StepLR: needs an optimizer, got str"),
         (lambda o: StepLR(o, 0), ValueError, "StepLR: step_size=0 must be at least 1"),
+        (lambda o: LambdaLR(o, [abs, abs]), TypeError, "LambdaLR: needs one function of the time, got list"),
         (lambda o: CosineAnnealingLR(o, 0), ValueError, "CosineAnnealingLR: T_max=0 must be at least 1"),
         (lambda o: OneCycleLR(o, 1.0), ValueError, "OneCycleLR: give total_steps, or epochs and steps_per_epoch"),
         (lambda o: OneCycleLR(o, 1.0, 0), ValueError, "OneCycleLR: total_steps=0 must be at least 1"),
@@ -185,6 +189,33 @@ def test_last_epoch_goes_on_without_a_state():
 def test_errors(make, error, text):
     with pytest.raises(error, match=text):
         make(make_optimizer(tg))
+
+
+def test_two_schedules_at_a_time_are_refused():
+    optimizer = make_optimizer(tg)
+    first, second = StepLR(optimizer, 1, gamma=0.5), StepLR(optimizer, 1, gamma=0.1)
+    first.step()
+    with pytest.raises(RuntimeError, match=r"StepLR: the learning rates are \[0.05, 0.015\], but this schedule set"):
+        second.step()
+
+
+def test_a_rate_set_by_hand_is_not_lost_in_silence():
+    optimizer = make_optimizer(tg)
+    schedule = CosineAnnealingLR(optimizer, 8)
+    optimizer.param_groups[0]["lr"] = 1.0
+    with pytest.raises(
+        RuntimeError, match="this schedule set .*; an optimizer has one schedule at a time, and rates set"
+    ):
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 1.0 and schedule.last_epoch == 0
+
+
+def test_one_schedule_may_follow_another():
+    optimizer = make_optimizer(tg)
+    warm_up = LambdaLR(optimizer, lambda t: (1 + t) / 4)
+    for _ in range(3):
+        warm_up.step()
+    assert StepLR(optimizer, 1, gamma=0.5).get_last_lr() == [0.1, 0.03]
 
 
 def test_one_cycle_ends():

@@ -22,6 +22,7 @@ SGD_OPTIONS = [
     {"lr": 0.1, "momentum": 0.9, "nesterov": True},
     {"lr": 0.1, "momentum": 0.8, "dampening": 0.1, "weight_decay": 0.01},
     {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "maximize": True, "foreach": False},
 ]
 ADAM_OPTIONS = [
     {},
@@ -30,6 +31,7 @@ ADAM_OPTIONS = [
     {"lr": 0.05, "eps": 1e-3},
     {"lr": 0.05, "betas": (0.5, 0.5), "amsgrad": True},
     {"lr": 0.05, "amsgrad": True, "weight_decay": 0.1, "betas": (0.0, 0.9)},
+    {"lr": 0.05, "weight_decay": 0.1, "maximize": True, "fused": False},
 ]
 CASES = [
     *(("SGD", options) for options in SGD_OPTIONS),
@@ -211,8 +213,8 @@ def test_load_state_dict_says_what_does_not_fit():
     state = optimizer.state_dict()
     with pytest.raises(ValueError, match=r"momentum_buffer of parameter 0 has shape \(3,\), the parameter \(2,\)"):
         optimizer.load_state_dict({**state, "state": {0: {"momentum_buffer": tg.zeros(3)}}})
-    group = {**state["param_groups"][0], "lr": 1.0, "maximize": True}
-    with pytest.raises(ValueError, match="maximize=True is not supported; minimize the negative"):
+    group = {**state["param_groups"][0], "lr": 1.0, "momentum": -1.0}
+    with pytest.raises(ValueError, match="momentum=-1.0 must not be negative"):
         optimizer.load_state_dict({**state, "param_groups": [group]})
     assert optimizer.param_groups[0]["lr"] == 0.5
 

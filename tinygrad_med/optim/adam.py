@@ -28,6 +28,8 @@ class Adam(Optimizer):
         eps: ε.
         weight_decay: the factor of the penalty ½ · |w|².
         amsgrad: use the largest v so far instead of v (Reddi et al. 2018, arXiv:1904.09237).
+        maximize: go uphill.
+        foreach, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
     """
 
     decoupled = False
@@ -41,9 +43,13 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
+        fused: bool | None = None,  # noqa: ARG002 - likewise
     ) -> None:
-        options = {"lr": lr, "betas": tuple(betas), "eps": eps}
-        super().__init__(params, {**options, "weight_decay": weight_decay, "amsgrad": amsgrad})
+        options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
 
     def check(self, group: Group) -> None:
         """Raise a ValueError for options that make no sense."""
@@ -67,6 +73,8 @@ class Adam(Optimizer):
         xp = backend.array_module(p.array)
 
         def move(w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
+            if group["maximize"]:
+                g = -g
             if decay and self.decoupled:
                 w *= 1 - lr * decay
             elif decay:
@@ -85,7 +93,7 @@ class AdamW(Adam):
     (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
     Args:
-        params, lr, betas, eps, amsgrad: as for Adam.
+        params, lr, betas, eps, amsgrad, maximize, foreach, fused: as for Adam.
         weight_decay: the share of w, times lr, that goes in each step.
     """
 
@@ -99,5 +107,9 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=foreach, fused=fused)

@@ -1,15 +1,15 @@
 """Schedules: the learning rate as a function of time.
 
 A schedule belongs to an optimizer and sets `group["lr"]` when it is made, and anew at every `step()`, which is to come
-after the optimizer's. Each computes the rate from the time and the group's first rate, not from the rate before; so a
-rate set by hand in between lasts until the next `step()`, and an optimizer has one schedule at a time.
+after the optimizer's. Each computes the rate from the time and the group's first rate, not from the rate before. So a
+rate that was set by hand in between, or by another schedule, would be lost, and `step()` refuses to go on.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med.optim.optimizer import Group, Optimizer
@@ -35,7 +35,7 @@ class LRScheduler:
             elif "initial_lr" not in group:
                 raise KeyError(f"{type(self).__name__}: to go on at {last_epoch=}, group {i} needs its 'initial_lr'")
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
+        self.last_epoch, self._last_lr = last_epoch, [group["lr"] for group in optimizer.param_groups]
         self.step()
 
     def _attach(self, optimizer: Optimizer) -> None:
@@ -44,7 +44,17 @@ class LRScheduler:
         self.optimizer = optimizer
 
     def step(self) -> None:
-        """Let one unit of time pass, an epoch or a batch, and set the learning rates."""
+        """Let one unit of time pass, an epoch or a batch, and set the learning rates.
+
+        Raises:
+            RuntimeError: where the rates are not those that this schedule set last.
+        """
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        if rates != self._last_lr:
+            raise RuntimeError(
+                f"{type(self).__name__}: the learning rates are {rates}, but this schedule set {self._last_lr}; an "
+                "optimizer has one schedule at a time, and rates set by hand need none; write a LambdaLR that does both"
+            )
         self.last_epoch += 1
         for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             self.set_group(group, self.last_epoch, base_lr)
@@ -83,6 +93,36 @@ class StepLR(LRScheduler):
     def lr_at(self, t: int, base_lr: float) -> float:
         """The formula of the class."""
         return base_lr * self.gamma ** (t // self.step_size)
+
+
+class ExponentialLR(LRScheduler):
+    """lr₀ · γᵗ"""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return float(base_lr * self.gamma**t)
+
+
+class LambdaLR(LRScheduler):
+    """lr₀ · λ(t), with any function λ, which is no part of the state."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
+        if not callable(lr_lambda):
+            raise TypeError(f"LambdaLR: needs one function of the time, got {type(lr_lambda).__name__}")
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return base_lr * self.lr_lambda(t)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer and the function."""
+        return {name: value for name, value in super().state_dict().items() if name != "lr_lambda"}
 
 
 class MultiStepLR(LRScheduler):

@@ -83,8 +83,6 @@ class Optimizer:
         for option in ("lr", "weight_decay"):
             if not group[option] >= 0:
                 raise ValueError(f"{self._name}: {option}={group[option]} must not be negative")
-        if group.get("maximize"):
-            raise ValueError(f"{self._name}: maximize=True is not supported; minimize the negative instead")
 
     def _parameters(self) -> Iterator[Tensor]:
         return (p for group in self.param_groups for p in group["params"])

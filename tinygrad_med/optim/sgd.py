@@ -26,6 +26,8 @@ class SGD(Optimizer):
         dampening: how much of the gradient the velocity does without.
         weight_decay: the factor of the penalty ½ · |w|².
         nesterov: look ahead along the velocity.
+        maximize: go uphill.
+        foreach, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
     """
 
     def __init__(
@@ -36,9 +38,13 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
+        fused: bool | None = None,  # noqa: ARG002 - likewise
     ) -> None:
-        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
 
     def check(self, group: Group) -> None:
         """Raise a ValueError for options that make no sense."""
@@ -51,6 +57,7 @@ class SGD(Optimizer):
     def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
         """The formulas of the class; state: momentum_buffer, the velocity."""
         lr, momentum, decay, nesterov = (group[name] for name in ("lr", "momentum", "weight_decay", "nesterov"))
+        maximize = group["maximize"]
         arrays: tuple[Any, ...] = (p.array, p.grad.array)  # type: ignore[union-attr]
         share = 1 - group["dampening"]
         if momentum:
@@ -59,6 +66,8 @@ class SGD(Optimizer):
             arrays = (*arrays, state["momentum_buffer"].array)
 
         def move(w: Any, g: Any, v: Any = None) -> None:
+            if maximize:
+                g = -g
             if decay:
                 g = g + decay * w
             if momentum:
