@@ -43,7 +43,6 @@ MAY_IMPORT |= {
     "data": set(),  # yields arrays
     "plots": {"data"},  # draws arrays
     "testing": set(HOUSE[: HOUSE.index("nn")]),
-    "explain": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data"},

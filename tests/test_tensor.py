@@ -258,6 +258,32 @@ def test_a_write_of_another_kind_of_number_is_refused():
 # Random numbers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_uniform_numbers_stay_below_one(dtype):
+    x = tm.rand(200_000, dtype=dtype)
+    assert x.dtype == dtype and x.min().item() >= 0 and 0.999 < x.max().item() < 1
+    assert x.double().mean().item() == pytest.approx(0.5, abs=0.003)
+
+
+def test_a_seed_gives_the_same_uniform_numbers_in_each_dtype():
+    draws = [tm.rand(100, dtype=dtype, generator=tm.Generator(5)).tolist() for dtype in ("float64", "float32")]
+    np.testing.assert_allclose(*draws, atol=2**-24, rtol=0)
+
+
+def test_a_size_may_be_named():
+    for make in (tm.zeros, tm.ones, tm.empty, tm.rand, tm.randn):
+        assert make(size=(2, 3)).shape == make((2, 3)).shape == make(2, 3).shape == (2, 3)
+    assert tm.zeros(()).shape == tm.zeros().shape == ()
+
+
+def test_likes_take_another_dtype_and_device():
+    x = tm.ones(2, 3, dtype="int64")
+    for make in (tm.zeros_like, tm.ones_like, tm.empty_like, tm.rand_like, tm.randn_like):
+        y = make(x, dtype=tm.float64, device="cpu", requires_grad=True)
+        assert y.shape == (2, 3) and y.dtype == tm.float64 and y.requires_grad
+    assert tm.zeros_like(x).dtype == tm.int64 and tm.full_like(x, 7).tolist() == [[7] * 3] * 2
+
+
 def test_a_seed_gives_the_same_numbers():
     draws = []
     for _ in range(2):

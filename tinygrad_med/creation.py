@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
@@ -45,8 +46,11 @@ def LongTensor(data: Any) -> Tensor:
     return tensor(data, dtype="int64")
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+def shape_of(lengths: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
+    """The shape that was given as `(2, 3)`, as one tuple `((2, 3),)`, or by the keyword `size`."""
+    if size is not None:
+        return tuple(size)
+    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], (tuple, list)) else lengths
 
 
 def _leaf(array: Any, requires_grad: bool) -> Tensor:
@@ -58,24 +62,36 @@ def _library(device: str | backend.Device | None) -> Any:
 
 
 def zeros(
-    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Zeros: `zeros(2, 3)` or `zeros((2, 3))`."""
-    return _leaf(_library(device).zeros(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
+    return _leaf(_library(device).zeros(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
 def ones(
-    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Ones: `ones(2, 3)` or `ones((2, 3))`."""
-    return _leaf(_library(device).ones(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
+    return _leaf(_library(device).ones(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
 def empty(
-    *size: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Memory as it happens to be; to be written before it is read."""
-    return _leaf(_library(device).empty(_size(size), as_dtype(dtype or get_default_dtype())), requires_grad)
+    return _leaf(_library(device).empty(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
 def full(
@@ -128,21 +144,34 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: str | backen
     return wrap(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())))
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of the shape, dtype and device of x."""
-    return full_like(x, 0, dtype=dtype, requires_grad=requires_grad)
+def zeros_like(
+    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of the shape, dtype and device of x, unless others are given."""
+    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of the shape, dtype and device of x."""
-    return full_like(x, 1, dtype=dtype, requires_grad=requires_grad)
+def ones_like(
+    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of the shape, dtype and device of x, unless others are given."""
+    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Memory as it happens to be, of the shape, dtype and device of x."""
-    return _leaf(backend.array_module(x.array).empty(x.shape, as_dtype(dtype or x.dtype)), requires_grad)
+def empty_like(
+    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Memory as it happens to be, of the shape, dtype and device of x, unless others are given."""
+    return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
-def full_like(x: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """One value everywhere, of the shape, dtype and device of x."""
-    return _leaf(backend.array_module(x.array).full(x.shape, fill_value, as_dtype(dtype or x.dtype)), requires_grad)
+def full_like(
+    x: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """One value everywhere, of the shape, dtype and device of x, unless others are given."""
+    return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med.creation import shape_of
 from tinygrad_med.dtypes import as_dtype, get_default_dtype
 from tinygrad_med.tensor import Tensor, wrap
 
@@ -65,30 +66,35 @@ def _rng(generator: Generator | None) -> numpy.random.Generator:
     return (generator or default_generator).rng
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-
-
 def rand(
-    *size: Any,
+    *lengths: Any,
+    size: Sequence[int] | None = None,
     generator: Generator | None = None,
     dtype: Any = None,
     device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Uniform numbers in [0, 1)."""
-    return _finish(_rng(generator).random(_size(size)), dtype or get_default_dtype(), device, requires_grad)
+    """Uniform numbers in [0, 1): the multiples of 2⁻ᵖ, with p the digits of the dtype (24 of float32, 11 of float16).
+
+    Each is the float64 of the same seed cut to so many digits. Rounded, the largest would be 1.
+    """
+    dtype = as_dtype(dtype or get_default_dtype())
+    grid = 2.0 ** (numpy.finfo(dtype).nmant + 1)
+    numbers = _rng(generator).random(shape_of(lengths, size))
+    return _finish(numpy.floor(numbers * grid) / grid, dtype, device, requires_grad)
 
 
 def randn(
-    *size: Any,
+    *lengths: Any,
+    size: Sequence[int] | None = None,
     generator: Generator | None = None,
     dtype: Any = None,
     device: str | backend.Device | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
-    return _finish(_rng(generator).standard_normal(_size(size)), dtype or get_default_dtype(), device, requires_grad)
+    numbers = _rng(generator).standard_normal(shape_of(lengths, size))
+    return _finish(numbers, dtype or get_default_dtype(), device, requires_grad)
 
 
 def randint(
@@ -120,11 +126,27 @@ def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = No
     return _rng(generator).random(tuple(size), dtype="float32") < p
 
 
-def rand_like(x: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
-    """Uniform numbers in [0, 1), of the shape, dtype and device of x."""
-    return rand(x.shape, generator=generator, dtype=x.dtype, device=x.device, requires_grad=requires_grad)
+def rand_like(
+    x: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1), of the shape, dtype and device of x, unless others are given."""
+    dtype, device = dtype or x.dtype, device or x.device
+    return rand(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def randn_like(x: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
-    """Normal numbers, of the shape, dtype and device of x."""
-    return randn(x.shape, generator=generator, dtype=x.dtype, device=x.device, requires_grad=requires_grad)
+def randn_like(
+    x: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers, of the shape, dtype and device of x, unless others are given."""
+    dtype, device = dtype or x.dtype, device or x.device
+    return randn(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
