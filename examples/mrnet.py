@@ -49,6 +49,8 @@ def build(args: argparse.Namespace, labels: int) -> MRNet:
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                with torch.no_grad():  # a filter that sums to zero doesn't answer to what is flat, such as air
+                    module.weight -= module.weight.mean((1, 2, 3), keepdim=True)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
     return model.to(args.device)

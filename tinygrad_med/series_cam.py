@@ -152,7 +152,9 @@ def explain(
         series: (S, 3, H, W) each.
         labels: the names of the logits.
         block: which block of each backbone to look at, from -1 (its output) backwards. An earlier one has more places:
-            AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels.
+            AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels. The pooling's windows overlap, and a
+            place that is the largest of two counts twice, so lines in such a map may come from that alone. Every place
+            of AlexNet's -2 sees 163×163 pixels: all of a picture of 112×112.
         layers: by the name of the series, the module whose output (S, C, h, w) is looked at, in the order of the
             series; by default the block of `model.axial`, `model.coronal` and `model.sagittal`.
     """
