@@ -23,6 +23,8 @@ LAYERS = [
     ("LeakyReLU", (0.3, True), {}, (4, 5)),
     ("GELU", (), {}, (4, 5)),
     ("GELU", ("tanh",), {}, (4, 5)),
+    ("SiLU", (), {}, (4, 5)),
+    ("SiLU", (True,), {}, (4, 5)),
     ("Tanh", (), {}, (4, 5)),
     ("Sigmoid", (), {}, (4, 5)),
     ("Softplus", (), {}, (4, 5)),
@@ -65,6 +67,22 @@ def test_linear(torch, shape, bias):
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-10, atol=1e-12)
     assert repr(ours).startswith(f"Linear(in_features=4, out_features=3, bias={bias})  {15 if bias else 12} parameters")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"p": 1.0, "dim": 0}, {"p": 3.0, "dim": -1}, {"eps": 2.0}])
+def test_normalize(torch, arguments):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    compare(torch, *(lambda x, lib=lib: lib.normalize(x, **arguments) for lib in (F, torch.nn.functional)), x)
+
+
+@pytest.mark.parametrize("num_classes", [-1, 5])
+def test_one_hot(torch, num_classes):
+    labels = np.array([[0, 3], [1, 2]])
+    ours, theirs = (lib.nn.functional.one_hot(lib.tensor(labels), num_classes) for lib in (tg, torch))
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert ours.dtype == tg.int64
+    with pytest.raises(ValueError, match="one_hot: classes from 0 to 3 for num_classes=3"):
+        F.one_hot(tg.tensor(labels), 3)
 
 
 def test_linear_by_hand():

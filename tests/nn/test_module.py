@@ -308,7 +308,7 @@ def test_to_keeps_the_parameters_and_converts_grads_and_buffers(net):
     net(tg.ones(2, 4).double()).sum().backward()
     assert net.half().scale.dtype == tg.float16
     assert net.float().scale.dtype == tg.float32
-    assert net.to("cpu", tg.float64).scale.dtype == tg.float64
+    assert net.to("cpu", tg.float64, non_blocking=True).scale.dtype == tg.float64
     assert net.to(tg.zeros(1)).scale.dtype == tg.float32
     assert net.cpu().scale.device == "cpu"
 

@@ -1,4 +1,4 @@
-"""Neural networks: `module` (what a module is), `containers`, `init`, `functional` and `layers`."""
+"""Neural networks: `module` (what a module is), `containers`, `init`, `functional`, `layers` and `utils`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tinygrad_med.nn import functional as functional
 from tinygrad_med.nn import init as init
+from tinygrad_med.nn import utils as utils
 from tinygrad_med.nn.containers import ModuleDict as ModuleDict
 from tinygrad_med.nn.containers import ModuleList as ModuleList
 from tinygrad_med.nn.containers import Sequential as Sequential
@@ -24,6 +25,7 @@ from tinygrad_med.nn.layers import MSELoss as MSELoss
 from tinygrad_med.nn.layers import NLLLoss as NLLLoss
 from tinygrad_med.nn.layers import ReLU as ReLU
 from tinygrad_med.nn.layers import Sigmoid as Sigmoid
+from tinygrad_med.nn.layers import SiLU as SiLU
 from tinygrad_med.nn.layers import Softmax as Softmax
 from tinygrad_med.nn.layers import Softplus as Softplus
 from tinygrad_med.nn.layers import Tanh as Tanh

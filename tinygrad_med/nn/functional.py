@@ -10,6 +10,7 @@ import difflib
 from typing import Any
 
 from tinygrad_med import backend, ops, random
+from tinygrad_med.creation import arange
 from tinygrad_med.ops import adaptive_avg_pool2d as adaptive_avg_pool2d
 from tinygrad_med.ops import adaptive_max_pool2d as adaptive_max_pool2d
 from tinygrad_med.ops import avg_pool2d as avg_pool2d
@@ -48,6 +49,11 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return ops.leaky_relu(input, negative_slope=negative_slope)
 
 
+def silu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - likewise
+    """x · sigmoid(x), also called swish (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    return input * ops.sigmoid(input)
+
+
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
     return ops.softmax(_in_dtype(input, dtype), dim=needs_dim("softmax", dim))
@@ -67,6 +73,23 @@ def needs_dim(operation: str, dim: int | None) -> int:
     if dim is None:
         raise TypeError(f"{operation}: say along which dim probabilities sum to 1; dim=1 for classes in (N, C)")
     return dim
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(‖x‖ₚ, eps) along `dim`."""
+    return input / ops.clamp(ops.norm(input, p, dim, keepdim=True), min=eps)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Classes (…) as int64 (…, num_classes), 1 at the class and 0 elsewhere; −1 for the largest class + 1.
+
+    Raises:
+        ValueError: for a class outside 0 … num_classes − 1.
+    """
+    classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < classes:
+        raise ValueError(f"one_hot: classes from {int(tensor.min())} to {int(tensor.max())} for {num_classes=}")
+    return (tensor.unsqueeze(-1) == arange(classes, device=tensor.device)).long()
 
 
 def dropout(

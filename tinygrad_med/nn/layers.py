@@ -166,6 +166,18 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
+class SiLU(Module):
+    """x · sigmoid(x)"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…) -> (…)"""
+        return F.silu(x)
+
+
 class Tanh(Module):
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)"""
 

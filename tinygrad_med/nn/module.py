@@ -362,11 +362,18 @@ class Module:
             elif p.grad is not None:
                 p.grad = p.grad.detach().zero_()
 
-    def to(self: M, *targets: Any, dtype: Any = None, device: str | None = None) -> M:
+    def to(
+        self: M,
+        *targets: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        non_blocking: bool = False,  # noqa: ARG002 - PyTorch's argument
+    ) -> M:
         """Take all parameters, gradients and buffers to another dtype (the floats among them) or device.
 
         `module.to("cuda")`, `module.to(float64)`, `module.to(other_tensor)`, as `Tensor.to`. The `Parameter`s remain
         the same objects with other numbers, so an optimizer that has them keeps them. Returns the module itself.
+        `non_blocking` is accepted and does nothing.
         """
 
         def convert(x: Tensor) -> Tensor:
