@@ -33,6 +33,20 @@ def test_the_dtype_follows_the_data_as_in_pytorch(data, dtype, torch):
     assert str(torch.tensor(data).dtype) == f"torch.{dtype.name}"
 
 
+@pytest.mark.parametrize("data", [[1, 2, 3], [[True, False]], [0.5], [], range(2)])
+def test_the_class_makes_floats_of_pythons_numbers_as_pytorchs(data, torch):
+    ours, theirs = tm.Tensor(data), torch.Tensor(data)
+    assert ours.dtype == tm.float32 and theirs.dtype == torch.float32 and ours.tolist() == theirs.tolist()
+    assert tm.Tensor(np.array([1, 2])).dtype == tm.int64  # where PyTorch converts
+
+
+def test_integers_beyond_int64_are_floats_or_an_error():
+    for large in (2**70, [1, 2**70]):
+        with pytest.raises(OverflowError, match="tensor: an integer is too large for int64; give dtype=float64"):
+            tm.tensor(large)
+    assert tm.tensor(2**70, dtype=tm.float64).item() == 2.0**70
+
+
 def test_tensor_copies_and_from_numpy_shares():
     array = np.zeros(3)
     copied, shared = tm.tensor(array), tm.from_numpy(array)
@@ -48,6 +62,7 @@ def test_tensor_of_tensors():
     ("make", "error", "text"),
     [
         (lambda: tm.tensor([[1, 2], [3]]), ValueError, "the nested lists are ragged"),
+        (lambda: tm.Tensor(3), TypeError, re.escape("use zeros(3), or tensor(3)")),
         (lambda: tm.tensor("abc"), TypeError, "can't make numbers of str"),
         (lambda: tm.tensor([None]), TypeError, "can't make numbers of list"),
         (lambda: tm.tensor([1.0], dtype="complex64"), TypeError, "dtype 'complex64' is not supported; choose one of"),

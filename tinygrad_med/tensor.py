@@ -29,7 +29,8 @@ class Tensor:
 
     Args:
         data: numbers: nested lists, a NumPy or CuPy array, or a tensor. Copied unless it is an array.
-        dtype: the number type; by default that of an array, float32 for Python floats, int64 for Python ints.
+        dtype: the number type; by default that of an array, and the default dtype for Python's numbers, also integers
+            (as PyTorch has it; `tensor([1, 2])` makes int64 of them).
         device: `"cpu"` or `"cuda"`; by default where the data is.
         requires_grad: whether `backward()` should leave a gradient here.
 
@@ -88,6 +89,12 @@ class Tensor:
         device: str | backend.Device | None = None,
         requires_grad: bool = False,
     ) -> None:
+        if isinstance(data, int):
+            raise TypeError(
+                f"Tensor({data}) is memory for {data} numbers in PyTorch; use zeros({data}), or tensor({data})"
+            )
+        if dtype is None and not (isinstance(data, Tensor) or backend.is_array(data)):
+            dtype = get_default_dtype()
         self.array = as_array(data, dtype, device)
         self.grad = None
         self.origin = None
@@ -358,8 +365,12 @@ def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None =
             array = numpy.array(data)
         except ValueError as error:
             raise ValueError(f"tensor: the nested lists are ragged, rows of one length are needed ({error})") from None
+        if dtype is None and array.dtype == object and isinstance(array.flat[0], int):
+            raise OverflowError("tensor: an integer is too large for int64; give dtype=float64")
         if dtype is None and array.dtype == float64:
             dtype = get_default_dtype()
+        if dtype is not None:
+            array = array.astype(as_dtype(dtype))
         array = array[()]  # of a number: a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
     if dtype is None and array.dtype.kind not in "biuf":
         raise TypeError(

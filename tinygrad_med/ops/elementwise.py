@@ -13,7 +13,7 @@ from tinygrad_med import backend
 from tinygrad_med.backend.kernels import LARGE, kernels
 from tinygrad_med.ops.special import erf_array
 from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.tensor import Tensor, as_array, wrap
 
 # Copies: z = x, somewhere else --------------------------------------------------------------------------------------
 
@@ -329,7 +329,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     if array.dtype != bool:
         raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")
     if isinstance(condition, Tensor) and not (isinstance(x, Tensor) or isinstance(y, Tensor)):
-        x = Tensor(x, device=condition.device)
+        x = wrap(as_array(x, device=condition.device))
     return select(x, y, condition=array)
 
 

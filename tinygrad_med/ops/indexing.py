@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.tensor import Tensor, as_array
 
 
 @primitive
@@ -73,7 +73,7 @@ def _as_part(part: Any) -> Any:
     if isinstance(part, Tensor):
         part = part.array
     elif isinstance(part, (list, range)):
-        part = Tensor(list(part)).array if len(part) else Tensor([], dtype="int64").array
+        part = as_array(list(part), None if len(part) else "int64")
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
         return part
     if backend.is_array(part) and part.dtype.kind in "iub":
