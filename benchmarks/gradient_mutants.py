@@ -25,7 +25,7 @@ import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
-from tinygrad_med.ops.elementwise import _where_greater
+from tinygrad_med.ops.elementwise import _unless_less
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
 from tinygrad_med.primitive import Primitive, cast, expand, sum_to
 from tinygrad_med.testing import Report, check_op
@@ -127,9 +127,11 @@ CALLS: dict[Primitive, Call] = {
     **{p: call(positive(3, 4), positive(3, 4)) for p in (ops.div, ops.pow)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._sum, reduce._mean, reduce._amax)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._amin, reduce._logsumexp)},
-    **{p: call(some(3, 4), dim=1) for p in (ops.softmax, ops.log_softmax, reduce._cumsum)},
+    **{p: call(some(3, 4), dim=1) for p in (reduce._softmax, reduce._log_softmax, reduce._cumsum)},
     ops.to_device: call(some(3, 4), device=tg.device("cpu"), source=tg.device("cpu")),
-    ops.clip: call(some(3, 4), min=-1.0, max=1.0),
+    **{p: call(some(3, 4)) for p in (ops.round, ops.floor, ops.ceil)},
+    **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.clamp_min, ops.clamp_max)},
+    ops.remainder: call(some(3, 4), positive(3, 4)),
     ops.softplus: call(some(3, 4), beta=2, threshold=3),
     ops.select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
@@ -212,7 +214,9 @@ def one_later(g: Any, dim: int) -> Any:
 
 # Every primitive: a sign or a factor --------------------------------------------------------------------------------
 
-for _number, _p in enumerate(p for p in CALLS if p is not ops.sign):
+FLAT = (ops.sign, ops.round, ops.floor, ops.ceil)  # their derivative is 0, whatever its sign
+
+for _number, _p in enumerate(p for p in CALLS if p not in FLAT):
     _operand = _p.operands[-1]
     if _number % 2:
         plant(_p, f"∂{_operand}: a factor of 2", "factor", **{_operand: after(_p, _operand, lambda d: 2 * d)})
@@ -274,7 +278,8 @@ plant(ops.clone, "gives x itself in another order of memory", "layout",
 plant(ops.abs, "∂x: forgets the sign of x", "mask", x=lambda g: g)
 plant(ops.abs, "∂x: 1 at 0", "boundary", x=lambda g, x: ops.where(x >= 0, g, -g),
       kinks=((np.array([0.0, 2.0]), np.array([0.0, 1.0])),))  # fmt: skip
-plant(ops.sign, "∂x: g for 0", "term", x=lambda g: g)
+for _p in FLAT:
+    plant(_p, "∂x: g for 0", "term", x=lambda g: g)
 plant(
     ops.relu,
     "∂x: 1 at 0",
@@ -288,11 +293,14 @@ plant(ops.relu, "writes into x", "overwritten", forward=lambda xp, x: xp.maximum
 plant(ops.leaky_relu, "∂x: 0 for the slope", "mask", x=lambda g, x: g * (x > 0))
 plant(ops.leaky_relu, "∂x: 1 at 0", "boundary", x=lambda g, x: ops.where(x >= 0, g, 0.01 * g),
       kinks=((np.array([0.0, 2.0]), np.array([0.01, 1.0])),))  # fmt: skip
-plant(ops.clip, "∂x: forgets the upper bound", "mask", x=lambda g, x, min: g * (x >= min))
-plant(ops.clip, "∂x: 0 at the bounds", "boundary", x=lambda g, x, min, max: g * ((x > min) & (x < max)),
-      kinks=((call(np.array([-1.0, 1.0, 3.0]), min=-1.0, max=1.0), np.array([1.0, 1.0, 0.0])),))  # fmt: skip
+plant(ops.clamp_max, "∂x: forgets the bound", "mask", x=lambda g: g)
+plant(ops.clamp_min, "∂min: forgets the mask", "mask", min=lambda g: g)
+plant(ops.clamp_min, "∂x: 0 at the bound", "tie", x=lambda g, x, min: ops.where(x > min, g, 0.0),
+      kinks=((call(np.array([1.0, 3.0]), np.array([1.0, 2.0])), ([1.0, 1.0], [0.0, 0.0])),))  # fmt: skip
+plant(ops.remainder, "∂y: forgets the −", "sign", y=lambda g, x, y: g * ops.floordiv(x, y))
+plant(ops.remainder, "∂y: 0, as for a constant", "term", y=lambda g: g * 0)
 TIED = call(np.array([1.0, 2.0]), np.array([1.0, 3.0]))
-plant(ops.maximum, "∂x, ∂y: exchanged", "operand", x=lambda g, x, y: _where_greater(g, y, x))
+plant(ops.maximum, "∂x, ∂y: exchanged", "operand", x=lambda g, x, y: _unless_less(g, y, x))
 plant(
     ops.maximum, "∂x: all of g at a tie", "tie", x=lambda g, x, y: g * (x >= y), kinks=((TIED, ([0.5, 0], [0.5, 1])),)
 )
@@ -391,21 +399,24 @@ plant(
     "detached",
     x=lambda g, x, z: g[:, None] * ops.exp(x - constant(z)[:, None]),
 )
-plant(ops.softmax, "∂x: forgets the sum", "term", x=lambda g, z: z * g)
-plant(ops.softmax, "∂x: forgets z in the sum", "term", x=lambda g, z, dim: z * (g - ops.sum(g, dim, keepdim=True)))
-plant(ops.softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: z * (g - ops.sum(g * z, 0, keepdim=True)))
+plant(reduce._softmax, "∂x: forgets the sum", "term", x=lambda g, z: z * g)
+plant(reduce._softmax, "∂x: forgets z in the sum", "term", x=lambda g, z, dim: z * (g - ops.sum(g, dim, keepdim=True)))
+plant(reduce._softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: z * (g - ops.sum(g * z, 0, keepdim=True)))
 plant(
-    ops.softmax,
+    reduce._softmax,
     "∂x: z as a constant in the sum",
     "detached",
     x=lambda g, z, dim: z * (g - ops.sum(g * constant(z), dim, True)),
 )
-plant(ops.softmax, "takes the wrong dim", "value",
+plant(reduce._softmax, "takes the wrong dim", "value",
       forward=lambda xp, x, *, dim: xp.exp(x) / xp.exp(x).sum(1 - dim, keepdims=True))  # fmt: skip
-plant(ops.log_softmax, "∂x: forgets the sum", "term", x=lambda g: g)
-plant(ops.log_softmax, "∂x: z for e^z", "term", x=lambda g, z, dim: g - z * ops.sum(g, dim, keepdim=True))
+plant(reduce._log_softmax, "∂x: forgets the sum", "term", x=lambda g: g)
+plant(reduce._log_softmax, "∂x: z for e^z", "term", x=lambda g, z, dim: g - z * ops.sum(g, dim, keepdim=True))
 plant(
-    ops.log_softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: g - ops.exp(z) * ops.sum(g, 0, keepdim=True)
+    reduce._log_softmax,
+    "∂x: sums over the wrong dim",
+    "dim",
+    x=lambda g, z: g - ops.exp(z) * ops.sum(g, 0, keepdim=True),
 )
 
 # Matrices -----------------------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from tinygrad_med import ops
 from tinygrad_med.backend import array_module
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
-from tinygrad_med.ops import conv, normalization, pool, resize
+from tinygrad_med.ops import conv, elementwise, normalization, pool, resize
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
-from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _logsumexp, _mean, _sum
+from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
 from tinygrad_med.primitive import Primitive, cast, sum_to
 from tinygrad_med.primitive import expand as engine_expand
@@ -186,6 +186,40 @@ CLIP_KINKS = (kink([-1.0, 0.0, 1.0, 1.5, -2.0], min=-1.0, max=1.0, gradients=[[1
 row(ops.clip, clips(), kinks=CLIP_KINKS)
 row(ops.clamp, clips(), kinks=CLIP_KINKS)
 
+
+@st.composite
+def bounded(draw: Any) -> Call:
+    """x, and bounds below and above that broadcast with it, no two of them close."""
+    x, low, high = (draw(arrays(s)) for s in draw(broadcastable_shapes(3)))
+    return Call(tuple(np.asarray(np.round(a) + shift) for a, shift in ((x, 0.0), (low, 0.3), (high, -0.3))), {})
+
+
+row(
+    ops.clamp,
+    bounded(),
+    lambda *xs: _torch().clamp(*_torch().broadcast_tensors(*xs)),  # its own broadcasting of 0-d bounds raises
+    name="clamp to tensors",
+)
+
+
+def beside_integers(shift: float) -> st.SearchStrategy[np.ndarray]:
+    """Numbers at most 0.2 from an integer plus `shift`."""
+    return any_array().map(lambda x: np.asarray(np.round(x) + shift + 0.2 * np.sin(x)))
+
+
+@st.composite
+def divisions(draw: Any) -> Call:
+    """A dividend and a divisor whose quotient is not near an integer."""
+    quotient = draw(beside_integers(0.5))
+    y = draw(arrays(quotient.shape[-1:], **NOT_ZERO))
+    return Call((np.asarray(quotient * y), y), {})
+
+
+row(ops.round, calls(beside_integers(0.0), decimals=st.sampled_from((0, -1))))
+row(ops.round, calls(any_array(), decimals=st.integers(-1, 2)), name="round to decimals", order=0)
+row(ops.floor, calls(beside_integers(0.5)))
+row(ops.ceil, calls(beside_integers(0.5)))
+row(ops.remainder, divisions(), order=3)
 row(ops.add, broadcast({}, {}), order=3)
 row(ops.sub, broadcast({}, {}), order=3)
 row(ops.mul, broadcast({}, {}), order=3)
@@ -217,6 +251,8 @@ def apart(draw: Any) -> Call:
 
 
 TIED = ([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+row(ops.clamp_min, apart(), order=3, kinks=(kink([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], gradients=[[1, 0, 1], [0, 1, 0]]),))
+row(ops.clamp_max, apart(), order=3, kinks=(kink([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], gradients=[[1, 1, 0], [0, 0, 1]]),))
 row(ops.maximum, apart(), kinks=(kink(*TIED, gradients=[[0.5, 0, 1], [0.5, 1, 0]]),), order=3)
 row(ops.minimum, apart(), kinks=(kink(*TIED, gradients=[[0.5, 1, 0], [0.5, 0, 1]]),), order=3)
 
@@ -473,7 +509,7 @@ LOWEST = [[-1.0, -2.0, -2.0], [-3.0, 0.0, -3.0]]
 row(ops.sum, reductions(), primitive=_sum, order=3)
 row(ops.mean, reductions(), primitive=_mean, order=3)
 row(ops.var, spreads())
-row(ops.std, spreads())
+row(ops.std, spreads(), kinks=(kink([2.0, 2.0], gradients=[[0, 0]]),))
 row(ops.cumsum, along(), primitive=_cumsum, order=3)
 row(ops.prod, along())
 row(ops.prod, calls(any_array()), name="prod of all")
@@ -493,12 +529,28 @@ row(
     primitive=_logsumexp,
     order=3,
 )
-row(ops.softmax, along(), order=3)
-row(ops.log_softmax, along(), order=3)
-row(ops.norm, calls(arrays(shapes(1), **NOT_ZERO), st.sampled_from((2, 1, 3)), st.sampled_from((None, 0, -1))))
+row(ops.softmax, along(), primitive=_softmax, order=3)
+row(ops.log_softmax, along(), primitive=_log_softmax, order=3)
+NORMS = st.sampled_from(("fro", 2, 1, 3, 0.5, -1))
 row(
     ops.norm,
-    calls(arrays((3, 4), low=0.5, high=9, **DISTINCT), math.inf, st.sampled_from((None, 0, -1))),
+    st.one_of(
+        calls(arrays(shapes(1), **NOT_ZERO), NORMS, st.sampled_from((None, 0, -1))),
+        calls(arrays(shapes(1), **NOT_ZERO), keepdim=st.booleans()),
+    ),
+    kinks=(
+        *(kink([0.0, 0.0], p=p, gradients=[[0, 0]]) for p in ("fro", 1, 1.5, 0.5, math.inf)),
+        kink([0.0, -2.0], gradients=[[0, -1]]),
+        kink([2.0, -2.0], p=math.inf, gradients=[[0.5, -0.5]]),
+    ),
+)
+row(
+    ops.norm,
+    calls(
+        arrays((3, 4), low=0.5, high=9, **DISTINCT),
+        st.sampled_from((math.inf, -math.inf)),
+        st.sampled_from((None, 0, -1)),
+    ),
     name="norm, the maximum",
     torch="norm",
 )
@@ -830,14 +882,20 @@ INTEGERS = {"dtype": "int64", "low": -4, "high": 4}
 
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     row(getattr(ops, _name), calls(arrays((3, 4), **INTEGERS), arrays((4,), **INTEGERS)), order=0)
+TRUTHS = st.sampled_from(("bool", "int64", "uint8", "float64")).flatmap(
+    lambda dtype: st.tuples(arrays((3, 4), dtype, low=0, high=2), arrays((4,), dtype, low=0, high=2))
+)
 for _name in ("logical_and", "logical_or", "logical_xor"):
-    row(getattr(ops, _name), calls(arrays((3, 4), "bool"), arrays((4,), "bool")), order=0)
-row(ops.logical_not, calls(arrays(dtype="bool")), order=0)
+    row(getattr(ops, _name), TRUTHS.map(lambda xy: Call(xy, {})), order=0)
+row(ops.logical_not, TRUTHS.map(lambda xy: Call(xy[:1], {})), order=0)
+BITS = st.sampled_from(("bool", "int64", "uint8")).flatmap(
+    lambda dtype: st.tuples(arrays((3, 4), dtype, low=0, high=9), arrays((4,), dtype, low=0, high=9))
+)
+for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    row(getattr(ops, _name), BITS.map(lambda xy: Call(xy, {})), order=0)
+row(ops.bitwise_not, BITS.map(lambda xy: Call(xy[:1], {})), order=0)
 row(ops.floordiv, calls(arrays((3, 4)), arrays((4,), **NOT_ZERO)), "floor_divide", order=0)
-row(ops.remainder, calls(arrays((3, 4)), arrays((4,), **NOT_ZERO)), order=0)
-row(ops.round, calls(any_array(), decimals=st.integers(-1, 2)), order=0)
-row(ops.floor, calls(any_array()), order=0)
-row(ops.ceil, calls(any_array()), order=0)
+row(elementwise._zeros_like, calls(any_array()), "zeros_like", order=0)
 for _name in ("isnan", "isinf", "isfinite"):
     row(getattr(ops, _name), calls(np.array([1.0, math.inf, -math.inf, math.nan, 0.0])), order=0)
 for _name in ("argmax", "argmin"):

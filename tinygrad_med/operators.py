@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from tinygrad_med import backend, ops
+from tinygrad_med import backend, ops, random
 from tinygrad_med.backward import backward
 from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.modes import mode, writes
@@ -23,10 +23,16 @@ from tinygrad_med.tensor import Tensor, as_array, wrap
 # Conversions --------------------------------------------------------------------------------------------------------
 
 
-def to(x: Tensor, *targets: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Tensor:
+def to(
+    x: Tensor,
+    *targets: Any,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    non_blocking: bool = False,  # noqa: ARG001 - PyTorch's argument
+) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
-    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`.
+    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. `non_blocking` is accepted and does nothing.
     """
     for target in targets:
         if isinstance(target, Tensor):
@@ -50,7 +56,7 @@ def _to_dtype(name: str) -> Callable[[Tensor], Tensor]:
     return convert
 
 
-def cuda(x: Tensor, device: int | str | None = None) -> Tensor:
+def cuda(x: Tensor, device: int | str | None = None, non_blocking: bool = False) -> Tensor:  # noqa: ARG001 - likewise
     """x on a GPU.
 
     Raises:
@@ -153,6 +159,24 @@ def clamp_(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return copy_(x, ops.clip(x.detach(), min=min, max=max))
 
 
+def masked_fill_(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Set the elements under the mask to `value` in place, outside the graph; returns x itself."""
+    _refuse_in_graph(x, "masked_fill_", value)
+    return copy_(x, ops.masked_fill(x.detach(), mask, value))
+
+
+def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    """Draw every element anew, uniform between a and b, outside the graph; returns x itself."""
+    _refuse_in_graph(x, "uniform_")
+    return copy_(x, random.rand(x.shape, generator=generator, dtype=x.dtype) * (b - a) + a)
+
+
+def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    """Draw every element anew from a normal distribution, outside the graph; returns x itself."""
+    _refuse_in_graph(x, "normal_")
+    return copy_(x, random.randn(x.shape, generator=generator, dtype=x.dtype) * std + mean)
+
+
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value`, outside the graph."""
     _refuse_in_graph(x, "item assignment", value)
@@ -171,6 +195,15 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 # The table ----------------------------------------------------------------------------------------------------------
 
 
+def _or_unequal(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """`==` or `!=`, for which None, a string or a list is another thing than a tensor, and no error."""
+
+    def compare(x: Tensor, y: Any) -> Any:
+        return operation(x, y) if isinstance(y, (Tensor, int, float)) or backend.is_array(y) else NotImplemented
+
+    return compare
+
+
 def _reflected(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return lambda x, y: operation(y, x)
 
@@ -184,24 +217,39 @@ _BINARY = {
     "matmul": ops.matmul,
     "floordiv": ops.floordiv,
     "mod": ops.remainder,
-    "and": ops.logical_and,
-    "or": ops.logical_or,
-    "xor": ops.logical_xor,
+    "and": ops.bitwise_and,
+    "or": ops.bitwise_or,
+    "xor": ops.bitwise_xor,
 }
-_COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge, "eq": ops.eq, "ne": ops.ne}
-_UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.logical_not}
+_COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge}
+_COMPARISONS |= {"eq": _or_unequal(ops.eq), "ne": _or_unequal(ops.ne)}
+_UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.bitwise_not}
 
 _METHODS = """
-    add sub mul div neg pow exp expm1 log log1p sqrt rsqrt square reciprocal sin cos abs sign clip clamp maximum minimum
-    tanh sigmoid logsigmoid softplus relu leaky_relu gelu erf lt le gt ge eq ne floor ceil round isnan isinf isfinite
-    logical_and logical_or logical_xor logical_not floordiv remainder
+    add sub mul div neg pow exp expm1 log log1p sqrt rsqrt square reciprocal sin cos abs sign maximum minimum
+    clip clamp clamp_min clamp_max tanh sigmoid logsigmoid softplus relu leaky_relu gelu erf
+    lt le gt ge eq ne floor ceil round isnan isinf isfinite logical_and logical_or logical_xor logical_not
+    bitwise_and bitwise_or bitwise_xor bitwise_not floordiv remainder
     sum mean var std cumsum prod argmax argmin argsort amax amin max min sort topk any all logsumexp softmax log_softmax
     norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
     unbind clone gather index_select matmul mm bmm dot masked_fill tril triu repeat
+    equal allclose nonzero unique
 """
 """The functions of `ops` that are methods."""
 
-_IN_PLACE = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "pow": "power"}
+_IN_PLACE = {
+    "add": ("add_", "add"),
+    "sub": ("sub_", "subtract"),
+    "mul": ("mul_", "multiply"),
+    "truediv": ("div_", "true_divide"),
+    "pow": ("pow_", "power"),
+    "floordiv": ("floor_divide_", "floor_divide"),
+    "mod": ("remainder_", "remainder"),
+    "and": ("bitwise_and_", "bitwise_and"),
+    "or": ("bitwise_or_", "bitwise_or"),
+    "xor": ("bitwise_xor_", "bitwise_xor"),
+}
+"""The operators that write in place, as in `x += y`: the method that does the same, and NumPy's function."""
 
 
 def _attach() -> None:
@@ -213,11 +261,12 @@ def _attach() -> None:
         methods[f"__{name}__"] = operation
     for name in _METHODS.split():
         methods[name] = getattr(ops, name)
-    for name, ufunc in _IN_PLACE.items():
-        methods[f"{name}_"], methods[f"__i{'truediv' if name == 'div' else name}__"] = _in_place(f"{name}_", ufunc)
+    for operator, (name, ufunc) in _IN_PLACE.items():
+        methods[name], methods[f"__i{operator}__"] = _in_place(name, ufunc)
     conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
-    methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, zero_, fill_, copy_, clamp_, backward)}
+    methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, backward)}
+    methods |= {f.__name__: f for f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_)}
     methods |= {"__getitem__": ops.getitem, "__setitem__": setitem, "where": _where}
     methods |= {"T": property(_transposed), "mT": property(lambda x: ops.transpose(x, -1, -2))}
     for name, method in methods.items():

@@ -19,6 +19,7 @@
 - Rules are written with operators and other primitives. A primitive called on plain arrays is just its forward, so a
   rule runs on arrays when nobody asked for the graph of the gradient, and on tensors when somebody did: the
   derivative of a derivative is nothing new.
+- What has no derivative says so, `@primitive(differentiable=False)`; a rule that is merely missing is an error.
 - A rule may return its gradient in the shape of the output; the walk (`backward.py`) sums it to the operand's.
 """
 
@@ -32,6 +33,7 @@ from typing import Any, NoReturn
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.dtypes import float64, get_default_dtype, result_dtype
 from tinygrad_med.modes import AnomalyError, mode, next_number, user_line
 from tinygrad_med.tensor import Tensor, wrap
@@ -126,7 +128,8 @@ class Plan:
         for name in differentiated:
             if name not in primitive.rules:
                 raise NotImplementedError(
-                    f"{primitive}: it has no derivative with respect to {name}; detach that operand"
+                    f"{primitive}: it has no derivative with respect to {name}; detach that operand, give the rule "
+                    f"with {primitive}.vjp({name}=…), or declare it with @primitive(differentiable=False)"
                 )
         if slots is None:
             asked = {slot for name in differentiated for slot in primitive.rules[name].needs}
@@ -223,6 +226,7 @@ class Primitive:
         extras: the names of what the forward returns beside the output, for the rules.
         rules: per operand its derivative rule.
         joint: where set, computes all gradients at once on plain arrays; `rules` remain its specification.
+        differentiable: whether gradients flow through it; if not (a comparison, a position), its output is a constant.
         slots: everything that a rule can ask for: the name and the source of its value.
         plans: per choice of operands that need a gradient, what to save and which rules to run.
         function: the call itself, as a function, so that `Tensor` can have it as a method.
@@ -230,10 +234,11 @@ class Primitive:
 
     __name__: str
 
-    def __init__(self, forward: Callable[..., Any], extras: tuple[str, ...] = ()) -> None:
+    def __init__(self, forward: Callable[..., Any], extras: tuple[str, ...] = (), differentiable: bool = True) -> None:
         functools.update_wrapper(self, forward)
         self.forward = forward
         self.extras = extras
+        self.differentiable = differentiable
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         operands = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.operands = tuple(p.name for p in operands)
@@ -251,6 +256,8 @@ class Primitive:
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Give the derivative rules, an operand's name each: `mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)`."""
+        if not self.differentiable:
+            raise TypeError(f"{self}.vjp: it was declared with differentiable=False; drop that, or the rules")
         for name, function in rules.items():
             if name not in self.operands:
                 raise TypeError(f"{self}.vjp: it has no operand {name!r}, only {', '.join(self.operands)}")
@@ -303,7 +310,7 @@ class Primitive:
             self.check_finite(z, arrays)
 
         needed = tuple(isinstance(x, Tensor) and x.requires_grad for x in operands)
-        if not (self.rules and mode.grad and any(needed)):
+        if not (self.differentiable and mode.grad and any(needed)):
             return wrap(z)
         plan = self.plans[needed]
         saved = plan.keep(z, *arrays, **constants, **dict(zip(self.extras, extras, strict=True)))
@@ -350,13 +357,16 @@ class Primitive:
 _PLAIN_ERRORS = (ValueError, TypeError, OverflowError)
 
 
-def primitive(forward: Callable[..., Any] | None = None, *, extras: tuple[str, ...] = ()) -> Any:
+def primitive(
+    forward: Callable[..., Any] | None = None, *, extras: tuple[str, ...] = (), differentiable: bool = True
+) -> Any:
     """Make a primitive of an array function `forward(xp, *operands, *, **constants)`; see the top of `primitive.py`.
 
-    With `extras=("mean", …)` the forward returns `(output, mean, …)`, and the rules can ask for them by name.
+    With `extras=("mean", …)` the forward returns `(output, mean, …)`, and the rules can ask for them by name. With
+    `differentiable=False` it has no rules, and its output is a constant: comparisons, positions, roundings.
     """
     if forward is None:
-        return functools.partial(Primitive, extras=extras)
+        return functools.partial(Primitive, extras=extras, differentiable=differentiable)
     return Primitive(forward)
 
 
@@ -466,8 +476,7 @@ def sum_to(xp: Any, x: Any, *, shape: Any) -> Any:
     """
     added = x.ndim - len(shape)
     stretched = tuple(i + added for i, n in enumerate(shape) if n == 1 and x.shape[i + added] != 1)
-    z = x.sum((*range(added), *stretched), keepdims=True)
-    return z.reshape(shape)
+    return kernels(xp).sum(x, (*range(added), *stretched), keepdims=True).reshape(shape)
 
 
 @primitive

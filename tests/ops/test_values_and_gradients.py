@@ -141,13 +141,7 @@ def test_float32_against_pytorch(row: Row, device: str, torch: ModuleType) -> No
     @settings(max_examples=10)
     @given(row.calls)
     def compare(call: Call) -> None:
-        single = Call(
-            tuple(x.astype("float32") if isinstance(x, np.ndarray) and x.dtype == "float64" else x for x in call.args),
-            {
-                n: c.astype("float32") if isinstance(c, np.ndarray) and c.dtype == "float64" else c
-                for n, c in call.kwargs.items()
-            },
-        )
+        single = Call(tuple(in_float32(x) for x in call.args), {name: in_float32(c) for name, c in call.kwargs.items()})
         ours = derivatives(tg, row.op, single, 1, device)
         theirs = derivatives(torch, row.reference(torch), single, 1)
         for x, y in zip(ours, theirs, strict=True):

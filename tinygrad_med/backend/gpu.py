@@ -270,12 +270,19 @@ def _counts(xp: Any, geometry: Geometry, include_pad: bool) -> Array:
     return one_axis(0)[:, None] * one_axis(1)
 
 
-# Per-channel sums and batch normalization ---------------------------------------------------------------------------
+# Sums and batch normalization ---------------------------------------------------------------------------------------
+
+
+def sum(x: Array, dims: tuple[int, ...], keepdims: bool = False) -> Array:
+    """As `cpu.sum`: Σ x over `dims`, float16 in float32. CuPy adds in pairs along any dim."""
+    if x.dtype == "float16":
+        return x.sum(dims, dtype="float32", keepdims=keepdims).astype(x.dtype)
+    return x.sum(dims, keepdims=keepdims)
 
 
 def channel_sum(x: Array) -> Array:
     """As `cpu.channel_sum`: Σ x over all dims but the channels."""
-    return x.sum(_all_but_channels(x))
+    return sum(x, _all_but_channels(x))
 
 
 def scale_shift(x: Array, scale: Array, shift: Array) -> Array:
@@ -295,7 +302,7 @@ def batch_norm_backward(g: Array, x: Array, weight: Array, mean: Array, invstd: 
     """As `cpu.batch_norm_backward`: ∂x, ∂γ, ∂β of y = γ·x̂ + β with x̂ = (x − μ)·invstd."""
     dims, count = _all_but_channels(x), x.size // x.shape[1]
     normalized = (x - _per_channel(mean, x)) * _per_channel(invstd, x)
-    d_bias, d_weight = g.sum(dims), (g * normalized).sum(dims)
+    d_bias, d_weight = sum(g, dims), sum(g * normalized, dims)
     dx = g - _per_channel(d_bias / count, x) - normalized * _per_channel(d_weight / count, x)
     return dx * _per_channel(weight * invstd, x), d_weight, d_bias
 
@@ -307,7 +314,7 @@ def relu(x: Array) -> Array:
 
 def relu_backward(g: Array, y: Array) -> Array:
     """As `cpu.relu_backward`: g where y > 0, else 0."""
-    return g * (y > 0)
+    return array_module(g).where(y > 0, g, 0)
 
 
 def _all_but_channels(x: Array) -> tuple[int, ...]:

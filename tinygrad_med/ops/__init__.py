@@ -1,5 +1,5 @@
 """The operations, sorted by difficulty: elementwise, shape and indexing, reduce, matmul, loss, conv, resize, pool,
-normalization."""
+normalization; and `query`, which asks without computing anything to differentiate."""
 
 from tinygrad_med.ops.conv import (
     conv2d as conv2d,
@@ -20,10 +20,28 @@ from tinygrad_med.ops.elementwise import (
     add as add,
 )
 from tinygrad_med.ops.elementwise import (
+    bitwise_and as bitwise_and,
+)
+from tinygrad_med.ops.elementwise import (
+    bitwise_not as bitwise_not,
+)
+from tinygrad_med.ops.elementwise import (
+    bitwise_or as bitwise_or,
+)
+from tinygrad_med.ops.elementwise import (
+    bitwise_xor as bitwise_xor,
+)
+from tinygrad_med.ops.elementwise import (
     ceil as ceil,
 )
 from tinygrad_med.ops.elementwise import (
     clamp as clamp,
+)
+from tinygrad_med.ops.elementwise import (
+    clamp_max as clamp_max,
+)
+from tinygrad_med.ops.elementwise import (
+    clamp_min as clamp_min,
 )
 from tinygrad_med.ops.elementwise import (
     clip as clip,
@@ -240,6 +258,18 @@ from tinygrad_med.ops.pool import (
 )
 from tinygrad_med.ops.pool import (
     max_pool2d as max_pool2d,
+)
+from tinygrad_med.ops.query import (
+    allclose as allclose,
+)
+from tinygrad_med.ops.query import (
+    equal as equal,
+)
+from tinygrad_med.ops.query import (
+    nonzero as nonzero,
+)
+from tinygrad_med.ops.query import (
+    unique as unique,
 )
 from tinygrad_med.ops.reduce import (
     ValuesAndIndices as ValuesAndIndices,

@@ -119,7 +119,7 @@ def pow(xp, x, y):
 
 pow.vjp(
     x=lambda g, x, y: g * (y * x ** (y - (y != 0))),
-    y=lambda g, x, y, z: g * where((x == 0) & (y >= 0), 0.0, z * _log_of_base(x)),
+    y=lambda g, x, y, z: where((x == 0) & (y >= 0), 0.0, g * (z * _log_of_base(x))),
 )
 
 
@@ -231,6 +231,14 @@ def reciprocal(x: Any) -> Any:
 
 
 # With a kink or a choice: the choice is constant, and what follows it is linear ---------------------------------------
+#
+# Where the choice fell on another operand the gradient is 0: chosen, not multiplied, for ∞ · 0 would be NaN.
+
+
+@primitive(differentiable=False)
+def _zeros_like(xp, x):
+    """0 for every element of x, also where that is infinite"""
+    return xp.zeros_like(x)
 
 
 @primitive
@@ -252,37 +260,108 @@ def sign(xp, x):
 
 
 abs.vjp(x=lambda g, x: g * sign(x))
-sign.vjp(x=lambda g: g * 0)
+sign.vjp(x=lambda g: _zeros_like(g))
 
 
 @primitive
-def clip(xp, x, *, min=None, max=None):
-    """z = x within [min, max], the bounds elsewhere; a bound may be a number, an array or `None`
+def round(xp, x, *, decimals=0):
+    """z = the nearest number with so many decimals, the even one of two
 
-    ∂x: g where min ≤ x ≤ max, else 0
+    ∂x: 0
+    """
+    return xp.round(x, decimals)
+
+
+@primitive
+def floor(xp, x):
+    """z = ⌊x⌋
+
+    ∂x: 0
+    """
+    return xp.floor(x)
+
+
+@primitive
+def ceil(xp, x):
+    """z = ⌈x⌉
+
+    ∂x: 0
+    """
+    return xp.ceil(x)
+
+
+round.vjp(x=lambda g: _zeros_like(g))
+floor.vjp(x=lambda g: _zeros_like(g))
+ceil.vjp(x=lambda g: _zeros_like(g))
+
+
+@primitive(differentiable=False)
+def floordiv(xp, x, y):
+    """⌊x / y⌋"""
+    return x // y
+
+
+@primitive
+def remainder(xp, x, y):
+    """z = x − y ⌊x / y⌋, with the sign of y
+
+    ∂x: g
+    ∂y: −g · ⌊x / y⌋
+    """
+    return x % y
+
+
+remainder.vjp(x=lambda g: g, y=lambda g, x, y: -g * floordiv(x, y))
+
+
+@primitive
+def clamp_min(xp, x, min):
+    """z = x where x ≥ min, min elsewhere
+
+    ∂x: g where x ≥ min, else 0
+    ∂min: g where x < min, else 0
+    """
+    return xp.maximum(x, min)
+
+
+@primitive
+def clamp_max(xp, x, max):
+    """z = x where x ≤ max, max elsewhere
+
+    ∂x: g where x ≤ max, else 0
+    ∂max: g where x > max, else 0
+    """
+    return xp.minimum(x, max)
+
+
+clamp_min.vjp(x=lambda g, x, min: where(x >= min, g, 0.0), min=lambda g, x, min: where(x < min, g, 0.0))
+clamp_max.vjp(x=lambda g, x, max: where(x <= max, g, 0.0), max=lambda g, x, max: where(x > max, g, 0.0))
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x within [min, max], the bounds elsewhere; at a bound the gradient is that of x.
+
+    Args:
+        x: any shape.
+        min, max: numbers or tensors that broadcast, through which gradients flow too; one of them may be `None`.
     """
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
-    z = x if min is None else xp.maximum(x, min)
-    z = z if max is None else xp.minimum(z, max)
-    return z.astype(x.dtype)
+    z = x if min is None else clamp_min(x, min)
+    return z if max is None else clamp_max(z, max)
 
 
-def _within(x: Any, low: Any, high: Any) -> Any:
-    if low is None:
-        return x <= high
-    return x >= low if high is None else (x >= low) & (x <= high)
-
-
-clip.vjp(x=lambda g, x, min, max: g * _within(x, min, max))
+def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    """PyTorch's name for `clip`."""
+    return clip(x, min, max)
 
 
 @primitive
 def maximum(xp, x, y):
     """z = the larger of x and y
 
-    ∂x: g where x > y, g / 2 where x = y, else 0
-    ∂y: g where y > x, g / 2 where x = y, else 0
+    ∂x: 0 where x < y, g / 2 where x = y, else g
+    ∂y: 0 where y < x, g / 2 where x = y, else g
     """
     return xp.maximum(x, y)
 
@@ -291,18 +370,18 @@ def maximum(xp, x, y):
 def minimum(xp, x, y):
     """z = the smaller of x and y
 
-    ∂x: g where x < y, g / 2 where x = y, else 0
-    ∂y: g where y < x, g / 2 where x = y, else 0
+    ∂x: 0 where x > y, g / 2 where x = y, else g
+    ∂y: 0 where y > x, g / 2 where x = y, else g
     """
     return xp.minimum(x, y)
 
 
-def _where_greater(g: Any, x: Any, y: Any) -> Any:
-    return 0.5 * (g * (x > y) + g * (x >= y))
+def _unless_less(g: Any, x: Any, y: Any) -> Any:
+    return where(x < y, 0.0, where(x == y, 0.5 * g, g))
 
 
-maximum.vjp(x=lambda g, x, y: _where_greater(g, x, y), y=lambda g, x, y: _where_greater(g, y, x))
-minimum.vjp(x=lambda g, x, y: _where_greater(g, y, x), y=lambda g, x, y: _where_greater(g, x, y))
+maximum.vjp(x=lambda g, x, y: _unless_less(g, x, y), y=lambda g, x, y: _unless_less(g, y, x))
+minimum.vjp(x=lambda g, x, y: _unless_less(g, y, x), y=lambda g, x, y: _unless_less(g, x, y))
 
 
 @primitive
@@ -315,7 +394,7 @@ def select(xp, x, y, *, condition):
     return xp.where(condition, x, y)
 
 
-select.vjp(x=lambda g, condition: g * condition, y=lambda g, condition: g * ~condition)
+select.vjp(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -331,11 +410,6 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     if isinstance(condition, Tensor) and not (isinstance(x, Tensor) or isinstance(y, Tensor)):
         x = wrap(as_array(x, device=condition.device))
     return select(x, y, condition=array)
-
-
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """PyTorch's name for `clip`."""
-    return clip(x, min=min, max=max)
 
 
 def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
@@ -405,12 +479,12 @@ def relu(xp, x):
     return xp.maximum(x, 0) if x.size < LARGE else kernels(xp).relu(x)
 
 
-relu.vjp(x=lambda g, z: g * (z > 0))
+relu.vjp(x=lambda g, z: where(z > 0, g, 0.0))
 
 
 @relu.vjp_joint
 def _relu_joint(g, z):
-    return (g * (z > 0) if z.size < LARGE else kernels(backend.array_module(g)).relu_backward(g, z),)
+    return (kernels(backend.array_module(g)).relu_backward(g, z),)
 
 
 @primitive
@@ -454,109 +528,103 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 # Comparisons and logic: without a derivative --------------------------------------------------------------------------
 
 
-@primitive
+@primitive(differentiable=False)
 def lt(xp, x, y):
     """x < y, a bool per element"""
     return xp.less(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def le(xp, x, y):
     """x ≤ y, a bool per element"""
     return xp.less_equal(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def gt(xp, x, y):
     """x > y, a bool per element"""
     return xp.greater(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def ge(xp, x, y):
     """x ≥ y, a bool per element"""
     return xp.greater_equal(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def eq(xp, x, y):
     """x = y, a bool per element"""
     return xp.equal(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def ne(xp, x, y):
     """x ≠ y, a bool per element"""
     return xp.not_equal(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def logical_and(xp, x, y):
-    """x ∧ y; bit by bit for integers"""
-    return x & y
+    """x ∧ y, a bool per element; a number is true unless it is 0"""
+    return xp.logical_and(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def logical_or(xp, x, y):
-    """x ∨ y; bit by bit for integers"""
-    return x | y
+    """x ∨ y, a bool per element; a number is true unless it is 0"""
+    return xp.logical_or(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def logical_xor(xp, x, y):
-    """x ⊕ y; bit by bit for integers"""
-    return x ^ y
+    """x ⊕ y, a bool per element; a number is true unless it is 0"""
+    return xp.logical_xor(x, y)
 
 
-@primitive
+@primitive(differentiable=False)
 def logical_not(xp, x):
-    """¬x; bit by bit for integers"""
-    return ~x
+    """¬x, a bool per element; a number is true unless it is 0"""
+    return xp.logical_not(x)
 
 
-@primitive
-def floordiv(xp, x, y):
-    """⌊x / y⌋"""
-    return x // y
+@primitive(differentiable=False)
+def bitwise_and(xp, x, y):
+    """x & y, bit by bit, for integers and bools"""
+    return xp.bitwise_and(x, y)
 
 
-@primitive
-def remainder(xp, x, y):
-    """x − y ⌊x / y⌋, with the sign of y"""
-    return x % y
+@primitive(differentiable=False)
+def bitwise_or(xp, x, y):
+    """x | y, bit by bit, for integers and bools"""
+    return xp.bitwise_or(x, y)
 
 
-@primitive
-def round(xp, x, *, decimals=0):
-    """The nearest number with so many decimals, the even one of two"""
-    return xp.round(x, decimals)
+@primitive(differentiable=False)
+def bitwise_xor(xp, x, y):
+    """x ^ y, bit by bit, for integers and bools"""
+    return xp.bitwise_xor(x, y)
 
 
-@primitive
-def floor(xp, x):
-    """⌊x⌋"""
-    return xp.floor(x)
+@primitive(differentiable=False)
+def bitwise_not(xp, x):
+    """~x, bit by bit, for integers and bools"""
+    return xp.bitwise_not(x)
 
 
-@primitive
-def ceil(xp, x):
-    """⌈x⌉"""
-    return xp.ceil(x)
-
-
-@primitive
+@primitive(differentiable=False)
 def isnan(xp, x):
     """Whether an element is not a number"""
     return xp.isnan(x)
 
 
-@primitive
+@primitive(differentiable=False)
 def isinf(xp, x):
     """Whether an element is infinite"""
     return xp.isinf(x)
 
 
-@primitive
+@primitive(differentiable=False)
 def isfinite(xp, x):
     """Whether an element is neither infinite nor NaN"""
     return xp.isfinite(x)

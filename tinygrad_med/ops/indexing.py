@@ -77,7 +77,7 @@ def _as_part(part: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
         return part
     if backend.is_array(part) and part.dtype.kind in "iub":
-        return part.astype("int64") if part.dtype == "uint8" else part
+        return part.astype(bool) if part.dtype == "uint8" else part  # as in PyTorch, whose masks once were of bytes
     kind = part.dtype if backend.is_array(part) else type(part).__name__
     raise IndexError(
         f"index: give an int, a slice, None, an ellipsis, a bool mask or an integer tensor, not {kind}; use .long()"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.ops.elementwise import abs, logsigmoid
+from tinygrad_med.ops.elementwise import abs, logsigmoid, where
 from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
 from tinygrad_med.ops.shape import squeeze, unsqueeze
@@ -52,7 +52,7 @@ def nll_loss(
     xp = backend.array_module(labels)
     labels = xp.where(counted, labels, 0).astype("int64")
     check_range(labels, input.shape[dim], "nll_loss: target")
-    losses = -squeeze(gather(input, dim, unsqueeze(labels, dim)), dim)
+    losses = where(counted, -squeeze(gather(input, dim, unsqueeze(labels, dim)), dim), 0.0)
     if weight is None and counted.all():
         return _reduce(losses, reduction, "nll_loss")
     if weight is not None and weight.shape != (input.shape[dim],):
@@ -90,15 +90,15 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
     # The target (1 − ε) · one-hot + ε / C splits the loss into two: the usual one, and the mean over all classes.
     xp = backend.array_module(target.array)
-    counted = wrap((target.array != ignore_index).astype(input.dtype))
+    counted = target.array != ignore_index
     by_class = z
     if weight is not None:
         by_class = z * weight.detach().reshape((-1,) + (1,) * (input.ndim - dim - 1))
-    smooth = -sum(by_class, dim) * counted
+    smooth = where(counted, -sum(by_class, dim), 0.0)
     if reduction == "mean":
-        labels = xp.where(target.array != ignore_index, target.array, 0)
+        labels = xp.where(counted, target.array, 0)
         of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
-        smooth = sum(smooth) / sum(wrap(of_class[labels].astype(input.dtype)) * counted)
+        smooth = sum(smooth) / sum(wrap((of_class[labels] * counted).astype(input.dtype)))
     else:
         smooth = _reduce(smooth, reduction, "cross_entropy")
     return (1 - label_smoothing) * loss + label_smoothing / input.shape[dim] * smooth

@@ -16,7 +16,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.modes import writes
 from tinygrad_med.ops.conv import channel_sum, per_channel
 from tinygrad_med.ops.elementwise import rsqrt
-from tinygrad_med.ops.reduce import mean
+from tinygrad_med.ops.reduce import half_in_single, mean
 from tinygrad_med.ops.shape import _reshape
 from tinygrad_med.primitive import primitive
 from tinygrad_med.tensor import Tensor, wrap
@@ -142,6 +142,7 @@ def _move(running: Tensor | None, to: Any, momentum: float) -> None:
 # Layer and group normalization --------------------------------------------------------------------------------------
 
 
+@half_in_single
 def layer_norm(
     x: Tensor,
     normalized_shape: int | Sequence[int],
@@ -167,6 +168,7 @@ def layer_norm(
     return z if bias is None else z + bias
 
 
+@half_in_single
 def group_norm(
     x: Tensor,
     num_groups: int,

@@ -185,7 +185,7 @@ def adaptive_max_pool2d(
     return ValuesAndIndices(z, indices) if return_indices else z
 
 
-@primitive
+@primitive(differentiable=False)
 def _argmax_of_windows(xp, x, *, size):
     """Where the largest x of each adaptive window lies: row · W + column"""
     height, width = x.shape[2:]

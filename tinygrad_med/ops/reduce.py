@@ -5,19 +5,35 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tinygrad_med.ops.elementwise import abs, exp, maximum, minimum, sqrt
+from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.dtypes import float16, float32, float64
+from tinygrad_med.ops.elementwise import abs, exp, maximum, minimum, sign, sqrt, where
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, one_dim, squeeze
-from tinygrad_med.primitive import primitive
+from tinygrad_med.primitive import cast, primitive
 from tinygrad_med.tensor import Tensor
 
 
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
     """g, whose `dims` were reduced away or to length 1, with these dims back at length 1."""
     return _reshape(g, shape=tuple(1 if i in dims else n for i, n in enumerate(shape)))
+
+
+def half_in_single(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
+
+    @functools.wraps(function)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if x.dtype != float16:
+            return function(x, *args, **kwargs)
+        return cast(function(cast(x, dtype=float32), *args, **kwargs), dtype=float16)
+
+    return call
 
 
 # Sums ---------------------------------------------------------------------------------------------------------------
@@ -29,7 +45,7 @@ def _sum(xp, x, *, dims, keepdim):
 
     ∂x: g broadcast to the shape of x
     """
-    return x.sum(dims, keepdims=keepdim)
+    return kernels(xp).sum(x, dims, keepdim)
 
 
 _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
@@ -49,7 +65,8 @@ def _mean(xp, x, *, dims, keepdim):
     ∂x: g / n broadcast to the shape of x
     """
     n = math.prod(x.shape[d] for d in dims)
-    return x.sum(dims, keepdims=keepdim) / n if n else x.sum(dims, keepdims=keepdim) * float("nan")
+    total = kernels(xp).sum(x, dims, keepdim)
+    return total / n if n else total * math.nan
 
 
 _mean.vjp(
@@ -57,6 +74,7 @@ _mean.vjp(
 )
 
 
+@half_in_single
 def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The mean over `dim`; NaN over no elements."""
     if isinstance(x, Tensor) and x.dtype.kind not in "fc":
@@ -64,6 +82,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _mean(x, dims=all_dims(dim, len(x.shape), "mean"), keepdim=keepdim)
 
 
+@half_in_single
 def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
     """Σ (x − mean)² / (n − correction) over `dim`; `unbiased=False` is PyTorch's older name for `correction=0`."""
     if unbiased is not None:
@@ -72,12 +91,19 @@ def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, 
     n = math.prod(x.shape[d] for d in dims)
     centred = x - mean(x, dims, keepdim=True)
     total = sum(centred * centred, dims, keepdim)
-    return total / (n - correction) if n > correction else total * float("nan")
+    return total / (n - correction) if n > correction else total * math.nan
 
 
+@half_in_single
 def std(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(x, dim, keepdim, correction, unbiased))
+    """The square root of `var`; where that is 0 its gradient is 0."""
+    return _root(var(x, dim, keepdim, correction, unbiased), 2)
+
+
+def _root(x: Any, p: float) -> Any:
+    """The p-th root of a sum of powers, with a gradient of 0 at 0, where it has its kink."""
+    inside = where(x == 0, 1.0, x)
+    return where(x == 0, 0.0, sqrt(inside) if p == 2 else inside ** (1 / p))
 
 
 @primitive
@@ -86,23 +112,29 @@ def _cumsum(xp, x, *, dim):
 
     ∂x: Σ gⱼ over j ≥ i
     """
-    return xp.cumsum(x, dim)
+    wide = float64 if x.dtype in (float16, float32) else x.dtype  # it adds one number after the other
+    return xp.cumsum(x, dim, dtype=wide).astype(x.dtype)
 
 
 _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 
 
 def cumsum(x: Any, dim: int) -> Any:
-    """The running sum along `dim`."""
+    """The running sum along `dim`; integers and bools are summed in int64."""
+    if isinstance(x, Tensor) and x.dtype.kind not in "fc":
+        x = x.to("int64")
     return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
 
 
+@half_in_single
 def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The product of all elements, or of those along `dim`.
+    """The product of all elements, or of those along `dim`; integers and bools are multiplied in int64.
 
     Multiplies halves with each other until one is left: log₂ n multiplications of tensors, whose rules give every
     derivative, also where factors are zero.
     """
+    if isinstance(x, Tensor) and x.dtype.kind not in "fc":
+        x = x.to("int64")
     if dim is None:
         x, dim = _reshape(x, shape=(-1,)), 0
     d = one_dim(dim, len(x.shape), "prod")
@@ -121,19 +153,19 @@ def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 # Extremes -----------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(differentiable=False)
 def argmax(xp, x, *, dim=None, keepdim=False):
     """The position of the largest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmax(x, dim, keepdims=keepdim)
 
 
-@primitive
+@primitive(differentiable=False)
 def argmin(xp, x, *, dim=None, keepdim=False):
     """The position of the smallest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmin(x, dim, keepdims=keepdim)
 
 
-@primitive
+@primitive(differentiable=False)
 def argsort(xp, x, *, dim=-1, descending=False):
     """The positions of the elements along `dim` in order of size; equal ones stay in their order"""
     if not descending:
@@ -170,8 +202,8 @@ def _amin(xp, x, *, dims, keepdim):
 def _share_among_equals(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
     shape = tuple(x.shape)
     chosen = x == restore(z, shape, dims)
-    ones = g.dtype.type(1) * chosen
-    return restore(g, shape, dims) / _sum(ones, dims=dims, keepdim=True) * chosen
+    count = _sum(g.dtype.type(1) * chosen, dims=dims, keepdim=True)
+    return where(chosen, restore(g, shape, dims) / count, 0.0)
 
 
 for _extreme in (_amax, _amin):
@@ -239,13 +271,13 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndInd
     return ValuesAndIndices(gather(x, d, positions), positions)
 
 
-@primitive
+@primitive(differentiable=False)
 def any(xp, x, *, dim=None, keepdim=False):
     """Whether an element is true, of all or along `dim`"""
     return xp.any(x, dim, keepdims=keepdim)
 
 
-@primitive
+@primitive(differentiable=False)
 def all(xp, x, *, dim=None, keepdim=False):
     """Whether every element is true, of all or along `dim`"""
     return xp.all(x, dim, keepdims=keepdim)
@@ -274,13 +306,17 @@ def _logsumexp_rule(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
 _logsumexp.vjp(x=_logsumexp_rule)
 
 
+@half_in_single
 def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """log Σ eˣ over `dim`, finite wherever the result is."""
-    return _logsumexp(x, dims=_nonempty(x, dim, "logsumexp"), keepdim=keepdim)
+    """log Σ eˣ over `dim`, finite wherever the result is; −∞ over no elements."""
+    dims = all_dims(dim, len(x.shape), "logsumexp")
+    if 0 in [x.shape[d] for d in dims]:
+        return sum(x, dims, keepdim) - math.inf
+    return _logsumexp(x, dims=dims, keepdim=keepdim)
 
 
 @primitive
-def softmax(xp, x, *, dim):
+def _softmax(xp, x, *, dim):
     """zᵢ = eˣᵢ / Σⱼ eˣⱼ along `dim`
 
     ∂x: z · (g − Σ g · z)
@@ -289,11 +325,17 @@ def softmax(xp, x, *, dim):
     return e / e.sum(dim, keepdims=True)
 
 
-softmax.vjp(x=lambda g, z, dim: z * (g - sum(g * z, dim, keepdim=True)))
+_softmax.vjp(x=lambda g, z, dim: z * (g - sum(g * z, dim, keepdim=True)))
+
+
+@half_in_single
+def softmax(x: Any, dim: int) -> Any:
+    """eˣᵢ / Σⱼ eˣⱼ along `dim`."""
+    return _softmax(x, dim=dim)
 
 
 @primitive
-def log_softmax(xp, x, *, dim):
+def _log_softmax(xp, x, *, dim):
     """zᵢ = xᵢ − log Σⱼ eˣⱼ along `dim`
 
     ∂x: g − eᶻ · Σ g
@@ -302,12 +344,38 @@ def log_softmax(xp, x, *, dim):
     return shifted - xp.log(xp.exp(shifted).sum(dim, keepdims=True))
 
 
-log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
+_log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
 
 
-def norm(x: Tensor, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """(Σ |x|ᵖ)^(1/p) over `dim`, the maximum for p = ∞."""
-    if p == float("inf"):
-        return amax(abs(x), dim, keepdim)
-    total = sum(abs(x) ** p if p != 2 else x * x, dim, keepdim)
-    return sqrt(total) if p == 2 else total ** (1 / p)
+@half_in_single
+def log_softmax(x: Any, dim: int) -> Any:
+    """xᵢ − log Σⱼ eˣⱼ along `dim`."""
+    return _log_softmax(x, dim=dim)
+
+
+@half_in_single
+def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+    """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
+
+    Where it has a kink, at x = 0, the gradient is 0.
+
+    Args:
+        x: any shape.
+        p: a number, or `"fro"` for 2.
+        dim: an int, several, or `None` for all.
+        keepdim: leave the reduced dims with length 1.
+    """
+    if p == "fro":
+        p = 2
+    if isinstance(p, str):
+        raise ValueError(f"norm: p={p!r} is unknown; give a number or 'fro'")
+    if p in (math.inf, -math.inf):
+        return (amax if p > 0 else amin)(abs(x), dim, keepdim)
+    if p == 0:
+        return sum(abs(sign(x)), dim, keepdim)
+    if p == 1:
+        return sum(abs(x), dim, keepdim)
+    if p == 2:
+        return _root(sum(x * x, dim, keepdim), 2)
+    powers = where(x == 0, 0.0 if p > 0 else math.inf, abs(where(x == 0, 1.0, x)) ** p)
+    return _root(sum(powers, dim, keepdim), p)

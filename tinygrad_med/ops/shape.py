@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.ops.elementwise import where
 from tinygrad_med.ops.indexing import index
 from tinygrad_med.primitive import expand as _expand
 from tinygrad_med.primitive import primitive
@@ -166,18 +167,19 @@ def flip(x: Any, *dims: Any) -> Any:
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of matrices, zeros above the diagonal."""
-    return x * _triangle(x, lambda row, column: column - row <= diagonal)
+    row, column = _rows_and_columns(x)
+    return where(column - row <= diagonal, x, False)  # False is the 0 that promotes no dtype
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of matrices, zeros below the diagonal."""
-    return x * _triangle(x, lambda row, column: column - row >= diagonal)
+    row, column = _rows_and_columns(x)
+    return where(column - row >= diagonal, x, False)
 
 
-def _triangle(x: Any, keep: Any) -> Any:
+def _rows_and_columns(x: Any) -> Any:
     xp = backend.array_module(x.array if isinstance(x, Tensor) else x)
-    row, column = xp.ogrid[: x.shape[-2], : x.shape[-1]]
-    return keep(row, column)
+    return xp.ogrid[: x.shape[-2], : x.shape[-1]]
 
 
 def repeat(x: Any, *repeats: Any) -> Any:
@@ -232,22 +234,28 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
 
 
 def narrow(x: Any, dim: int, start: int, length: int) -> Any:
-    """`length` elements of x along `dim`, from `start` on; a view."""
+    """`length` elements of x along `dim`, from `start` on (counted from the end if negative); a view."""
     d = one_dim(dim, len(x.shape), "narrow")
-    return index(x, key=(slice(None),) * d + (slice(start, start + length),))
+    n = x.shape[d]
+    first = start + n if start < 0 else start
+    if length < 0 or not 0 <= first <= n - length:
+        raise ValueError(f"narrow: {length} elements from {start} on are not all within dim {dim} of length {n}")
+    return index(x, key=(slice(None),) * d + (slice(first, first + length),))
 
 
 def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """x in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
     d = one_dim(dim, x.ndim, "split")
     total = x.shape[d]
-    if isinstance(split_size_or_sections, int):
-        size = split_size_or_sections
+    if hasattr(split_size_or_sections, "__index__"):
+        size = operator.index(split_size_or_sections)
         if size <= 0:
             raise ValueError(f"split: the size must be positive, got {size}")
         sections = [min(size, total - start) for start in range(0, total, size)] or [0]
     else:
-        sections = list(split_size_or_sections)
+        sections = [operator.index(n) for n in split_size_or_sections]
+        if min(sections, default=0) < 0:
+            raise ValueError(f"split: a section must not be negative, got {sections}")
         if sum(sections) != total:
             raise ValueError(f"split: the sections {sections} sum to {sum(sections)}, dim {dim} has length {total}")
     starts = [sum(sections[:i]) for i in range(len(sections))]

@@ -1,8 +1,8 @@
-"""Kernels for NumPy arrays where NumPy wants an algorithm of its own: convolution, pooling, normalization.
+"""Kernels for NumPy arrays where NumPy wants an algorithm of its own: convolution, pooling, sums, normalization.
 
 Arrays in and out, shapes (N, C, H, W); nothing here knows tensors, or what is differentiated when. Reading order:
 `threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `im2col`, `winograd`, `conv`
-(the choice between them), `pool`, `norm`.
+(the choice between them), `pool`, `sums`, `norm`.
 """
 
 from .conv import conv2d, conv2d_input, conv2d_weight, get_winograd, set_winograd
@@ -16,6 +16,7 @@ from .pool import (
     max_pool2d_indices,
     max_pool2d_scatter,
 )
+from .sums import sum
 from .threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "scale_shift",
     "set_num_threads",
     "set_winograd",
+    "sum",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .layout import spans
+from .layout import CHUNK_BYTES, memory_order, spans
 from .threads import parallel_for
 
 
@@ -32,14 +32,29 @@ def _relu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def _relu_backward(g: np.ndarray, y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return np.multiply(g, y > 0, out=out)
+    return keep(g, y > 0, out)
+
+
+def keep(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """x where the mask holds, else 0, also for x = ∞ or NaN.
+
+    What is multiplied by 0 or 1 are the bits of x, read as an integer: as fast as a product, but 0 for an infinity too.
+    """
+    bits = _BITS[x.itemsize]
+    kept: np.ndarray = np.multiply(x.view(bits), mask, out=None if out is None else out.view(bits))
+    return kept.view(x.dtype)
+
+
+_BITS = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
     """formula(*arrays), where formula(*blocks, out=block) does a part of it; all arrays of one dtype."""
     first, *others = arrays
+    if first.nbytes <= CHUNK_BYTES // 4:
+        return formula(*arrays)
     blocks = spans(first.size, (len(arrays) + 1) * first.itemsize)
-    order = _memory_order(first) if len(blocks) > 1 else None
+    order = memory_order(first) if len(blocks) > 1 else None
     if order is None or any((a.shape, a.strides) != (first.shape, first.strides) for a in others):
         return formula(*arrays)
     result = np.empty_like(first)
@@ -51,9 +66,3 @@ def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.nd
 
     parallel_for(block, len(blocks))
     return result
-
-
-def _memory_order(x: np.ndarray) -> list[int] | None:
-    """The dims from the slowest to the fastest in memory; None where there are gaps."""
-    order = sorted(range(x.ndim), key=lambda dim: (-x.strides[dim], -x.shape[dim]))
-    return order if x.transpose(order).flags.c_contiguous else None

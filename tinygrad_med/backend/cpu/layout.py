@@ -46,6 +46,12 @@ def to_public(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, -1, 1)
 
 
+def memory_order(x: np.ndarray) -> list[int] | None:
+    """The dims from the slowest to the fastest in memory; None where there are gaps."""
+    order = sorted(range(x.ndim), key=lambda dim: (-x.strides[dim], -x.shape[dim]))
+    return order if x.transpose(order).flags.c_contiguous else None
+
+
 def chunks(images: int, rows: int, row_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
     """Cut images × rows, each row of `row_bytes`, into chunks of about `chunk_bytes`; one per thread at least."""
     if images == 0:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from .layout import spans, to_channels_last, to_public
+from .sums import column_sums
 from .threads import parallel_for
 
 
@@ -27,7 +28,7 @@ def channel_sum(x: np.ndarray) -> np.ndarray:
     sums = np.zeros((len(blocks), v.shape[1]))
 
     def block(i: int) -> None:
-        sums[i] = _column_sum(v[blocks[i]])
+        sums[i] = column_sums(v[blocks[i]])
 
     parallel_for(block, len(blocks))
     return _per_channel(sums, last.shape[-1]).astype(x.dtype)
@@ -64,15 +65,15 @@ def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     last = to_channels_last(x)
     v, channels = _folded(last), last.shape[-1]
     blocks = spans(len(v), v[:1].nbytes)
-    shift = _per_channel(_column_sum(v[blocks[0]]), channels) / (v[blocks[0]].size // channels)
+    shift = _per_channel(column_sums(v[blocks[0]]), channels) / (v[blocks[0]].size // channels)
     shift = shift.astype(v.dtype)
     row = _tiled(shift, v)
     sums, squares = np.empty((2, len(blocks), v.shape[1]))
 
     def block(i: int) -> None:
-        d = v[blocks[i]] - row
-        sums[i] = _column_sum(d)
-        squares[i] = _column_sum(np.square(d, out=d))
+        d = np.subtract(v[blocks[i]], row, dtype=np.result_type(v.dtype, np.float32))  # a square may leave float16
+        sums[i] = column_sums(d)
+        squares[i] = column_sums(np.square(d, out=d))
 
     parallel_for(block, len(blocks))
     count = last.size // channels
@@ -96,7 +97,7 @@ def batch_norm_backward(
     def reduce(i: int) -> None:
         product = v[blocks[i]] - center
         product *= u[blocks[i]]
-        sums[i], products[i] = _column_sum(u[blocks[i]]), _column_sum(product)
+        sums[i], products[i] = column_sums(u[blocks[i]]), column_sums(product)
 
     parallel_for(reduce, len(blocks))
     channels, count = last.shape[-1], last.size // last.shape[-1]
@@ -131,12 +132,6 @@ def _folded(last: np.ndarray) -> np.ndarray:
 def _tiled(per_channel: np.ndarray, folded: np.ndarray) -> np.ndarray:
     """(C,) → the row that goes with `_folded`."""
     return np.tile(per_channel.astype(folded.dtype), folded.shape[1] // len(per_channel))
-
-
-def _column_sum(block: np.ndarray) -> np.ndarray:
-    """Σ over the rows, (rows, width) → (width,)."""
-    total: np.ndarray = np.ones(len(block), block.dtype) @ block
-    return total
 
 
 def _per_channel(sums: np.ndarray, channels: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_med.backend.geometry import Geometry, IntOrPair, Pair, pool_geometry
 
+from .elementwise import keep
 from .layout import Chunk, bands_by_images, chunks, to_channels_last, to_public
 from .threads import parallel_for
 
@@ -128,8 +129,7 @@ def max_pool2d_scatter(
     g, taps = to_channels_last(g), to_channels_last(taps)
 
     def chosen(chunk: Chunk, tap: Tap) -> np.ndarray:
-        values: np.ndarray = g[chunk][tap.windows] * (taps[chunk][tap.windows] == tap.number)
-        return values
+        return keep(g[chunk][tap.windows], taps[chunk][tap.windows] == tap.number)
 
     return _scatter(g, geometry, chosen)
 
