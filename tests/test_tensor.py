@@ -1,6 +1,7 @@
 """The tensor itself: what it holds, how it prints, how it is written in place, and what it refuses."""
 
 import copy
+import operator
 import pickle
 import re
 
@@ -192,6 +193,54 @@ def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
     assert x.grad.dtype == tm.float32 and x.grad.tolist() == [3.0, 3.0]
 
 
+# Questions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tensor_is_not_none_nor_a_string(torch):
+    for lib in (tm, torch):
+        x = lib.tensor([1.0])
+        for other in (None, "1", [1.0]):
+            assert (x == other) is False and (x != other) is True
+        assert (x == 1).tolist() == [True] and (x != True).tolist() == [False]  # noqa: E712 - a bool is a number
+
+
+def test_equal_and_allclose(torch):
+    def story(lib):
+        x, y, n = lib.tensor([1.0, 2.0]), lib.tensor([1.0, 2.00001]), lib.tensor([1.0, lib.nan])
+        return [
+            *(lib.equal(x, x), x.equal(y), lib.equal(x, x[:1]), lib.equal(n, n)),
+            *(lib.allclose(x, y), x.allclose(y, rtol=1e-8), lib.allclose(x, y, rtol=0, atol=1e-3)),
+            *(lib.allclose(n, n), lib.allclose(n, n, equal_nan=True)),
+        ]
+
+    assert story(tm) == story(torch) == [True, False, False, False, True, False, True, False, True]
+
+
+@pytest.mark.parametrize("data", [[[1.0, 0.0], [0.0, 2.0]], [3, 0, 3], [[0, 0]], 5])
+def test_nonzero(data, torch):
+    ours, theirs = tm.tensor(data), torch.tensor(data)
+    assert ours.nonzero().tolist() == theirs.nonzero().tolist()
+    assert ours.nonzero().shape == theirs.nonzero().shape and ours.nonzero().dtype == tm.int64
+    if ours.ndim:
+        key, other = ours.nonzero(as_tuple=True), theirs.nonzero(as_tuple=True)
+        assert [k.tolist() for k in key] == [k.tolist() for k in other] and ours[key].tolist() == theirs[other].tolist()
+
+
+@pytest.mark.parametrize("data", [[[3, 1], [1, 2]], [], [0.5, -1.0, 0.5]])
+def test_unique(data, torch):
+    ours, theirs = tm.tensor(data), torch.tensor(data)
+    assert ours.unique().tolist() == theirs.unique().tolist()
+    found, expected = (x.unique(return_inverse=True, return_counts=True) for x in (ours, theirs))
+    assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+    assert len(ours.unique(return_counts=True)) == 2
+
+
+def test_constants(torch):
+    assert (tm.pi, tm.e, tm.inf) == (torch.pi, torch.e, torch.inf) and tm.nan != tm.nan
+    assert tm.finfo(tm.float32).eps == torch.finfo(torch.float32).eps
+    assert tm.iinfo(tm.int64).max == torch.iinfo(torch.int64).max
+
+
 # Writes in place ----------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +266,16 @@ def test_the_tutorials_update():
         (lambda x: x.fill_(7), [7.0, 7.0]),
         (lambda x: x.copy_([8, 9]), [8.0, 9.0]),
         (lambda x: x.clamp_(min=1.5), [1.5, 2.0]),
+        (lambda x: x.masked_fill_(x > 1.5, 9), [1.0, 9.0]),
+        (lambda x: x.masked_fill_(tm.tensor(True), tm.tensor(9.0)), [9.0, 9.0]),
+        (lambda x: x.remainder_(2), [1.0, 0.0]),
+        (lambda x: operator.iadd(x, 1), [2.0, 3.0]),
+        (lambda x: operator.isub(x, 1), [0.0, 1.0]),
+        (lambda x: operator.imul(x, 3), [3.0, 6.0]),
+        (lambda x: operator.itruediv(x, 2), [0.5, 1.0]),
+        (lambda x: operator.ipow(x, 2), [1.0, 4.0]),
+        (lambda x: operator.ifloordiv(x, 2), [0.0, 1.0]),
+        (lambda x: operator.imod(x, 2), [1.0, 0.0]),
         (lambda x: x.__setitem__(0, 5), [5.0, 2.0]),
         (lambda x: x.__setitem__(x > 1.5, tm.tensor(0.0)), [1.0, 0.0]),
         (lambda x: x[0].zero_(), [0.0, 2.0]),
@@ -227,6 +286,29 @@ def test_writes_in_place(write, expected):
     memory = x.array
     write(x)
     assert x.tolist() == expected and x.array is memory
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"), [(operator.iand, [2, 1]), (operator.ior, [7, 7]), (operator.ixor, [5, 6])]
+)
+def test_bits_are_written_in_place(write, expected):
+    x = tm.tensor([6, 5])
+    memory = x.array
+    assert write(x, 3).tolist() == expected and x.array is memory and x.tolist() == expected
+    mask = tm.tensor([True, False])
+    same = mask
+    mask |= tm.tensor([False, True])
+    assert same.tolist() == [True, True]
+
+
+def test_drawn_in_place():
+    x = tm.zeros(10_000)
+    memory = x.array
+    x.uniform_(-2, 3)
+    assert -2 <= x.min().item() < -1.9 and 2.9 < x.max().item() < 3
+    x.normal_(5, 0.1, generator=tm.Generator(0))
+    assert x.mean().item() == pytest.approx(5, abs=0.01) and x.std().item() == pytest.approx(0.1, abs=0.01)
+    assert x.array is memory
 
 
 def test_a_number_is_written_in_place_too():
@@ -366,7 +448,7 @@ def test_cuda_says_what_is_missing(monkeypatch, cupy_is_here, answer, text):
 def test_the_device_of_a_tensor():
     x = tm.ones(2)
     assert x.device == "cpu" and x.device.type == "cpu" and x.device.index is None and not x.is_cuda
-    assert x.to("cpu") is x and x.cpu() is x
+    assert x.to("cpu", non_blocking=True) is x and x.cpu() is x
     assert tm.device("cuda").index == 0 and tm.device("cuda", 1) == "cuda:1"
 
 

@@ -12,7 +12,14 @@ operations onto `Tensor`.
 
 from __future__ import annotations
 
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import Any
+
+from numpy import finfo as finfo
+from numpy import iinfo as iinfo
 
 from tinygrad_med import autograd as autograd
 from tinygrad_med import cuda as cuda

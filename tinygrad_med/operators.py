@@ -32,7 +32,7 @@ def to(
 ) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
-    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. `non_blocking` is accepted and does nothing.
+    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. `non_blocking` does nothing here.
     """
     for target in targets:
         if isinstance(target, Tensor):

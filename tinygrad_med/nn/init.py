@@ -16,7 +16,7 @@ import math
 from typing import TypeVar
 
 from tinygrad_med.modes import no_grad
-from tinygrad_med.random import Generator, rand, randn
+from tinygrad_med.random import Generator
 from tinygrad_med.tensor import Tensor
 
 T = TypeVar("T", bound=Tensor)
@@ -27,7 +27,7 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | N
     """Uniform numbers between a and b."""
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
-    tensor.copy_(rand(tensor.shape, generator=generator, dtype=tensor.dtype) * (b - a) + a)
+    tensor.uniform_(a, b, generator=generator)
     return tensor
 
 
@@ -36,7 +36,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator
     """Normal numbers."""
     if std < 0:
         raise ValueError(f"normal_: std={std} must not be negative")
-    tensor.copy_(randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std + mean)
+    tensor.normal_(mean, std, generator=generator)
     return tensor
 
 
