@@ -25,7 +25,8 @@ import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
-from tinygrad_med.ops.elementwise import _unless_less
+from tinygrad_med.ops.elementwise import _select, _unless_less
+from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
 from tinygrad_med.primitive import Primitive, cast, expand, sum_to
 from tinygrad_med.testing import Report, check_op
@@ -133,9 +134,9 @@ CALLS: dict[Primitive, Call] = {
     **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.clamp_min, ops.clamp_max)},
     ops.remainder: call(some(3, 4), positive(3, 4)),
     ops.softplus: call(some(3, 4), beta=2, threshold=3),
-    ops.select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
+    _select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
-    ops.index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
+    _index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
     cast: call(some(3, 4), dtype=tg.float64),
     sum_to: call(some(3, 4), shape=(1, 4)),
     expand: call(some(4), shape=(3, 4)),
@@ -307,15 +308,15 @@ plant(
 plant(ops.maximum, "∂x, ∂y: all of g at a tie, found at the tie", "tie", at=TIED,
       x=lambda g, x, y: g * (x >= y), y=lambda g, x, y: g * (y >= x))  # fmt: skip
 plant(ops.minimum, "∂x: nothing at a tie", "tie", x=lambda g, x, y: g * (x < y), kinks=((TIED, ([0.5, 1], [0.5, 0])),))
-plant(ops.select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
-plant(ops.select, "∂y: forgets the mask", "term", y=lambda g: g)
+plant(_select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
+plant(_select, "∂y: forgets the mask", "term", y=lambda g: g)
 
 # Shape and indexing -------------------------------------------------------------------------------------------------
 
 
 def _last_wins(g: Any, lengths: Any, key: Any) -> Any:
     if isinstance(g, tg.Tensor):
-        return ops.index_add(g * np.array([[0.0], [1.0], [1.0]]), key=key, shape=lengths)
+        return _index_add(g * np.array([[0.0], [1.0], [1.0]]), key=key, shape=lengths)
     z = np.zeros(lengths, g.dtype)
     z[key] = g
     return z
@@ -355,10 +356,10 @@ plant(
     x=lambda g, x_shape, key: _last_wins(g, lengths=x_shape, key=key),
 )
 plant(ops.index, "∂x: one row later", "shifted", at=call(some(3, 4), key=np.array([0, 1])),
-      x=lambda g, x_shape, key: ops.index_add(g, key=key + 1, shape=x_shape))  # fmt: skip
-plant(ops.index_add, "a place named twice receives one", "value",
+      x=lambda g, x_shape, key: _index_add(g, key=key + 1, shape=x_shape))  # fmt: skip
+plant(_index_add, "a place named twice receives one", "value",
       forward=lambda xp, g, *, key, shape: _last_wins(g, xp.zeros(shape).shape, key))  # fmt: skip
-plant(ops.index_add, "∂g: one row later", "shifted", at=call(some(2, 4), key=np.array([0, 1]), shape=(3, 4)),
+plant(_index_add, "∂g: one row later", "shifted", at=call(some(2, 4), key=np.array([0, 1]), shape=(3, 4)),
       g=lambda g, key: ops.index(g, key=key + 1))  # fmt: skip
 plant(expand, "∂x: the first row for the sum", "broadcast", x=lambda g: g[:1])
 

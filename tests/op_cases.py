@@ -26,6 +26,7 @@ from tinygrad_med.backend import array_module
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
 from tinygrad_med.ops import conv, elementwise, normalization, pool, resize
+from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
@@ -264,7 +265,7 @@ def conditions(draw: Any) -> Call:
     return Call((x, y), {"condition": draw(arrays(found[2], "bool"))})
 
 
-row(ops.select, conditions(), lambda x, y, condition: x.where(condition, y), order=3)
+row(elementwise._select, conditions(), lambda x, y, condition: x.where(condition, y), order=3)
 row(
     lambda x, y, condition: ops.where(condition, x, y),
     conditions(),
@@ -449,7 +450,7 @@ row(
     view=True,
     order=3,
 )
-row(ops.index_add, index_adds(), _index_add_of_torch, order=3)
+row(_index_add, index_adds(), _index_add_of_torch, order=3)
 row(
     ops.getitem,
     calls(

@@ -158,9 +158,6 @@ from tinygrad_med.ops.elementwise import (
     rsqrt as rsqrt,
 )
 from tinygrad_med.ops.elementwise import (
-    select as select,
-)
-from tinygrad_med.ops.elementwise import (
     sigmoid as sigmoid,
 )
 from tinygrad_med.ops.elementwise import (
@@ -198,9 +195,6 @@ from tinygrad_med.ops.indexing import (
 )
 from tinygrad_med.ops.indexing import (
     index as index,
-)
-from tinygrad_med.ops.indexing import (
-    index_add as index_add,
 )
 from tinygrad_med.ops.indexing import (
     index_select as index_select,

@@ -385,7 +385,7 @@ minimum.vjp(x=lambda g, x, y: _unless_less(g, y, x), y=lambda g, x, y: _unless_l
 
 
 @primitive
-def select(xp, x, y, *, condition):
+def _select(xp, x, y, *, condition):
     """z = x where the condition holds, y elsewhere
 
     ∂x: g where the condition holds, else 0
@@ -394,7 +394,7 @@ def select(xp, x, y, *, condition):
     return xp.where(condition, x, y)
 
 
-select.vjp(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g))
+_select.vjp(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -409,7 +409,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
         raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")
     if isinstance(condition, Tensor) and not (isinstance(x, Tensor) or isinstance(y, Tensor)):
         x = wrap(as_array(x, device=condition.device))
-    return select(x, y, condition=array)
+    return _select(x, y, condition=array)
 
 
 def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:

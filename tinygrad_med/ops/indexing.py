@@ -23,7 +23,7 @@ def index(xp, x, *, key):
 
 
 @primitive
-def index_add(xp, g, *, key, shape):
+def _index_add(xp, g, *, key, shape):
     """z = zeros of `shape`, with g added at the places of key
 
     ∂g: the upstream gradient at those places
@@ -37,8 +37,8 @@ def index_add(xp, g, *, key, shape):
     return z
 
 
-index.vjp(x=lambda g, x_shape, key: index_add(g, key=key, shape=x_shape))
-index_add.vjp(g=lambda g, key: index(g, key=key))
+index.vjp(x=lambda g, x_shape, key: _index_add(g, key=key, shape=x_shape))
+_index_add.vjp(g=lambda g, key: index(g, key=key))
 
 
 def _with_ellipsis(key: Any) -> Any:
