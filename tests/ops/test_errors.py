@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 
 import tinygrad_med as tg
+from tinygrad_med.primitive import primitive
 
 F = tg.nn.functional
 
 
 def x(*shape: int) -> tg.Tensor:
     return tg.ones(shape, requires_grad=True)
+
+
+@primitive
+def forgotten(xp, x):
+    """A primitive whose author forgot its rule."""
+    return x + 1
 
 
 MESSAGES = [
@@ -58,6 +65,23 @@ MESSAGES = [
     (lambda: tg.cat([]), ValueError, "cat: the list of tensors is empty", ""),
     (lambda: tg.stack([x(2), x(3)]), ValueError, "stack: every tensor must have the same shape", "(2,), (3,)"),
     (lambda: x(4).split([1, 2]), ValueError, "split: the sections [1, 2] sum to 3, dim 0 has length 4", ""),
+    (lambda: x(4).split([5, -1]), ValueError, "split: a section must not be negative, got [5, -1]", ""),
+    (
+        lambda: x(4).narrow(0, 2, 5),
+        ValueError,
+        "narrow: 5 elements from 2 on are not all within dim 0 of length 4",
+        "",
+    ),
+    (lambda: x(4).narrow(0, -5, 1), ValueError, "narrow: 1 elements from -5 on are not all within dim 0", ""),
+    (lambda: x(4).narrow(0, 0, -1), ValueError, "narrow: -1 elements from 0 on", ""),
+    (lambda: x(2).norm("nuc"), ValueError, "norm: p='nuc' is unknown; give a number or 'fro'", ""),
+    (lambda: x(2) & x(2), TypeError, "bitwise_and: ", "float32 (2,)"),
+    (
+        lambda: forgotten(x(2)),
+        NotImplementedError,
+        "forgotten: it has no derivative with respect to x; detach that operand, give the rule with",
+        "forgotten.vjp(x=…), or declare it with @primitive(differentiable=False)",
+    ),
     (lambda: F.pad(x(2), (-2, -2)), ValueError, "pad: (-2, -2) crops more than there is in shape (2,)", ""),
     (
         lambda: F.pad(x(2), (1, 1), mode="reflect"),
@@ -112,3 +136,21 @@ def test_the_error_names_the_operation_and_the_remedy(call, kind, start, remedy)
 def test_plain_arrays_are_no_tensors_in_a_graph():
     z = tg.exp(np.array([0.0, 1.0]))
     assert isinstance(z, np.ndarray)  # a primitive on plain arrays is its forward
+
+
+def test_a_missing_rule_matters_only_where_a_gradient_is_wanted():
+    assert forgotten(tg.ones(2)).tolist() == [2.0, 2.0]
+    with tg.no_grad():
+        assert not forgotten(x(2)).requires_grad
+
+
+def test_what_has_no_derivative_is_a_constant():
+    assert not (x(2) > 0).requires_grad
+    assert not x(2).argmax().requires_grad
+    with pytest.raises(TypeError, match=re.escape("gt.vjp: it was declared with differentiable=False")):
+        tg.gt.vjp(x=lambda g: g)
+
+
+def test_split_and_narrow_take_numpys_integers_and_count_from_the_end():
+    assert [part.shape for part in x(5).split(np.int64(2))] == [(2,), (2,), (1,)]
+    assert tg.arange(4).narrow(0, -2, 2).tolist() == [2, 3]

@@ -82,6 +82,7 @@ _scale_shift.vjp(
 )
 
 
+@half_in_single
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None,

@@ -71,7 +71,7 @@ def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sums, squares = np.empty((2, len(blocks), v.shape[1]))
 
     def block(i: int) -> None:
-        d = np.subtract(v[blocks[i]], row, dtype=np.result_type(v.dtype, np.float32))  # a square may leave float16
+        d = v[blocks[i]] - row
         sums[i] = column_sums(d)
         squares[i] = column_sums(np.square(d, out=d))
 
