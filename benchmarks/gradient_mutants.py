@@ -27,6 +27,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
 from tinygrad_med.ops.elementwise import _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
+from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
 from tinygrad_med.primitive import Primitive, cast, expand, sum_to
 from tinygrad_med.testing import Report, check_op
@@ -134,6 +135,7 @@ CALLS: dict[Primitive, Call] = {
     **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.clamp_min, ops.clamp_max)},
     ops.remainder: call(some(3, 4), positive(3, 4)),
     ops.softplus: call(some(3, 4), beta=2, threshold=3),
+    _binary_cross_entropy: call(some(3, 4, low=0.1, high=0.9), some(3, 4, low=0.1, high=0.9)),
     _select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
     _index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
@@ -308,6 +310,7 @@ plant(
 plant(ops.maximum, "∂x, ∂y: all of g at a tie, found at the tie", "tie", at=TIED,
       x=lambda g, x, y: g * (x >= y), y=lambda g, x, y: g * (y >= x))  # fmt: skip
 plant(ops.minimum, "∂x: nothing at a tie", "tie", x=lambda g, x, y: g * (x < y), kinks=((TIED, ([0.5, 1], [0.5, 0])),))
+plant(_binary_cross_entropy, "∂x: y − x for x − y", "sign", x=lambda g, x, y: g * (y - x) / (x * (1 - x)))
 plant(_select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
 plant(_select, "∂y: forgets the mask", "term", y=lambda g: g)
 

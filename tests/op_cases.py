@@ -27,6 +27,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
 from tinygrad_med.ops import conv, elementwise, normalization, pool, resize
 from tinygrad_med.ops.indexing import _index_add
+from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
@@ -144,6 +145,7 @@ row(ops.log1p, calls(any_array(low=-0.6)), order=3)
 row(ops.sqrt, calls(any_array(**POSITIVE)), order=3)
 row(ops.sin, calls(any_array()), order=3)
 row(ops.cos, calls(any_array()), order=3)
+row(ops.log2, calls(any_array(**POSITIVE)), order=3)
 row(ops.rsqrt, calls(any_array(**POSITIVE)), order=3)
 row(ops.square, calls(any_array()), order=3)
 row(ops.reciprocal, calls(any_array(**NOT_ZERO)), order=3)
@@ -584,6 +586,7 @@ row(ops.matmul, products(), primitive=_matmul, order=3)
 row(ops.mm, calls(arrays((2, 3)), arrays((3, 4))))
 row(ops.bmm, calls(arrays((2, 3, 1)), arrays((2, 1, 4))))
 row(ops.dot, calls(arrays((3,)), arrays((3,))))
+row(ops.outer, calls(arrays((3,)), arrays((4,))), order=3)
 row(ops.einsum, einsums(), primitive=_einsum, view=True)
 row(
     ops.einsum,
@@ -865,6 +868,17 @@ row(
 )
 row(ops.mse_loss, pairs(), "nn.functional.mse_loss")
 row(ops.l1_loss, pairs(low=3.5, high=6), "nn.functional.l1_loss")
+row(
+    ops.binary_cross_entropy,
+    calls(
+        arrays((2, 3), low=0.05, high=0.95),
+        arrays((2, 3), low=0, high=1),
+        weight=st.sampled_from((None, np.array([[0.5], [2.0]]))),
+        reduction=REDUCTIONS,
+    ),
+    "nn.functional.binary_cross_entropy",
+    primitive=_binary_cross_entropy,
+)
 row(
     ops.binary_cross_entropy_with_logits,
     calls(

@@ -187,10 +187,51 @@ def test_integers_never_require_a_gradient():
     assert x.double().requires_grad and x.half().requires_grad
 
 
+@pytest.mark.parametrize("dtype", [tm.float16, tm.float32, tm.float64, tm.uint8, tm.bool])
+def test_integers_become_what_they_are_told(dtype):
+    assert tm.arange(3).to(dtype).dtype == dtype and tm.tensor(3).to(dtype).dtype == dtype
+
+
 def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
     x = tm.ones(2, requires_grad=True)
     (x.double() * 3).sum().backward()
     assert x.grad.dtype == tm.float32 and x.grad.tolist() == [3.0, 3.0]
+
+
+# PyTorch's spellings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lib, x: lib.sum(x, axis=1),
+        lambda lib, x: x.mean(axis=(0, 1), keepdims=True),
+        lambda lib, x: x.argmax(axis=0),
+        lambda lib, x: x.max(axis=1).values,
+        lambda lib, x: lib.softmax(x, axis=-1),
+        lambda lib, x: lib.any(x > 2, axis=0, keepdims=True),
+        lambda lib, x: x.unsqueeze(axis=0),
+        lambda lib, x: lib.stack([x, x], axis=1),
+        lambda lib, x: lib.cat([x, x], axis=-1),
+        lambda lib, x: x.long().mean(dtype=lib.float64),
+        lambda lib, x: x.half().mean(0, dtype=lib.float32),
+        lambda lib, x: x.long().softmax(0, dtype=lib.float32),
+    ],
+)
+def test_numpys_names_and_dtypes_are_taken_as_in_pytorch(call, torch):
+    data = [[1.0, 5.0, 2.0], [4.0, 3.0, 3.0]]
+    ours, theirs = (call(lib, lib.tensor(data)) for lib in (tm, torch))
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+    assert ours.numpy().dtype == theirs.numpy().dtype
+
+
+def test_errors_name_the_operation_and_not_the_engine():
+    x = tm.ones(2)
+    with pytest.raises(TypeError, match=re.escape("add() got an unexpected keyword argument 'alpha'")):
+        tm.add(x, x, alpha=2)
+    for name in ("select", "index_add"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(tm, name)
 
 
 # Questions ----------------------------------------------------------------------------------------------------------

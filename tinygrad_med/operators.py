@@ -43,8 +43,9 @@ def to(
             dtype = target
     if device is not None and backend.Device(device) != x.device:
         x = ops.to_device(x, device=backend.Device(device), source=x.device)
-    if dtype is not None and as_dtype(dtype) != x.dtype:
-        x = cast(x, dtype=as_dtype(dtype)) if as_dtype(dtype).kind == "f" else wrap(x.array.astype(as_dtype(dtype)))
+    if dtype is not None and (dtype := as_dtype(dtype)) != x.dtype:
+        between_floats = x.is_floating_point() and dtype.kind == "f"
+        x = cast(x, dtype=dtype) if between_floats else wrap(x.array.astype(dtype))
     return x
 
 
@@ -226,13 +227,13 @@ _COMPARISONS |= {"eq": _or_unequal(ops.eq), "ne": _or_unequal(ops.ne)}
 _UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.bitwise_not}
 
 _METHODS = """
-    add sub mul div neg pow exp expm1 log log1p sqrt rsqrt square reciprocal sin cos abs sign maximum minimum
+    add sub mul div neg pow exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos abs sign maximum minimum
     clip clamp clamp_min clamp_max tanh sigmoid logsigmoid softplus relu leaky_relu gelu erf
     lt le gt ge eq ne floor ceil round isnan isinf isfinite logical_and logical_or logical_xor logical_not
     bitwise_and bitwise_or bitwise_xor bitwise_not floordiv remainder
     sum mean var std cumsum prod argmax argmin argsort amax amin max min sort topk any all logsumexp softmax log_softmax
     norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
-    unbind clone gather index_select matmul mm bmm dot masked_fill tril triu repeat
+    unbind clone gather index_select matmul mm bmm dot outer masked_fill tril triu repeat
     equal allclose nonzero unique
 """
 """The functions of `ops` that are methods."""

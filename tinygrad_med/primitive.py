@@ -266,6 +266,7 @@ class Primitive:
         self.plans.clear()
         if not (self.constants or self.variadic or self.extras) and len(self.operands) < 3:
             self.function = _quick_unary(self) if len(self.operands) == 1 else _quick_binary(self)
+            self.function.__qualname__ = str(self)  # what Python calls it in an error
 
     def vjp_joint(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Give one function for all gradients, for plain arrays only; its argument `needed` says which are wanted."""

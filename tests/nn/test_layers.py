@@ -85,6 +85,21 @@ def test_one_hot(torch, num_classes):
         F.one_hot(tg.tensor(labels), 3)
 
 
+def test_binary_cross_entropy_at_its_ends(torch):
+    """Where a logarithm is infinite: PyTorch's values and gradients, no NaN."""
+    x, y = np.array([0.0, 0.0, 1.0, 1.0, 0.3]), np.array([0.0, 1.0, 0.0, 1.0, 0.5])
+    found = []
+    for lib in (tg, torch):
+        p = lib.tensor(x, requires_grad=True)
+        loss = lib.nn.BCELoss(weight=lib.tensor(2.0), reduction="sum")(p, lib.tensor(y))
+        loss.backward()
+        found.append((loss.item(), p.grad.numpy()))
+    assert found[0][0] == pytest.approx(found[1][0]) and found[0][0] > 400
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-7)  # PyTorch's 10⁻¹² is a float32
+    with pytest.raises(ValueError, match="must be probabilities, between 0 and 1; for logits use"):
+        F.binary_cross_entropy(tg.tensor([1.5]), tg.tensor([1.0]))
+
+
 def test_linear_by_hand():
     layer = nn.Linear(2, 1)
     layer.load_state_dict({"weight": tg.tensor([[2.0, -1.0]]), "bias": tg.tensor([0.5])})
@@ -108,6 +123,8 @@ LOSSES = [
     ("CrossEntropyLoss", {"weight": CLASS_WEIGHTS, "ignore_index": 2, "label_smoothing": 0.1}, (LOGITS, LABELS)),
     ("NLLLoss", {}, (LOGITS, LABELS)),
     ("NLLLoss", {"weight": CLASS_WEIGHTS, "ignore_index": 1}, (LOGITS, LABELS)),
+    ("BCELoss", {}, (1 / (1 + np.exp(-LOGITS)), TARGETS)),
+    ("BCELoss", {"weight": CLASS_WEIGHTS}, (1 / (1 + np.exp(-LOGITS)), TARGETS)),
     ("BCEWithLogitsLoss", {}, (LOGITS, TARGETS)),
     ("BCEWithLogitsLoss", {"weight": CLASS_WEIGHTS, "pos_weight": 3 * CLASS_WEIGHTS}, (LOGITS, TARGETS)),
     ("MSELoss", {}, (LOGITS, TARGETS)),

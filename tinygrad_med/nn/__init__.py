@@ -12,6 +12,7 @@ from tinygrad_med.nn.containers import ModuleDict as ModuleDict
 from tinygrad_med.nn.containers import ModuleList as ModuleList
 from tinygrad_med.nn.containers import Sequential as Sequential
 from tinygrad_med.nn.layers import GELU as GELU
+from tinygrad_med.nn.layers import BCELoss as BCELoss
 from tinygrad_med.nn.layers import BCEWithLogitsLoss as BCEWithLogitsLoss
 from tinygrad_med.nn.layers import CrossEntropyLoss as CrossEntropyLoss
 from tinygrad_med.nn.layers import Dropout as Dropout

@@ -15,6 +15,7 @@ from tinygrad_med.ops import adaptive_avg_pool2d as adaptive_avg_pool2d
 from tinygrad_med.ops import adaptive_max_pool2d as adaptive_max_pool2d
 from tinygrad_med.ops import avg_pool2d as avg_pool2d
 from tinygrad_med.ops import batch_norm as batch_norm
+from tinygrad_med.ops import binary_cross_entropy as binary_cross_entropy
 from tinygrad_med.ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from tinygrad_med.ops import conv2d as conv2d
 from tinygrad_med.ops import conv_transpose2d as conv_transpose2d
@@ -56,16 +57,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - like
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
-    return ops.softmax(_in_dtype(input, dtype), dim=needs_dim("softmax", dim))
+    return ops.softmax(input, needs_dim("softmax", dim), dtype=dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """xᵢ − log Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
-    return ops.log_softmax(_in_dtype(input, dtype), dim=needs_dim("log_softmax", dim))
-
-
-def _in_dtype(x: Tensor, dtype: Any) -> Tensor:
-    return x if dtype is None else x.to(dtype=dtype)
+    return ops.log_softmax(input, needs_dim("log_softmax", dim), dtype=dtype)
 
 
 def needs_dim(operation: str, dim: int | None) -> int:

@@ -299,6 +299,20 @@ class NLLLoss(_Loss):
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
+class BCELoss(_Loss):
+    """The binary cross-entropy of probabilities; better give logits to `BCEWithLogitsLoss`. The weight is a buffer."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Two tensors of probabilities of one shape -> (), or that shape without reduction"""
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
 class BCEWithLogitsLoss(_Loss):
     """The binary cross-entropy of logits, finite for any logit; the arguments are those of the function in `F`.
 

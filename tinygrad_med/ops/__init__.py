@@ -104,6 +104,9 @@ from tinygrad_med.ops.elementwise import (
     log1p as log1p,
 )
 from tinygrad_med.ops.elementwise import (
+    log2 as log2,
+)
+from tinygrad_med.ops.elementwise import (
     logical_and as logical_and,
 )
 from tinygrad_med.ops.elementwise import (
@@ -200,6 +203,9 @@ from tinygrad_med.ops.indexing import (
     index_select as index_select,
 )
 from tinygrad_med.ops.loss import (
+    binary_cross_entropy as binary_cross_entropy,
+)
+from tinygrad_med.ops.loss import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
 )
 from tinygrad_med.ops.loss import (
@@ -231,6 +237,9 @@ from tinygrad_med.ops.matmul import (
 )
 from tinygrad_med.ops.matmul import (
     mm as mm,
+)
+from tinygrad_med.ops.matmul import (
+    outer as outer,
 )
 from tinygrad_med.ops.normalization import (
     batch_norm as batch_norm,

@@ -220,6 +220,11 @@ def rsqrt(x: Any) -> Any:
     return 1 / sqrt(x)
 
 
+def log2(x: Any) -> Any:
+    """The logarithm to base 2"""
+    return log(x) / math.log(2)
+
+
 def square(x: Any) -> Any:
     """x²"""
     return x * x

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.ops.elementwise import abs, logsigmoid, where
+from tinygrad_med.ops.elementwise import abs, clip, log, logsigmoid, where
 from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
 from tinygrad_med.ops.shape import squeeze, unsqueeze
+from tinygrad_med.primitive import primitive
 from tinygrad_med.tensor import Tensor, wrap
 
 
@@ -133,6 +134,48 @@ def binary_cross_entropy_with_logits(
     if weight is not None:
         losses = losses * weight
     return _reduce(losses, reduction, name)
+
+
+def _logarithm(x: Any) -> Any:
+    """log x, but at least −100, also at x = 0."""
+    inside = x > 0
+    return where(inside, clip(log(where(inside, x, 1.0)), min=-100), -100.0)
+
+
+@primitive
+def _binary_cross_entropy(xp, x, y):
+    """z = −y · max(log x, −100) − (1 − y) · max(log(1 − x), −100)
+
+    ∂x: g · (x − y) / max(x · (1 − x), 10⁻¹²)
+    ∂y: g · (max(log(1 − x), −100) − max(log x, −100))
+    """
+    return -y * _logarithm(x) - (1 - y) * _logarithm(1 - x)
+
+
+_binary_cross_entropy.vjp(
+    x=lambda g, x, y: g * (x - y) / clip(x * (1 - x), min=1e-12),
+    y=lambda g, x: g * (_logarithm(1 - x) - _logarithm(x)),
+)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """−w · [y · log x + (1 − y) · log(1 − x)], no logarithm below −100.
+
+    Better give logits to `binary_cross_entropy_with_logits`, which is exact also for a sure mistake.
+
+    Args:
+        input: probabilities x in [0, 1], any shape.
+        target: probabilities y in [0, 1] of the same shape.
+        weight: w, a factor per element, broadcast.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+    """
+    name = "binary_cross_entropy"
+    if input.numel() and not 0 <= input.min().item() <= input.max().item() <= 1:
+        raise ValueError(f"{name}: input must be probabilities, between 0 and 1; for logits use {name}_with_logits")
+    losses = _binary_cross_entropy(input, _same_shape(input, target, name))
+    return _reduce(losses if weight is None else losses * weight, reduction, name)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:

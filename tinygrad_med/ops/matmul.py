@@ -71,6 +71,13 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     return matmul(x, y)
 
 
+def outer(x: Tensor, y: Tensor) -> Tensor:
+    """The outer product of two vectors, (n,) and (m,) -> (n, m)."""
+    if x.ndim != 1 or y.ndim != 1:
+        raise ValueError(f"outer: expects two vectors, got shapes {x.shape} and {y.shape}")
+    return x.reshape(-1, 1) * y
+
+
 @primitive
 def _linear(xp, x, weight, bias):
     """z = x · weightᵀ + bias for x (N, in), weight (out, in) and bias (out,)

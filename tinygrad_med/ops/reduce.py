@@ -14,7 +14,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.dtypes import float16, float32, float64
 from tinygrad_med.ops.elementwise import abs, exp, maximum, minimum, sign, sqrt, where
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, one_dim, squeeze
+from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
 from tinygrad_med.primitive import cast, primitive
 from tinygrad_med.tensor import Tensor
 
@@ -25,10 +25,12 @@ def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
 
 
 def half_in_single(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
+    """`function` of x in `dtype`, if one is given; and that of a float16 x computed in float32: float16 ends at 65,504,
+    which many squares and sums exceed."""
 
     @functools.wraps(function)
-    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        x = x if dtype is None else x.to(dtype)
         if x.dtype != float16:
             return function(x, *args, **kwargs)
         return cast(function(cast(x, dtype=float32), *args, **kwargs), dtype=float16)
@@ -51,6 +53,7 @@ def _sum(xp, x, *, dims, keepdim):
 _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
 
 
+@numpys_names
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """Σ x over `dim`; integers and bools are summed in int64."""
     if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
@@ -74,6 +77,7 @@ _mean.vjp(
 )
 
 
+@numpys_names
 @half_in_single
 def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The mean over `dim`; NaN over no elements."""
@@ -82,6 +86,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _mean(x, dims=all_dims(dim, len(x.shape), "mean"), keepdim=keepdim)
 
 
+@numpys_names
 @half_in_single
 def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
     """Σ (x − mean)² / (n − correction) over `dim`; `unbiased=False` is PyTorch's older name for `correction=0`."""
@@ -94,6 +99,7 @@ def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, 
     return total / (n - correction) if n > correction else total * math.nan
 
 
+@numpys_names
 @half_in_single
 def std(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
     """The square root of `var`; where that is 0 its gradient is 0."""
@@ -119,6 +125,7 @@ def _cumsum(xp, x, *, dim):
 _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 
 
+@numpys_names
 def cumsum(x: Any, dim: int) -> Any:
     """The running sum along `dim`; integers and bools are summed in int64."""
     if isinstance(x, Tensor) and x.dtype.kind not in "fc":
@@ -126,6 +133,7 @@ def cumsum(x: Any, dim: int) -> Any:
     return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
 
 
+@numpys_names
 @half_in_single
 def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The product of all elements, or of those along `dim`; integers and bools are multiplied in int64.
@@ -153,18 +161,21 @@ def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 # Extremes -----------------------------------------------------------------------------------------------------------
 
 
+@numpys_names
 @primitive(differentiable=False)
 def argmax(xp, x, *, dim=None, keepdim=False):
     """The position of the largest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmax(x, dim, keepdims=keepdim)
 
 
+@numpys_names
 @primitive(differentiable=False)
 def argmin(xp, x, *, dim=None, keepdim=False):
     """The position of the smallest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmin(x, dim, keepdims=keepdim)
 
 
+@numpys_names
 @primitive(differentiable=False)
 def argsort(xp, x, *, dim=-1, descending=False):
     """The positions of the elements along `dim` in order of size; equal ones stay in their order"""
@@ -210,16 +221,19 @@ for _extreme in (_amax, _amin):
     _extreme.vjp(x=lambda g, z, x, dims: _share_among_equals(g, z, x, dims))
 
 
+@numpys_names
 def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amax(x, dims=_nonempty(x, dim, "amax"), keepdim=keepdim)
 
 
+@numpys_names
 def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amin(x, dims=_nonempty(x, dim, "amin"), keepdim=keepdim)
 
 
+@numpys_names
 def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one.
 
@@ -229,6 +243,7 @@ def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme_of(x, dim, keepdim, "max")
 
 
+@numpys_names
 def min(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element of x; the rest as for `max`."""
     return _extreme_of(x, dim, keepdim, "min")
@@ -256,12 +271,14 @@ def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
     return dims
 
 
+@numpys_names
 def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesAndIndices:
     """The elements along `dim` in order of size, and where they were."""
     positions = argsort(x, dim=one_dim(dim, x.ndim, "sort"), descending=descending)
     return ValuesAndIndices(gather(x, dim, positions), positions)
 
 
+@numpys_names
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
     """The k largest (or smallest) elements along `dim` in order of size, and where they were."""
     d = one_dim(dim, x.ndim, "topk")
@@ -271,12 +288,14 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndInd
     return ValuesAndIndices(gather(x, d, positions), positions)
 
 
+@numpys_names
 @primitive(differentiable=False)
 def any(xp, x, *, dim=None, keepdim=False):
     """Whether an element is true, of all or along `dim`"""
     return xp.any(x, dim, keepdims=keepdim)
 
 
+@numpys_names
 @primitive(differentiable=False)
 def all(xp, x, *, dim=None, keepdim=False):
     """Whether every element is true, of all or along `dim`"""
@@ -306,6 +325,7 @@ def _logsumexp_rule(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
 _logsumexp.vjp(x=_logsumexp_rule)
 
 
+@numpys_names
 @half_in_single
 def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """log Σ eˣ over `dim`, finite wherever the result is; −∞ over no elements."""
@@ -328,6 +348,7 @@ def _softmax(xp, x, *, dim):
 _softmax.vjp(x=lambda g, z, dim: z * (g - sum(g * z, dim, keepdim=True)))
 
 
+@numpys_names
 @half_in_single
 def softmax(x: Any, dim: int) -> Any:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`."""
@@ -347,12 +368,14 @@ def _log_softmax(xp, x, *, dim):
 _log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
 
 
+@numpys_names
 @half_in_single
 def log_softmax(x: Any, dim: int) -> Any:
     """xᵢ − log Σⱼ eˣⱼ along `dim`."""
     return _log_softmax(x, dim=dim)
 
 
+@numpys_names
 @half_in_single
 def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
     """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from tinygrad_med import backend
 from tinygrad_med.ops.elementwise import where
 from tinygrad_med.ops.indexing import index
+from tinygrad_med.primitive import Primitive, primitive
 from tinygrad_med.primitive import expand as _expand
-from tinygrad_med.primitive import primitive
 from tinygrad_med.tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def numpys_names(operation: F) -> F:
+    """Let `axis` and `keepdims`, NumPy's names, stand for `dim` and `keepdim`, as PyTorch does."""
+    function = operation.function if isinstance(operation, Primitive) else operation
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for numpys, name in (("axis", "dim"), ("keepdims", "keepdim")):
+            if numpys in kwargs:
+                kwargs[name] = kwargs.pop(numpys)
+        return function(*args, **kwargs)
+
+    if not isinstance(operation, Primitive):
+        return call  # type: ignore[return-value]
+    operation.function = call
+    return operation
 
 
 def one_dim(dim: Any, ndim: int, operation: str) -> int:
@@ -83,12 +103,14 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshape(x, shape=(*x.shape[:first], length, *x.shape[last + 1 :]))
 
 
+@numpys_names
 def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     """x without its dims of length 1, or without those among `dim` (an int or several)."""
     dims = all_dims(dim, x.ndim, "squeeze")
     return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if not (n == 1 and i in dims)))
 
 
+@numpys_names
 def unsqueeze(x: Any, dim: int) -> Any:
     """x with a new dim of length 1 before `dim`."""
     d = one_dim(dim, len(x.shape) + 1, "unsqueeze")
@@ -213,6 +235,7 @@ def _part(g: Any, i: int, shapes: Any, dim: int) -> Any:
 _cat.vjp(xs=lambda g, i, xs_shape, dim: _part(g, i, xs_shape, dim))
 
 
+@numpys_names
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of equal shape, except along `dim`, one after the other along it."""
     if not len(tensors):
@@ -224,6 +247,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     return _cat(*tensors, dim=d)
 
 
+@numpys_names
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of equal shape side by side along a new dim."""
     shapes = {tuple(x.shape) for x in tensors}
