@@ -10,6 +10,7 @@ This file knows arrays of any shape; it doesn't know channels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def keep(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.n
     return kept.view(x.dtype)
 
 
-_BITS = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
+_BITS: dict[int, np.dtype[Any]] = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
 
 
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
