@@ -95,12 +95,21 @@ class Map:
             raise EmptyMapError(self._complaint)
         return numpy.maximum(self.raw, 0) / self.raw.max()
 
-    def overlay(self, image: Any, ax: Any = None, cmap: str = "magma", alpha: float = 0.6) -> Any:
+    def overlay(
+        self,
+        image: Any,
+        ax: Any = None,
+        cmap: str = "magma",
+        alpha: float = 0.6,
+        grid: tuple[float, float] | None = None,
+    ) -> Any:
         """Draw the image and the map over it, bilinear; a map that shows nothing is reported in its place.
 
         Args:
             image: (H, W), (H, W, 3), (3, H, W) or (1, H, W), a batch of one of them or none; an array or a tensor.
             ax: Matplotlib axes; by default a new figure's.
+            grid: the pixel at which the map's first place is centred, and how many pixels the places are apart; by
+                default the map covers the image.
 
         Returns:
             The axes.
@@ -110,6 +119,9 @@ class Map:
         picture = _for_display(image)
         height, width = picture.shape[:2]
         extent = (0, width, height, 0)
+        first, step = grid or (0.0, 0.0)
+        edge, (rows, columns) = first + 0.5 - step / 2, self.raw.shape
+        covered = extent if grid is None else (edge, edge + columns * step, edge + rows * step, edge)
         ax = ax or plt.subplots()[1]
         ax.imshow(picture, cmap="gray", extent=extent)
         ax.set_axis_off()
@@ -118,7 +130,8 @@ class Map:
             text, box = textwrap.fill(self._complaint, 40), {"facecolor": "white", "alpha": 0.8}
             ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="small", bbox=box)
         else:
-            ax.imshow(self.normalised, vmin=0, vmax=1, alpha=alpha, extent=extent, interpolation="bilinear", cmap=cmap)
+            ax.imshow(self.normalised, vmin=0, vmax=1, alpha=alpha, extent=covered, interpolation="bilinear", cmap=cmap)
+            ax.set(xlim=(0, width), ylim=(height, 0))
         return ax
 
 

@@ -6,10 +6,11 @@ gradient G = ∂logit/∂A, a single call of `grad` for all series,
 
     logit = bias + Σ over series, slices, places, channels of G · A,
 
-and nothing is attributed by rule of thumb: summed over the channels this is a map per slice, the map's sum is what the
-slice contributed, and all of it together is the logit. Where G is the same at all places of a channel, as behind
-MRNet's backbones, these maps are Grad-CAM's (Selvaraju et al. 2017, arXiv:1610.02391); at earlier blocks they are
-HiResCAM's (Draelos and Carin 2020, arXiv:2011.08891).
+and nothing is attributed by rule of thumb: the part of a slice is what the slice contributed, and all of it together is
+the logit. Where on the slice, a map says: Grad-CAM's (Selvaraju et al. 2017, arXiv:1610.02391), which weighs a channel
+by the mean of G over its places. At the output of MRNet's backbones G is the same at all places of a channel, and the
+sum of the map is the contribution itself. At earlier blocks it is not: a maximum that pools overlapping windows, as
+AlexNet's last, sends the gradient to single places, and counts some of them several times.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tinygrad_med import backend
 from tinygrad_med.backward import grad
 from tinygrad_med.cam import Map
 from tinygrad_med.modes import enable_grad
-from tinygrad_med.nn import Module, Sequential
+from tinygrad_med.nn import Conv2d, MaxPool2d, Module, ReLU, Sequential
 from tinygrad_med.tensor import Tensor
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -35,26 +36,32 @@ class Peak(NamedTuple):
 
     series: str
     slice: int
-    row: float  # as a share of the height, from 0 to 1
+    row: float  # pixels of the series' slices
     column: float
+
+
+class Grid(NamedTuple):
+    """Where the places of a map lie: the place (i, j) is centred at pixel (first + i · step, first + j · step)."""
+
+    first: float
+    step: float
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesMaps:
-    """What the slices of one series contributed.
+    """What the slices of one series contributed, and where they show it.
 
     Attributes:
-        maps: (labels, S, h, w), the contribution of each place to each logit.
+        contributions: (labels, S), what each slice contributed to each logit.
+        maps: (labels, S, h, w), Grad-CAM for each logit.
         winners: (C,), the slice that won the maximum for each channel; -1 for a channel that no logit depends on.
+        grid: where the places of the maps lie.
     """
 
+    contributions: numpy.ndarray
     maps: numpy.ndarray
     winners: numpy.ndarray
-
-    @property
-    def contributions(self) -> numpy.ndarray:
-        """(labels, S), what each slice contributed to each logit."""
-        return self.maps.sum((2, 3))
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +86,9 @@ class Explanation:
     def peak(self, label: int) -> Peak:
         """The largest value among the maps of a label, of all slices of all series."""
         name = max(self.series, key=lambda name: self.series[name].maps[label].max())
-        maps = self.series[name].maps[label]
+        maps, (first, step) = self.series[name].maps[label], self.series[name].grid
         i, row, column = (int(k) for k in numpy.unravel_index(maps.argmax(), maps.shape))
-        return Peak(name, i, (row + 0.5) / maps.shape[1], (column + 0.5) / maps.shape[2])
+        return Peak(name, i, first + row * step, first + column * step)
 
     def top_slice(self, label: int) -> tuple[str, int]:
         """The series and the slice that contributed most to the logit of a label."""
@@ -114,7 +121,7 @@ class Explanation:
                     picture.imshow(image if image.ndim == 2 else image[0], cmap="gray")
                     picture.set_axis_off()
                 else:
-                    found.overlay(image if image.ndim == 2 else image[0], picture)
+                    found.overlay(image if image.ndim == 2 else image[0], picture, grid=one.grid)
                 picture.set_title(f"{name}, slice {best}", fontsize=8, color=INK)
                 bars.barh(range(len(contributions)), contributions, color=OURS)
                 bars.set_xlim(-limit, limit)
@@ -152,13 +159,12 @@ def explain(
         series: (S, 3, H, W) each.
         labels: the names of the logits.
         block: which block of each backbone to look at, from -1 (its output) backwards. An earlier one has more places:
-            AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels. The pooling's windows overlap, and a
-            place that is the largest of two counts twice, so lines in such a map may come from that alone. Every place
-            of AlexNet's -2 sees 163×163 pixels: all of a picture of 112×112.
+            AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels.
         layers: by the name of the series, the module whose output (S, C, h, w) is looked at, in the order of the
             series; by default the block of `model.axial`, `model.coronal` and `model.sagittal`.
     """
-    layers = _blocks(model, block) if layers is None else layers
+    paths: Mapping[str, Sequence[Module]] = {} if layers else _paths(model, block)
+    layers = layers or {name: path[-1] for name, path in paths.items()}
     activations: dict[str, Tensor] = {}
     handles = [layer.register_forward_hook(_cut(name, activations)) for name, layer in layers.items()]
     try:
@@ -174,22 +180,42 @@ def explain(
     leaves = list(activations.values())
     gradients: list[Any] = [grad(output[0, i], leaves, retain_graph=True) for i in range(len(labels))]
     found = {}
-    for k, (name, activation) in enumerate(activations.items()):
+    for k, ((name, activation), slices) in enumerate(zip(activations.items(), series, strict=True)):
         g = numpy.stack([backend.to_numpy(of_label[k].array) for of_label in gradients])  # (labels, S, C, h, w)
         a = backend.to_numpy(activation.array)
         flows = (g != 0).any((0, 3, 4))  # (S, C)
         winners = numpy.where(flows.any(0), flows.argmax(0), -1)
-        found[name] = SeriesMaps((g * a).sum(2), winners)
+        cam = (g.mean((3, 4), keepdims=True) * a).sum(2)
+        grid = _grid(paths.get(name, ()), slices.shape[-1] / a.shape[-1])
+        found[name] = SeriesMaps((g * a).sum((2, 3, 4)), cam, winners, grid)
     return Explanation(backend.to_numpy(output.array)[0], found, tuple(labels))
 
 
-def _blocks(model: Module, block: int) -> dict[str, Module]:
+def _paths(model: Module, block: int) -> dict[str, list[Module]]:
+    """By plane, the modules of the backbone up to the block."""
     backbones: dict[str, Any] = {name: getattr(model, name, None) for name in PLANES}
     if not all(isinstance(backbone, Sequential) for backbone in backbones.values()):
         raise ValueError(
             f"explain: {type(model).__name__} has no backbones {', '.join(PLANES)}; name what to look at: layers={{…}}"
         )
-    return {name: backbone[block] for name, backbone in backbones.items()}
+    return {name: [*backbone][: len(backbone) + block + 1] for name, backbone in backbones.items()}
+
+
+def _grid(path: Sequence[Module], spacing: float) -> Grid:
+    """Where the places lie that look through these layers, one behind the other.
+
+    A window of k pixels, `step` apart, that begins `padding` before the first is centred (k − 1) / 2 − padding steps
+    behind it. Where other layers stand in between, or nothing is known, the places are spread evenly.
+    """
+    first, step = 0.0, 1.0
+    for layer in path:
+        if isinstance(layer, (Conv2d, MaxPool2d)):
+            kernel, stride, padding = (layer.kernel_size, layer.stride, layer.padding)
+            k, s, p = (one if isinstance(one, int) else one[0] for one in (kernel, stride, padding))
+            first, step = first + step * ((k - 1) / 2 - p), step * s
+        elif not isinstance(layer, ReLU):
+            path = ()
+    return Grid(first, step) if path else Grid((spacing - 1) / 2, spacing)
 
 
 def _cut(name: str, activations: dict[str, Tensor]) -> Any:

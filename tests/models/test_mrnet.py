@@ -362,10 +362,12 @@ def test_the_numbers_add_up_to_the_logit(block: int, slices: tuple[int, int, int
     logits = model(series).detach().numpy()[0]
     np.testing.assert_allclose(found.logits, logits, rtol=1e-12)
     np.testing.assert_allclose(found.bias, model.fc.bias.detach().numpy(), atol=1e-12)
-    total = found.bias + sum(one.maps.sum((1, 2, 3)) for one in found.series.values())
+    total = found.bias + sum(one.contributions.sum(1) for one in found.series.values())
     np.testing.assert_allclose(total, logits, atol=1e-12)
     for one, expected in zip(found.series.values(), by_hand(model, arrays), strict=True):
         np.testing.assert_allclose(one.contributions, expected, atol=1e-12)
+        if block == -1:
+            np.testing.assert_allclose(one.maps.sum((2, 3)), expected, atol=1e-12)
 
 
 def test_ties_go_to_the_first_slice():
@@ -381,17 +383,35 @@ def test_winners_are_the_maximum_s():
     np.testing.assert_array_equal(found.series["axial"].winners, expected)
 
 
-def test_the_map_of_the_output_is_grad_cam():
+@pytest.mark.parametrize("block", [-1, -2])
+def test_the_map_is_grad_cam(block: int):
     """Its formula: the gradient's mean over the places, times the activation, summed over the channels."""
     model, arrays = float64_model(), [np.random.default_rng(0).standard_normal((2, 3, 128, 128)) for _ in range(3)]
-    found = explain(model, [tm.tensor(a) for a in arrays], LABELS)
-    activation = model.axial(tm.tensor(arrays[0])).detach().requires_grad_()
+    found = explain(model, [tm.tensor(a) for a in arrays], LABELS, block=block)
+    layers = list(model.axial)
+    cut = len(layers) + block + 1
+    activation = nn.Sequential(*layers[:cut])(tm.tensor(arrays[0])).detach().requires_grad_()
+    axial = nn.Sequential(*layers[cut:])(activation)
     rest = [plane(tm.tensor(a)) for plane, a in zip((model.coronal, model.sagittal), arrays[1:], strict=True)]
-    seen = [tm.max(a.mean((2, 3)), dim=0, keepdim=True)[0] for a in (activation, *rest)]
+    seen = [tm.max(a.mean((2, 3)), dim=0, keepdim=True)[0] for a in (axial, *rest)]
     (g,) = tm.grad(model.fc(tm.cat(seen, 1))[0, 1], activation)
     expected = (g.mean((2, 3), keepdim=True) * activation).sum(1).detach().numpy()
-    assert expected.shape == (2, 3, 3)
+    assert expected.shape == {-1: (2, 3, 3), -2: (2, 7, 7)}[block]
     np.testing.assert_allclose(found.series["axial"].maps[1], expected, atol=1e-15)
+
+
+@pytest.mark.parametrize(("block", "place"), [(-1, 3), (-2, 6), (-2, 8)])  # all that they see is on the picture
+def test_places_lie_where_they_look(block: int, place: int):
+    """Of what a place of a map sees, the middle is where the grid says: by the gradient of the place."""
+    model, arrays = float64_model(), [np.random.default_rng(0).standard_normal((1, 3, 256, 256)) for _ in range(3)]
+    first, step = explain(model, [tm.tensor(a) for a in arrays], LABELS, block=block).series["axial"].grid
+    x = tm.tensor(arrays[0], requires_grad=True)
+    layers = list(model.axial)
+    seen = nn.Sequential(*layers[: len(layers) + block + 1])(x).abs().sum((0, 1))
+    sees = tm.grad(seen[place, place], x)[0].abs().sum((0, 1))
+    for of_axis in (sees.sum(0), sees.sum(1)):
+        (pixels,) = np.nonzero(of_axis.numpy())
+        assert abs((pixels[0] + pixels[-1]) / 2 - (first + step * place)) <= 2
 
 
 def test_the_tutorials_model_can_be_explained():
@@ -410,11 +430,9 @@ def test_peak_and_top_slice():
     found = explain(model, [tm.tensor(a) for a in arrays], LABELS, block=-2)
     for label in range(3):
         peak = found.peak(label)
-        maps = found.series[peak.series].maps[label]
-        h, w = maps.shape[1:]
-        assert maps[peak.slice, int(peak.row * h), int(peak.column * w)] == max(
-            one.maps[label].max() for one in found.series.values()
-        )
+        one = found.series[peak.series]
+        row, column = (round((pixel - one.grid.first) / one.grid.step) for pixel in (peak.row, peak.column))
+        assert one.maps[label][peak.slice, row, column] == max(o.maps[label].max() for o in found.series.values())
         name, best = found.top_slice(label)
         assert found.series[name].contributions[label, best] == max(
             one.contributions[label].max() for one in found.series.values()
