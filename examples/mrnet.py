@@ -36,6 +36,8 @@ from tinygrad_med.series_cam import explain
 from tinygrad_med.tensor import Tensor
 
 RESAMPLES = 1000  # of the validation exams, for the intervals
+PLAN = ("data", "task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "seed")
+"""The options that make a training what it is: one that is resumed must have the same."""
 
 
 # ---------------------------------------------------------------- the model, and one pass over the exams
@@ -45,15 +47,32 @@ def build(args: argparse.Namespace, labels: int) -> MRNet:
     """The model, from ImageNet's weights or from random ones."""
     torch.manual_seed(args.seed)
     model = MRNet(labels, args.backbone, pretrained=args.weights == "imagenet", chunk=args.chunk)
-    if args.weights == "random":  # by He et al. 2015: under AlexNet's default numbers the picture fades layer by layer
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                with torch.no_grad():  # a filter that sums to zero doesn't answer to what is flat, such as air
-                    module.weight -= module.weight.mean((1, 2, 3), keepdim=True)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    if args.weights == "random":
+        begin_local(model)
     return model.to(args.device)
+
+
+@torch.no_grad()
+def begin_local(model: MRNet) -> None:
+    """Random filters, so that at first each place of a map answers only to what is there.
+
+    The numbers are those of He et al. 2015; under AlexNet's default ones the picture fades layer by layer. The first
+    filters sum to zero: what is flat, such as air, doesn't excite them. Of all other kernels only the middle is not
+    zero, as in delta-orthogonal initialization (Xiao et al. 2018, arXiv:1806.05393). Training makes them wider, but
+    after few epochs the place where a map is largest is still close to its cause.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            weight, (out, channels, height, width) = module.weight, module.weight.shape
+            if channels == 3:
+                nn.init.kaiming_normal_(weight, nonlinearity="relu")
+                weight -= weight.mean((1, 2, 3), keepdim=True)
+            else:
+                middle = nn.init.kaiming_normal_(torch.empty(out, channels), nonlinearity="relu")
+                weight.zero_()
+                weight[:, :, height // 2, width // 2] = middle
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def tensors(exam: mrnet.Exam, device: str) -> tuple[list[Tensor], Tensor]:
@@ -186,10 +205,13 @@ def save_last(path: Path, model: MRNet, optimizer: Any, facts: dict[str, Any]) -
     torch.save({**numbers, "facts": torch.tensor(np.frombuffer(text.encode(), np.uint8).copy())}, path)
 
 
-def load_last(path: Path, model: MRNet, optimizer: Any) -> dict[str, Any]:
-    """Put model and optimizer where they were; the facts."""
+def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, str]) -> dict[str, Any]:
+    """Put model and optimizer where they were; the facts. An error where another training left the file."""
     numbers = torch.load(path)
     facts = json.loads(numbers.pop("facts").numpy().tobytes())
+    other = [f"--{k.replace('_', '-')} {facts['plan'].get(k)}" for k in plan if facts["plan"].get(k) != plan[k]]
+    if other:
+        raise SystemExit(f"--resume: {path} comes from a run with {', '.join(other)}; say the same, or another --out")
     state: dict[int, dict[str, Any]] = {int(i): dict(entries) for i, entries in facts.pop("state").items()}
     for key, value in numbers.items():
         kind, _, name = key.partition(".")
@@ -229,8 +251,9 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, factor=0.3, threshold=1e-4)
     args.out.mkdir(parents=True, exist_ok=True)
     history: list[dict[str, Any]] = []
+    plan = {name: str(getattr(args, name)) for name in PLAN}
     if args.resume:
-        facts = load_last(args.out / "last.safetensors", model, optimizer)
+        facts = load_last(args.out / "last.safetensors", model, optimizer, plan)
         scheduler.load_state_dict(facts["scheduler"])
         history = facts["history"]
         print(f"going on after epoch {len(history) - 1}")
@@ -254,9 +277,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             torch.save(model.state_dict(), args.out / "best.safetensors")
         history.append(row)
         write_history(args.out / "history.csv", history)
-        save_last(
-            args.out / "last.safetensors", model, optimizer, {"scheduler": scheduler.state_dict(), "history": history}
-        )
+        facts = {"plan": plan, "scheduler": scheduler.state_dict(), "history": history}
+        save_last(args.out / "last.safetensors", model, optimizer, facts)
         by_label = ", ".join(f"{name} {row[f'valid_auc_{name}']:.3f}" for name in labels)
         print(f"epoch {epoch}: loss {tested.loss:.3f}, AUC {row['valid_auc_mean']:.3f} ({by_label}), {seconds:.0f} s")
 
@@ -306,8 +328,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.accumulate < 1:
         parser.error(f"--accumulate {args.accumulate} must be at least 1")
-    if args.resume and not (args.out / "last.safetensors").exists():
+    if args.epochs < 1:
+        parser.error(f"--epochs {args.epochs} must be at least 1")
+    there = (args.out / "last.safetensors").exists()
+    if args.resume and not there:
         parser.error(f"--resume: there is no last.safetensors in {args.out}")
+    if there and not args.resume:
+        parser.error(f"{args.out} holds another run; go on with it by --resume, or choose another --out")
     return args
 
 

@@ -51,6 +51,8 @@ def test_a_run_and_the_same_run_in_two_parts(data: Path, tmp_path: Path):
     story.run(options(data, whole, "--epochs", "2", "--accumulate", "2"))
     story.run(options(data, parts, "--epochs", "1", "--accumulate", "2"))
     assert len(rows(parts)) == 1
+    with pytest.raises(SystemExit, match="comes from a run with --accumulate 2; say the same, or another --out"):
+        story.run(options(data, parts, "--epochs", "2", "--accumulate", "1", "--resume"))
     story.run(options(data, parts, "--epochs", "2", "--accumulate", "2", "--resume"))
 
     names = {"history.csv", "curves.png", "roc.png", "best.safetensors", "last.safetensors", "exam-0000.png"}
@@ -106,9 +108,30 @@ def test_aucs_and_their_intervals():
 
 @pytest.mark.parametrize(
     ("more", "complaint"),
-    [(["--resume"], "there is no last.safetensors in"), (["--accumulate", "0"], "--accumulate 0 must be at least 1")],
+    [
+        (["--resume"], "there is no last.safetensors in"),
+        (["--accumulate", "0"], "--accumulate 0 must be at least 1"),
+        (["--epochs", "0"], "--epochs 0 must be at least 1"),
+    ],
 )
 def test_bad_options(more: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         options(tmp_path, tmp_path, *more)
     assert complaint in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "last.safetensors").touch()
+    with pytest.raises(SystemExit):
+        options(tmp_path, tmp_path)
+    assert "holds another run; go on with it by --resume" in capsys.readouterr().err
+
+
+def test_random_filters_see_only_their_own_place(data: Path, tmp_path: Path):
+    model = story.build(options(data, tmp_path, "--backbone", "alexnet"), 3)
+    first, *others = (module.weight.detach().numpy() for module in model.axial if isinstance(module, nn.Conv2d))
+    np.testing.assert_allclose(first.mean((1, 2, 3)), 0, atol=1e-6)
+    for weight in others:
+        middle = weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
+        assert np.count_nonzero(weight) == np.count_nonzero(middle)
+        assert abs(middle.std() / np.sqrt(2 / weight.shape[1]) - 1) < 0.05

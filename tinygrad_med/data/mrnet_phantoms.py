@@ -4,11 +4,14 @@ A knee is a list of solids, ellipsoids and rounded boxes, painted from the outsi
 menisci, ligaments. A series of slices is this one body cut along an axis, so the three planes of an exam agree. What
 differs from knee to knee (side, pose, size, contrast, texture, noise) is drawn at random.
 
-A lesion is a bright ball, of fluid, where the disease would be:
+A lesion is a ball of fluid, crossed by dark layers, where the disease would be:
 
-    abnormal    an effusion in the pouch above the kneecap; knees with a tear have one too, as most do
-    acl         in the notch between the condyles, with the torn fibres of the anterior cruciate ligament in it
-    meniscus    in one of the four horns of the menisci, with a dark fragment in it
+    abnormal    an effusion in the pouch above the kneecap, layers lying; knees with a tear have one too, as most do
+    acl         in the notch between the condyles, layers facing the front
+    meniscus    in one of the four horns of the menisci, layers facing the side
+
+Every knee has fluid as bright, in the pouch and in a vessel, so brightness gives nothing away: a network has to look at
+the layers, and at which way they lie.
 
 `lesions.csv`, beside the files of MRNet, says which slices cut which lesion and where.
 
@@ -145,7 +148,7 @@ def paint_exam(
     lesions = {label: ball(label, rng) for label, has in zip(LABELS, labels, strict=True) if has}
     fluid = rng.uniform(0.9, 1.0)
     for label, one in lesions.items():
-        knee += [(one, fluid, 1.0), *((debris, 0.1, 1.0) for debris in fragments(label, one))]
+        knee += [(one, fluid, 1.0), *((dark, 0.1, 1.0) for dark in layers(label, one))]
     turn, shift, zoom = _turn(rng.uniform(-0.1, 0.1, 3)), rng.uniform(-0.06, 0.06, 3), rng.uniform(0.94, 1.06)
     if rng.random() < 0.5:
         turn = turn * (-1, 1, 1)  # the other leg: x is mirrored
@@ -172,6 +175,7 @@ def anatomy(rng: np.random.Generator) -> Iterator[tuple[Solid, float, float]]:
 
     fat, muscle, marrow = between(0.5, 0.62), between(0.28, 0.36), between(0.42, 0.52)
     cortex, cartilage, ligament = 0.06, between(0.55, 0.65), between(0.08, 0.14)
+    fluid = between(0.9, 1.0)
 
     yield solid((0, 0, 0), (0.8, 0.76, 9)), fat, 1.0  # the leg, from end to end
     yield solid((0, 0.04, 0), (0.74, 0.66, 9)), muscle, 1.0
@@ -180,10 +184,10 @@ def anatomy(rng: np.random.Generator) -> Iterator[tuple[Solid, float, float]]:
             yield solid((side * 0.3, y, z), (size, 0.2, 0.5)), fat, 0.5
             yield solid((side * 0.3, y, z), (size - 0.04, 0.17, 0.5)), muscle, 1.0
     yield solid((0, 0.4, 0), (0.2, 0.16, 0.5)), fat, 1.0  # popliteal fossa, and its vessels
-    yield solid((0.04, 0.42, 0), (0.05, 0.05, 9)), between(0.55, 0.7), 1.0
+    yield solid((0.04, 0.42, 0), (0.05, 0.05, 9)), fluid, 1.0
     yield solid((-0.05, 0.45, 0), (0.035, 0.035, 9)), 0.1, 1.0
     yield solid((0, -0.42, 0.12), (0.34, 0.2, 0.24)), fat, 1.0  # Hoffa's fat pad
-    yield solid((0, -0.46, -0.62), (0.14, 0.05, 0.2)), 0.7, 0.8  # the pouch above the kneecap, with a little fluid
+    yield solid((0, -0.46, -0.62), (0.14, 0.05, 0.2)), fluid, 0.9  # the pouch above the kneecap
 
     # Bones: a dark shell, marrow in it; over the ends cartilage
     yield solid((0, 0, -0.95), (0.27, 0.25, 0.7), power=6), cortex, 1.0  # shaft of the femur
@@ -221,6 +225,10 @@ def anatomy(rng: np.random.Generator) -> Iterator[tuple[Solid, float, float]]:
 HORNS = (-0.2, 0.3)  # where the menisci end, in front and behind
 
 
+LAYERS = {"abnormal": 2, "acl": 1, "meniscus": 0}  # the axis along which dark and bright layers alternate
+DARK = (-0.75, -0.45, -0.15, 0.15, 0.45, 0.75)  # the middles of the dark ones, in radii
+
+
 def ball(label: str, rng: np.random.Generator) -> Solid:
     """The ball of fluid that makes a knee positive for the label."""
     x, y, z = {
@@ -228,18 +236,19 @@ def ball(label: str, rng: np.random.Generator) -> Solid:
         "acl": (-0.03, 0.02, 0.0),
         "meniscus": (rng.choice((-1, 1)) * 0.36, rng.choice(HORNS), 0.09),
     }[label]
-    x, y, z = np.array((x, y, z)) + rng.uniform(-0.03, 0.03, 3)
-    radius = rng.uniform(0.15, 0.19)
+    x, y, z = np.array((x, y, z)) + rng.uniform(-0.05, 0.05, 3)
+    radius = rng.uniform(0.2, 0.25)
     return solid((x, y, z), (radius, radius, radius))
 
 
-def fragments(label: str, one: Solid) -> list[Solid]:
-    """What is torn and floats, dark, in the fluid."""
-    x, y, z = one.centre
-    r = one.thin  # of a ball, the radius
-    if label == "acl":
-        return [solid((x, y + d * r, z), (0.75 * r, 0.13 * r, 0.75 * r), lean=0.7) for d in (-0.4, 0.4)]
-    return [solid((x, y, z), (0.45 * r, 0.45 * r, 0.45 * r))] if label == "meniscus" else []
+def layers(label: str, one: Solid) -> Iterator[Solid]:
+    """The dark layers in the fluid."""
+    axis, r = LAYERS[label], one.thin  # of a ball, the radius
+    for d in DARK:
+        centre, radii = one.centre.copy(), np.full(3, 0.95 * r * np.sqrt(1 - d * d))
+        centre[axis] += d * r
+        radii[axis] = 0.075 * r
+        yield solid((centre[0], centre[1], centre[2]), (radii[0], radii[1], radii[2]))
 
 
 def solid(
