@@ -209,9 +209,9 @@ def _grid(path: Sequence[Module], spacing: float) -> Grid:
     """
     first, step = 0.0, 1.0
     for layer in path:
-        if isinstance(layer, (Conv2d, MaxPool2d)):
-            kernel, stride, padding = (layer.kernel_size, layer.stride, layer.padding)
-            k, s, p = (one if isinstance(one, int) else one[0] for one in (kernel, stride, padding))
+        if isinstance(layer, (Conv2d, MaxPool2d)) and not isinstance(layer.padding, str):
+            sizes: Any = (layer.kernel_size, layer.stride or layer.kernel_size, layer.padding)
+            k, s, p = (one if isinstance(one, int) else one[0] for one in sizes)
             first, step = first + step * ((k - 1) / 2 - p), step * s
         elif not isinstance(layer, ReLU):
             path = ()
