@@ -59,8 +59,8 @@ def test_one_command_makes_the_page(example, data, tmp_path, monkeypatch):
     assert run(example, monkeypatch, *arguments, "--surprise", tmp_path / "other.png") == 0
     page = (out / "index.html").read_text("utf-8")
     shown = re.findall(r'<img src="([^"]+)"', page)
-    assert sorted(file.name for file in out.glob("*.png")) == sorted(shown) and len(shown) == 13
-    assert [int(number) for number in re.findall(r"<h2>(\d+)\. ", page)] == list(range(1, 15))
+    assert sorted(file.name for file in out.glob("*.png")) == sorted(shown) and len(shown) == 14
+    assert [int(number) for number in re.findall(r"<h2>(\d+)\. ", page)] == list(range(1, 16))
     for text in re.findall(r"<p>(.*?)</p>", page.replace("\n", " ")):
         assert len(re.sub("<table.*", "", text)) > 60
     assert not list(out.glob("*.partial"))
