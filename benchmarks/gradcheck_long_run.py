@@ -2,23 +2,27 @@
 
 Runs `tests/ops/test_numerical_derivatives.py` with hypothesis' profile `long`, one operation after the other, and notes
 each result in `results/gradcheck_long_run.csv`. Interrupt it at will: the next run goes on where this one stopped.
-After a change of the code, delete that file to begin anew.
+After a change of an operation, delete its line there, and it is checked again.
 
-    python benchmarks/gradcheck_long_run.py [minutes]
+    python benchmarks/gradcheck_long_run.py [--minutes 90] [--examples 10000]
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+
+from tinygrad_med.data.files import writing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "gradcheck_long_run.csv"
 TEST = "tests/ops/test_numerical_derivatives.py::test_a_right_derivative_raises_no_alarm"
-EXAMPLES = 10_000
 
 
 def operations() -> list[str]:
@@ -28,15 +32,15 @@ def operations() -> list[str]:
     return [line for line in found.splitlines() if line.startswith(TEST)]
 
 
-def done() -> dict[str, str]:
-    """The results noted so far."""
+def done() -> dict[str, dict[str, str]]:
+    """The results noted so far, by operation."""
     if not RESULTS.exists():
         return {}
     with RESULTS.open(encoding="utf-8", newline="") as file:
-        return {line["operation"]: line["result"] for line in csv.DictReader(file)}
+        return {line["operation"]: line for line in csv.DictReader(file)}
 
 
-def note(operation: str, result: str, seconds: float) -> None:
+def note(operation: str, examples: int, result: str, seconds: float) -> None:
     """Add a line to the file of results."""
     RESULTS.parent.mkdir(exist_ok=True)
     first = not RESULTS.exists()
@@ -44,14 +48,32 @@ def note(operation: str, result: str, seconds: float) -> None:
         writer = csv.writer(file)
         if first:
             writer.writerow(["operation", "examples", "result", "seconds"])
-        writer.writerow([operation, EXAMPLES, result, f"{seconds:.0f}"])
+        writer.writerow([operation, examples, result, f"{seconds:.0f}"])
 
 
-def main(minutes: float) -> None:
+def summarize(total: int) -> None:
+    """Print how many operations have been checked on how many examples, and write that beside the results."""
+    lines = done().values()
+    by_examples = Counter(int(line["examples"]) for line in lines)
+    alarms = Counter(int(line["examples"]) for line in lines if line["result"] != "no alarm")
+    table = ["| examples of each operation | operations | with a false alarm |", "|--:|--:|--:|"]
+    table += [f"| {n:,} | {by_examples[n]} | {alarms[n]} |" for n in sorted(by_examples, reverse=True)]
+    table += [f"| not yet checked | {total - len(lines)} | |"] if len(lines) < total else []
+    text = "\n".join([f"# {__doc__.splitlines()[0]}", "", *table]) + "\n"
+    print(text)
+    with writing(RESULTS.with_suffix(".md")) as path:
+        path.write_text(text, "utf-8")
+
+
+def main() -> None:
     """Check one operation after the other until all are done or the time is up."""
-    end = time.monotonic() + 60 * minutes
-    finished = done()
-    for test in operations():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no operation after them")
+    parser.add_argument("--examples", type=int, default=10_000, help="of each operation")
+    args = parser.parse_args()
+    end = time.monotonic() + 60 * args.minutes
+    finished, tests = done(), operations()
+    for test in tests:
         name = test.partition("[")[2].removesuffix("]")
         if name in finished:
             continue
@@ -59,15 +81,15 @@ def main(minutes: float) -> None:
             break
         start = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "--hypothesis-profile=long", test]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        options = {**os.environ, "TINYGRAD_MED_LONG_EXAMPLES": str(args.examples)}
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=options)
         result = "no alarm" if run.returncode == 0 else "alarm"
-        note(name, result, time.monotonic() - start)
+        note(name, args.examples, result, time.monotonic() - start)
         print(f"{name}: {result}, {time.monotonic() - start:.0f} s", flush=True)
         if result == "alarm":
             print(run.stdout)
-    results = list(done().values())
-    print(f"{results.count('no alarm')} operations without an alarm, {results.count('alarm')} with one")
+    summarize(len(tests))
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else float("inf"))
+    main()

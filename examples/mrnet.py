@@ -2,7 +2,7 @@
 
     python examples/mrnet.py MRNet-v1.0                        # all three labels in one model (multi-task)
     python examples/mrnet.py MRNet-v1.0 --task acl             # one of them
-    python examples/mrnet.py phantoms --phantoms 96 --weights random --lr 1e-4 --epochs 2 --slices 6 7
+    python examples/mrnet.py phantoms --phantoms 96 --weights random --lr 1e-4 --epochs 6 --slices 6 7
 
 Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms`
 paints knees in the same layout instead. A batch is one exam, because every exam has another number of slices. The run

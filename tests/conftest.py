@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # `ci` draws the same few examples every time; `long` (--hypothesis-profile=long, or the environment variable) looks for
 # new ones and remembers what it found. No deadline: the first example of an operation pays for its imports and caches.
 settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None, print_blob=True)
-settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
+LONG = int(os.environ.get("TINYGRAD_MED_LONG_EXAMPLES", "10000"))
+settings.register_profile("long", max_examples=LONG, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
