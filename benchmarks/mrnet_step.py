@@ -6,13 +6,13 @@ of its own, the most that it held at any time (Python and the libraries included
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import RESULTS, alternate, own_peak, report
 
 SIDE = 224
 BAR_MIB = 3 * 1024
@@ -86,8 +86,6 @@ def peak_mib(who: str) -> int:
 
 def memory() -> None:
     """Print the table of peaks, and write it."""
-    from timing import RESULTS
-
     lines = [
         f"# {__doc__.splitlines()[0]}",
         "",
@@ -105,14 +103,14 @@ def memory() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
+    if sys.argv[1:] == ["--compare-memory"]:
+        memory()
+    elif len(sys.argv) == 2:
         work = MEMORY[sys.argv[1]]()
         work()
         work()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(own_peak() >> 20)
     else:
-        from timing import alternate, report
-
         contenders = {"ours": ours(24), "PyTorch": pytorchs(24), "ours, --chunk 8": ours(24, 8)}
         what = "MRNet, training step, 3 × 24 slices of 224×224"
         result = alternate(what, contenders, rounds=ROUNDS, bar=("ours", "PyTorch", 0.95))

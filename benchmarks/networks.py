@@ -8,15 +8,13 @@ Run with the beginning of a work's name to measure only that.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from peers import Worker, python
-from timing import RESULTS, THREADS, alternate, limit_threads, report
+from timing import RESULTS, THREADS, alternate, limit_threads, own_peak, report
 
 IMAGES = {"resnet": (16, 3, 224, 224), "alexnet": (24, 3, 224, 224), "small": (64, 1, 64, 64)}
 
@@ -177,16 +175,7 @@ def _tell_peak_memory(who, name):
     limit_threads()
     for _ in range(3):
         work()
-    print(json.dumps(_own_peak() / 1e6))
-
-
-def _own_peak():
-    """The largest memory of this process so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux hands ru_maxrss down to child processes, VmHWM begins anew
-        (kilobytes,) = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(kilobytes) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(own_peak() / 1e6))
 
 
 def memory_table(names):

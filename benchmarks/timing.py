@@ -18,6 +18,7 @@ import csv
 import math
 import os
 import platform
+import resource
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +135,15 @@ def _busy_seconds() -> float:
         return math.nan
     user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, fields[:8])
     return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def own_peak() -> int:
+    """The largest memory of this process so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux hands ru_maxrss down to child processes, VmHWM begins anew
+        (kilobytes,) = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(kilobytes) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 # ---------------------------------------------------------------- reports
