@@ -80,8 +80,11 @@ def rand(
     """
     dtype = as_dtype(dtype or get_default_dtype())
     grid = 2.0 ** (numpy.finfo(dtype).nmant + 1)
-    numbers = _rng(generator).random(shape_of(lengths, size))
-    return _finish(numpy.floor(numbers * grid) / grid, dtype, device, requires_grad)
+    numbers = numpy.asarray(_rng(generator).random(shape_of(lengths, size)))
+    numbers *= grid  # in place: the weights of a large layer fill hundreds of megabytes
+    numpy.floor(numbers, out=numbers)
+    numbers /= grid
+    return _finish(numbers, dtype, device, requires_grad)
 
 
 def randn(
