@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from timing import RESULTS
 
 import tinygrad_med as tm
@@ -188,6 +189,10 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     with writing(RESULTS / "mrnet_phantoms.md") as path:
         path.write_text(text, "utf-8")
+    page = Image.open(min((folder / "full").glob("exam-*.png"))).convert("RGB")
+    page.thumbnail((1400, 1400))
+    with writing(RESULTS / "mrnet_phantoms.jpg") as path:
+        page.save(path, format="JPEG", quality=85)
 
 
 if __name__ == "__main__":
