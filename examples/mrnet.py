@@ -31,6 +31,7 @@ import tinygrad_med as torch
 from tinygrad_med import nn, optim, plots
 from tinygrad_med.data import mrnet, mrnet_phantoms
 from tinygrad_med.data.files import writing
+from tinygrad_med.learner.state import restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
 from tinygrad_med.tensor import Tensor
@@ -192,17 +193,10 @@ def curves_figure(history: list[dict[str, Any]], labels: tuple[str, ...]) -> Fig
 
 def save_last(path: Path, model: MRNet, optimizer: Any, facts: dict[str, Any]) -> None:
     """All that a training is, in one file: the numbers by name, and the rest as the bytes of a JSON text."""
-    state = optimizer.state_dict()
-    numbers = {f"model.{name}": value for name, value in model.state_dict().items()}
-    plain: dict[str, dict[str, Any]] = {}
-    for i, entries in state["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                numbers[f"optimizer.{i}.{name}"] = value
-            else:
-                plain.setdefault(str(i), {})[name] = value
-    text = json.dumps({**facts, "groups": state["param_groups"], "state": plain})
-    torch.save({**numbers, "facts": torch.tensor(np.frombuffer(text.encode(), np.uint8).copy())}, path)
+    text = json.dumps({**facts, "lr": optimizer.param_groups[0]["lr"]})
+    torch.save(
+        snapshot(model, optimizer) | {"facts": torch.tensor(np.frombuffer(text.encode(), np.uint8).copy())}, path
+    )
 
 
 def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, str]) -> dict[str, Any]:
@@ -212,14 +206,8 @@ def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, str]) ->
     other = [f"--{k.replace('_', '-')} {facts['plan'].get(k)}" for k in plan if facts["plan"].get(k) != plan[k]]
     if other:
         raise SystemExit(f"--resume: {path} comes from a run with {', '.join(other)}; say the same, or another --out")
-    state: dict[int, dict[str, Any]] = {int(i): dict(entries) for i, entries in facts.pop("state").items()}
-    for key, value in numbers.items():
-        kind, _, name = key.partition(".")
-        if kind == "optimizer":
-            i, _, name = name.partition(".")
-            state.setdefault(int(i), {})[name] = value
-    model.load_state_dict({key.removeprefix("model."): v for key, v in numbers.items() if key.startswith("model.")})
-    optimizer.load_state_dict({"state": state, "param_groups": facts.pop("groups")})
+    restore(numbers, model, optimizer)
+    optimizer.param_groups[0]["lr"] = facts["lr"]
     return facts
 
 
