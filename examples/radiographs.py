@@ -311,9 +311,9 @@ def what_mends_it(data: Path, page: Page, options: argparse.Namespace) -> None:
         "Every film's grey levels are spread evenly before training and use, however it was exposed "
         f"(<code>--equalize</code>); the network starts from the same weights. It ends at {accuracy:.0%} of the "
         f"validation films, and gets {right} of {len(interpretation.targets)} test films right. In our runs with five "
-        "seeds at 224×224 (<code>benchmarks/results/radiographs.md</code>), both test films were right in all five this "
-        "way, and never without. Still, the change was made after looking at the answer: it needs films from other "
-        "collections.",
+        "seeds at 224×224 (<code>benchmarks/results/radiographs.md</code>), both test films were right in all five "
+        "this way, and never without. Still, the change was made after looking at the answer: it needs films from "
+        "other collections.",
         interpretation.plot_top_losses(k=2),
     )
 
