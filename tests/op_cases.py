@@ -31,8 +31,7 @@ from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
-from tinygrad_med.primitive import Primitive, cast, sum_to
-from tinygrad_med.primitive import expand as engine_expand
+from tinygrad_med.primitive import Primitive, cast, expand as engine_expand, sum_to
 from tinygrad_med.testing.strategies import (
     Call,
     arrays,
@@ -267,6 +266,13 @@ def conditions(draw: Any) -> Call:
     return Call((x, y), {"condition": draw(arrays(found[2], "bool"))})
 
 
+@st.composite
+def masks(draw: Any) -> Call:
+    shape, mask_shape = draw(broadcastable_shapes())
+    return Call((draw(arrays(shape)),), {"mask": draw(arrays(mask_shape, "bool"))})
+
+
+row(elementwise._keep, masks(), lambda x, mask: x * mask, order=3)
 row(elementwise._select, conditions(), lambda x, y, condition: x.where(condition, y), order=3)
 row(
     lambda x, y, condition: ops.where(condition, x, y),

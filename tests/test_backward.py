@@ -563,6 +563,30 @@ def test_no_grad_and_enable_grad_nest():
     assert (x * 2).requires_grad and tm.is_grad_enabled()
 
 
+def test_a_switch_made_earlier_works_when_it_is_entered(torch):
+    def story(lib):
+        seen = []
+        later = lib.set_grad_enabled(mode=False)
+        lib.set_grad_enabled(True)
+        for switch in (later, later, lib.inference_mode(), lib.inference_mode(True), lib.inference_mode(mode=False)):
+            with switch:
+                seen.append(lib.is_grad_enabled())
+            seen.append(lib.is_grad_enabled())
+        with lib.no_grad(), lib.inference_mode(False):
+            seen.append(lib.is_grad_enabled())
+        return seen
+
+    assert story(tm) == story(torch)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_inference_mode_decorates(mode, torch):
+    def story(lib):
+        return lib.inference_mode(mode)(lib.is_grad_enabled)(), lib.is_grad_enabled()
+
+    assert story(tm) == story(torch)
+
+
 def test_modes_are_left_when_an_error_passes():
     with pytest.raises(ZeroDivisionError), tm.no_grad():
         raise ZeroDivisionError

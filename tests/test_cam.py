@@ -538,6 +538,15 @@ def test_overlay_on_given_axes():
     close(ax)
 
 
+def test_overlay_on_a_grid():
+    """Places 4 pixels apart reach 2 around their centres; pixel 1 is centred at 1.5. The picture stays in view."""
+    ax = a_map([[1.0, 2.0, 0.0], [4.0, 0.0, 0.0]]).overlay(np.zeros((10, 12)), grid=cam.Grid(first=1.0, step=4.0))
+    below, above = ax.images
+    assert (below.get_extent(), above.get_extent()) == ([0, 12, 10, 0], [-0.5, 11.5, 7.5, -0.5])
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 12), (10, 0))
+    close(ax)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 6, 8), (5, 6, 8), (8,)])
 def test_overlay_refuses_what_is_no_image(shape):
     with pytest.raises(ValueError, match="overlay: expects one image"):

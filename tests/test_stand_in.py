@@ -22,7 +22,7 @@ def stand_in() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "_cupy", cupy)
         patch.setattr(backend, "cuda_in_use", True)
-        patch.setattr(backend, "library_erf", lambda xp: None)  # CuPy has one in cupyx; the stand-in computes ours
+        patch.setattr(backend, "builtin_erf", lambda xp: None)  # CuPy has one in cupyx; the stand-in computes ours
         yield
 
 

@@ -1,14 +1,17 @@
 """The tensor itself: what it holds, how it prints, how it is written in place, and what it refuses."""
 
 import copy
+import inspect
 import operator
 import pickle
 import re
+import types
 
 import numpy as np
 import pytest
 
 import tinygrad_med as tm
+from tinygrad_med.operators import _IN_PLACE
 from tinygrad_med.tensor import Tensor
 
 # Making one ---------------------------------------------------------------------------------------------------------
@@ -48,11 +51,30 @@ def test_integers_beyond_int64_are_floats_or_an_error():
     assert tm.tensor(2**70, dtype=tm.float64).item() == 2.0**70
 
 
+@pytest.mark.parametrize("data", [[1.5, 2**70], [2**70, 1.5]])
+def test_an_integer_beyond_int64_beside_a_float_is_one_as_in_pytorch(data, torch):
+    ours, theirs = tm.tensor(data), torch.tensor(data)
+    assert ours.dtype == tm.float32 and theirs.dtype == torch.float32 and ours.tolist() == theirs.tolist()
+
+
+def test_the_class_takes_a_number_that_is_no_size():
+    assert tm.Tensor(True).tolist() == 1.0 and tm.Tensor(1.5).tolist() == 1.5
+
+
 def test_tensor_copies_and_from_numpy_shares():
     array = np.zeros(3)
     copied, shared = tm.tensor(array), tm.from_numpy(array)
     array[0] = 5
     assert copied.tolist() == [0, 0, 0] and shared.tolist() == [5, 0, 0]
+
+
+def test_a_number_becomes_a_numpy_scalar_and_an_array_without_dims_is_shared():
+    for number in (tm.tensor(1.5), tm.tensor(2, dtype="float64"), tm.Tensor(1.5)):
+        assert isinstance(number.array, np.generic)
+    array = np.zeros(())
+    shared = tm.from_numpy(array)
+    array[...] = 5
+    assert shared.item() == 5
 
 
 def test_tensor_of_tensors():
@@ -66,6 +88,8 @@ def test_tensor_of_tensors():
         (lambda: tm.Tensor(3), TypeError, re.escape("use zeros(3), or tensor(3)")),
         (lambda: tm.tensor("abc"), TypeError, "can't make numbers of str"),
         (lambda: tm.tensor([None]), TypeError, "can't make numbers of list"),
+        (lambda: tm.tensor([None, 2**70]), TypeError, "can't make numbers of list"),
+        (lambda: tm.tensor([2**70, None]), TypeError, "can't make numbers of list"),
         (lambda: tm.tensor([1.0], dtype="complex64"), TypeError, "dtype 'complex64' is not supported; choose one of"),
         (lambda: tm.tensor([1.0], dtype="nonsense"), TypeError, "dtype 'nonsense' is not supported"),
         (lambda: tm.tensor([1, 2], requires_grad=True), RuntimeError, "a int64 tensor can't carry a gradient"),
@@ -79,6 +103,23 @@ def test_tensor_of_tensors():
         (lambda: [1, 2, 3][tm.tensor(1.0)], TypeError, "only integer tensors can be an index"),
         (lambda: tm.arange(0, 1, 0), ValueError, "step must not be 0"),
         (lambda: tm.manual_seed(-1), ValueError, "must not be negative"),
+        (
+            lambda: tm.rand(3, dtype="int64"),
+            TypeError,
+            "^rand: needs a float dtype, got int64; for integers use randint",
+        ),
+        (lambda: tm.randn(3, dtype="bool"), TypeError, "^randn: needs a float dtype, got bool; for integers use"),
+        (lambda: tm.zeros(3).long().uniform_(), TypeError, "^uniform_: needs a float dtype, got int64"),
+        (lambda: tm.zeros(3).long().normal_(), TypeError, "^normal_: needs a float dtype, got int64"),
+        (lambda: tm.zeros(3).uniform_(3, 1), ValueError, "^uniform_: a=3 must not be greater than b=1"),
+        (lambda: tm.zeros(3).uniform_(tm.nan, 1), ValueError, "^uniform_: a=nan must not"),
+        (
+            lambda: tm.zeros(3).half().uniform_(-4e4, 4e4),
+            ValueError,
+            "^uniform_: .* nor b - a than the largest float16",
+        ),
+        (lambda: tm.zeros(3).normal_(0, -1), ValueError, "^normal_: std=-1 must not be negative"),
+        (lambda: tm.zeros(3).normal_(0, tm.nan), ValueError, "^normal_: std=nan must not be negative"),
     ],
 )
 def test_refusals(make, error, text):
@@ -158,6 +199,10 @@ def test_unknown_names_say_what_there_is():
         tm.ones(1).sofmax()
     with pytest.raises(AttributeError, match="module 'tinygrad_med' has no attribute 'matmull'; did you mean matmul"):
         _ = tm.matmull
+    with pytest.raises(AttributeError, match="has no attribute 'concat'; did you mean cat"):
+        _ = tm.concat
+    with pytest.raises(AttributeError, match="has no attribute 'numel'; tensors have it, x.numel"):
+        _ = tm.numel
 
 
 # The graph from outside -----------------------------------------------------------------------------------------------
@@ -216,6 +261,17 @@ def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
         lambda lib, x: x.long().mean(dtype=lib.float64),
         lambda lib, x: x.half().mean(0, dtype=lib.float32),
         lambda lib, x: x.long().softmax(0, dtype=lib.float32),
+        lambda lib, x: lib.softmax(x, 0, lib.float64),
+        lambda lib, x: lib.log_softmax(x.half(), 1, lib.float64),
+        lambda lib, x: lib.cumsum(x.half(), 0, dtype=lib.float64),
+        lambda lib, x: x.prod(1, dtype=lib.float64),
+        lambda lib, x: lib.norm(x, dtype=lib.float64),
+        lambda lib, x: x.sum(dim=()),
+        lambda lib, x: x.mean(()),
+        lambda lib, x: x.var(()),
+        lambda lib, x: x.amax(()),
+        lambda lib, x: lib.tensor(2.0).softmax(0),
+        lambda lib, x: lib.tensor(2.0).log_softmax(-1),
     ],
 )
 def test_numpys_names_and_dtypes_are_taken_as_in_pytorch(call, torch):
@@ -223,6 +279,22 @@ def test_numpys_names_and_dtypes_are_taken_as_in_pytorch(call, torch):
     ours, theirs = (call(lib, lib.tensor(data)) for lib in (tm, torch))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
     assert ours.numpy().dtype == theirs.numpy().dtype
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lib, x: lib.var(x, dtype=lib.float64),
+        lambda lib, x: lib.logsumexp(x, 0, dtype=lib.float64),
+        lambda lib, x: lib.nn.functional.layer_norm(x, (3,), dtype=lib.float64),
+        lambda lib, x: lib.sum(x, dim=0, axis=1),
+        lambda lib, x: lib.softmax(x, (0, 1)),
+    ],
+)
+def test_what_pytorch_does_not_take_is_refused(call, torch):
+    for lib in (tm, torch):
+        with pytest.raises(TypeError):
+            call(lib, lib.ones(2, 3))
 
 
 def test_errors_name_the_operation_and_not_the_engine():
@@ -267,13 +339,23 @@ def test_nonzero(data, torch):
         assert [k.tolist() for k in key] == [k.tolist() for k in other] and ours[key].tolist() == theirs[other].tolist()
 
 
-@pytest.mark.parametrize("data", [[[3, 1], [1, 2]], [], [0.5, -1.0, 0.5]])
+@pytest.mark.parametrize("data", [[[3, 1], [1, 2]], [], [0.5, -1.0, 0.5], 7])
 def test_unique(data, torch):
     ours, theirs = tm.tensor(data), torch.tensor(data)
     assert ours.unique().tolist() == theirs.unique().tolist()
-    found, expected = (x.unique(return_inverse=True, return_counts=True) for x in (ours, theirs))
-    assert [x.tolist() for x in found] == [x.tolist() for x in expected]
-    assert len(ours.unique(return_counts=True)) == 2
+    for asked in ({"return_inverse": True}, {"return_counts": True}, {"return_inverse": True, "return_counts": True}):
+        found, expected = (x.unique(**asked) for x in (ours, theirs))
+        assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+
+
+def test_unique_gives_places_in_the_shape_of_x_also_where_the_library_gives_them_flat(monkeypatch):
+    def flat(x, **asked):
+        values, places = unique(x, **asked)
+        return values, places.ravel()
+
+    unique = np.unique
+    monkeypatch.setattr(np, "unique", flat)
+    assert tm.tensor([[3, 1], [1, 2]]).unique(return_inverse=True)[1].tolist() == [[2, 0], [0, 1]]
 
 
 def test_constants(torch):
@@ -360,6 +442,16 @@ def test_a_number_is_written_in_place_too():
     assert x.item() == 3.0 and x.dtype == tm.float32
 
 
+def test_a_multiple_is_added_or_subtracted_and_nothing_else_takes_one(torch):
+    for lib in (tm, torch):
+        x, y = lib.tensor([5.0, 7.0]), lib.tensor([1.0, 2.0])
+        assert x.add_(y, alpha=2).tolist() == [7.0, 11.0] and x.sub_(y, alpha=0.5).tolist() == [6.5, 10.0]
+        with pytest.raises(TypeError, match=re.escape("mul_() got an unexpected keyword argument 'alpha'")):
+            x.mul_(y, alpha=2)
+    for name, _ in _IN_PLACE.values():
+        assert ("alpha" in inspect.signature(getattr(Tensor, name)).parameters) == (name in ("add_", "sub_"))
+
+
 @pytest.mark.parametrize(
     ("write", "text"),
     [
@@ -387,8 +479,14 @@ def test_an_inplace_operator_on_a_result_makes_a_new_tensor():
 
 
 def test_a_write_of_another_kind_of_number_is_refused():
-    with pytest.raises(TypeError, match="Cannot cast"):
+    with pytest.raises(TypeError, match="^add_: Cannot cast.*; got int64 .3,. and 0.5"):
         tm.arange(3).add_(0.5)
+    with pytest.raises(TypeError, match="^bitwise_or_: .*; got float32 .2,. and 1"):
+        operator.ior(tm.ones(2), 1)
+    with pytest.raises(ValueError, match="^mul_: .*; got float32 .2,. and float32 .3,."):
+        operator.imul(tm.ones(2), tm.ones(3))
+    with pytest.raises(OverflowError, match="^sub_: .*; got uint8 .2,. and 300"):
+        tm.ones(2).byte().sub_(300)
     with pytest.raises(ValueError, match=re.escape("x has shape (3,), the value (2,)")):
         tm.arange(3)[0:3] = tm.arange(2)
 
@@ -396,16 +494,36 @@ def test_a_write_of_another_kind_of_number_is_refused():
 # Random numbers -----------------------------------------------------------------------------------------------------
 
 
+def drawing(number):
+    """A generator whose every draw is `number`."""
+    generator = tm.Generator(0)
+    generator.rng = types.SimpleNamespace(random=lambda shape: np.full(shape, number))
+    return generator
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_uniform_numbers_stay_below_one(dtype):
     x = tm.rand(200_000, dtype=dtype)
     assert x.dtype == dtype and x.min().item() >= 0 and 0.999 < x.max().item() < 1
     assert x.double().mean().item() == pytest.approx(0.5, abs=0.003)
+    assert 0.999 < tm.rand(3, dtype=dtype, generator=drawing(1 - 2**-53)).max().item() < 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(("a", "b"), [(1, 2), (100, 101), (-3, 0.1), (-2, -1), (0, 1e-3)])
+def test_uniform_numbers_reach_a_and_stay_below_b(a, b, dtype):
+    x = tm.zeros(3, dtype=dtype)
+    start, stop = (tm.tensor(bound, dtype=dtype).item() for bound in (a, b))
+    assert x.uniform_(a, b, generator=drawing(0.0)).tolist() == [start] * 3
+    below = stop - x.uniform_(a, b, generator=drawing(1 - 2**-53)).double().numpy()
+    assert (below > 0).all() and (below <= 4 * float(tm.finfo(x.dtype).eps) * max(abs(a), abs(b))).all()
+    assert x.uniform_(b, b).tolist() == [stop] * 3
 
 
 def test_a_seed_gives_the_same_uniform_numbers_in_each_dtype():
     draws = [tm.rand(100, dtype=dtype, generator=tm.Generator(5)).tolist() for dtype in ("float64", "float32")]
     np.testing.assert_allclose(*draws, atol=2**-24, rtol=0)
+    assert draws[0] == np.random.default_rng(5).random(100).tolist()
 
 
 def test_a_size_may_be_named():

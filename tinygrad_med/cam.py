@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -46,6 +46,16 @@ ROUNDING = 1e-5  # relative: numbers that differ by less are equal, up to the ro
 
 class EmptyMapError(ValueError):
     """A map that shows nothing: all negative, constant, or not a number."""
+
+
+class Grid(NamedTuple):
+    """Where the places of a map lie: the place (i, j) is centred at pixel (first + i · step, first + j · step).
+
+    Rows and columns have one `first` and one `step`, as layers with square windows give them.
+    """
+
+    first: float
+    step: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +111,14 @@ class Map:
         ax: Any = None,
         cmap: str = "magma",
         alpha: float = 0.6,
-        grid: tuple[float, float] | None = None,
+        grid: Grid | None = None,
     ) -> Any:
         """Draw the image and the map over it, bilinear; a map that shows nothing is reported in its place.
 
         Args:
             image: (H, W), (H, W, 3), (3, H, W) or (1, H, W), a batch of one of them or none; an array or a tensor.
             ax: Matplotlib axes; by default a new figure's.
-            grid: the pixel at which the map's first place is centred, and how many pixels the places are apart; by
-                default the map covers the image.
+            grid: where on the image the map's places lie; by default they cover it.
 
         Returns:
             The axes.
@@ -119,9 +128,12 @@ class Map:
         picture = _for_display(image)
         height, width = picture.shape[:2]
         extent = (0, width, height, 0)
-        first, step = grid or (0.0, 0.0)
-        edge, (rows, columns) = first + 0.5 - step / 2, self.raw.shape
-        covered = extent if grid is None else (edge, edge + columns * step, edge + rows * step, edge)
+        if grid is None:
+            covered: tuple[float, ...] = extent
+        else:
+            (first, step), (rows, columns) = grid, self.raw.shape
+            edge = first + 0.5 - step / 2  # the first pixel is centred at 0.5
+            covered = (edge, edge + columns * step, edge + rows * step, edge)
         ax = ax or plt.subplots()[1]
         ax.imshow(picture, cmap="gray", extent=extent)
         ax.set_axis_off()

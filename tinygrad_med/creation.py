@@ -20,7 +20,7 @@ def tensor(
     """
     array = as_array(data, dtype, device)
     held = data.array if isinstance(data, Tensor) else data
-    leaf = wrap(array.copy() if array is held or getattr(array, "base", None) is not None else array)
+    leaf = wrap(array.copy() if array is held else array)
     return leaf.requires_grad_() if requires_grad else leaf
 
 

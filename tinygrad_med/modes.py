@@ -42,7 +42,7 @@ class _Switch:
     flag: str
     value: bool
 
-    def __new__(cls, *arguments: Any) -> Any:
+    def __new__(cls, *arguments: Any, **_: Any) -> Any:
         """A switch, or, for `@no_grad` without parentheses, the function that it decorates."""
         return cls()(*arguments) if arguments and callable(arguments[0]) else super().__new__(cls)
 
@@ -111,15 +111,16 @@ class detect_anomaly(_Switch):
 
 
 class set_grad_enabled(_Switch):
-    """Record operations or not, as `enabled` says, from here on; in a `with` statement or a function until its end."""
+    """Record operations or not, as `mode` says, from here on; in a `with` statement or a function until its end."""
 
     flag = "grad"
 
-    def __init__(self, enabled: bool) -> None:
-        self.value, self._found = enabled, mode.grad
-        mode.grad = enabled
+    def __init__(self, mode: bool) -> None:
+        self.value, self._found = mode, is_grad_enabled()
+        self.__enter__()
 
     def __enter__(self) -> set_grad_enabled:
+        mode.grad = self.value
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,8 +135,20 @@ class set_grad_enabled(_Switch):
         return super().__call__(function)
 
 
-inference_mode = no_grad
-"""PyTorch's name for a `no_grad` that also forbids what is not needed here."""
+class inference_mode(_Switch):
+    """Here another name for `no_grad`; PyTorch's also forbids to use the results in a graph later.
+
+    As there, `inference_mode(False)` records operations, also inside a `no_grad` block.
+    """
+
+    flag = "grad"
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self.value = not mode
+
+    def _another(self) -> inference_mode:
+        return inference_mode(not self.value)
 
 
 def is_grad_enabled() -> bool:

@@ -6,7 +6,6 @@ only a method can be: the conversions, and the writes in place, which stay outsi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from tinygrad_med.backward import backward
 from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.modes import mode, writes
 from tinygrad_med.ops.indexing import as_key, on_library
-from tinygrad_med.primitive import Primitive, cast
+from tinygrad_med.primitive import REFUSALS, Primitive, cast, did_you_mean, refuse
 from tinygrad_med.tensor import Tensor, as_array, wrap
 
 # Conversions --------------------------------------------------------------------------------------------------------
@@ -114,21 +113,29 @@ def _value(y: Any, x: Tensor) -> Any:
 
 
 def _in_place(name: str, ufunc: str) -> tuple[Callable[..., Tensor], Callable[..., Any]]:
-    """`x.add_(y, alpha=1)`, and `x += y`."""
+    """`x.mul_(y)` and `x *= y`; of `add_` and `sub_` also `x.add_(y, alpha=1)`, which adds alpha · y."""
 
-    def method(x: Tensor, y: Any, alpha: Any = 1) -> Tensor:
+    def write(x: Tensor, y: Any) -> Tensor:
         _refuse_in_graph(x, name, y)
         value = _value(y, x)
         operate = getattr(backend.array_module(x.array), ufunc)
-        return _write(x, lambda a: operate(a, value if alpha == 1 else value * alpha, out=a, casting="same_kind"))
+        try:
+            return _write(x, lambda a: operate(a, value, out=a, casting="same_kind"))
+        except REFUSALS as error:
+            refuse(name, error, (x.array, value))
 
     def operator(x: Tensor, y: Any) -> Any:
         flows = x.requires_grad or (isinstance(y, Tensor) and y.requires_grad)
         if mode.grad and flows and not (x.is_leaf and x.requires_grad):
             return NotImplemented  # Python then takes x = x + y, a new tensor, through which the gradient flows
-        return method(x, y)
+        return write(x, y)
 
-    method.__name__, method.__doc__ = name, f"{ufunc} in place, outside the graph; returns x itself."
+    def scaled(x: Tensor, y: Any, alpha: Any = 1) -> Tensor:
+        return write(x, y if alpha == 1 else y * alpha)
+
+    method: Any = scaled if name in ("add_", "sub_") else write
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"{ufunc} in place, outside the graph; returns x itself."
     return method, operator
 
 
@@ -167,14 +174,21 @@ def masked_fill_(x: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
-    """Draw every element anew, uniform between a and b, outside the graph; returns x itself."""
+    """Draw every element anew, uniform in [a, b), outside the graph; returns x itself."""
     _refuse_in_graph(x, "uniform_")
-    return copy_(x, random.rand(x.shape, generator=generator, dtype=x.dtype) * (b - a) + a)
+    dtype = random.float_dtype("uniform_", x.dtype)
+    if not 0 <= b - a <= float(numpy.finfo(dtype).max):
+        raise ValueError(f"uniform_: a={a} must not be greater than b={b}, nor b - a than the largest {dtype}")
+    numbers = random.rand(x.shape, generator=generator, dtype=dtype).mul_(b - a).add_(a)  # which may round up to b
+    return copy_(x, numbers.clamp_(max=float(numpy.nextafter(dtype.type(b), dtype.type(a)))))
 
 
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
     """Draw every element anew from a normal distribution, outside the graph; returns x itself."""
     _refuse_in_graph(x, "normal_")
+    random.float_dtype("normal_", x.dtype)
+    if not std >= 0:
+        raise ValueError(f"normal_: std={std} must not be negative")
     return copy_(x, random.randn(x.shape, generator=generator, dtype=x.dtype) * std + mean)
 
 
@@ -287,17 +301,13 @@ def _where(x: Tensor, condition: Any, y: Any) -> Tensor:
 def _missing(_: Tensor, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(f"Tensor has no attribute {name!r}; {suggestion(name)}")
-
-
-def suggestion(name: str) -> str:
-    """What to use instead of a name of PyTorch's that is not here."""
-    known = [*_METHODS.split(), *(m for m in dir(Tensor) if not m.startswith("_"))]
+    known = [method for method in dir(Tensor) if not method.startswith("_")]
     base = name.rstrip("_")
     if name.endswith("_") and base in known:
-        return f"use x = x.{base}(…), or under no_grad() x.copy_(x.{base}(…))"
-    close = difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else "the functions of tinygrad_med.ops are what there is"
+        hint = f"use x = x.{base}(…), or under no_grad() x.copy_(x.{base}(…))"
+    else:
+        hint = did_you_mean(name, known, "the functions of tinygrad_med.ops are what there is")
+    raise AttributeError(f"Tensor has no attribute {name!r}; {hint}")
 
 
 _attach()

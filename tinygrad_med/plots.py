@@ -48,12 +48,11 @@ def curves(
 ) -> Figure:
     """Curves in panels side by side; of each panel the last curve in front, those before it pale and wide behind it.
 
-    Parameters
-    ----------
-    panels : by title, the curves of a panel: by name, (x, y)
-    xlabel : of all panels
-    title : over all panels
-    percent : the titles of the panels whose y are shares, to be written as percentages
+    Args:
+        panels: by title, the curves of a panel: by name, (x, y)
+        xlabel: of all panels
+        title: over all panels
+        percent: the titles of the panels whose y are shares, to be written as percentages
     """
     ticker = optional("matplotlib.ticker", "drawing")
     figure = new_figure(4.6 * len(panels), 3.5)
@@ -79,9 +78,8 @@ def curves(
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str], *, title: str = "") -> Figure:
     """How many images of each class (a row) were taken for which (a column), shaded by their share of the row.
 
-    Parameters
-    ----------
-    counts : (classes, classes) integers
+    Args:
+        counts: (classes, classes) integers
     """
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -110,10 +108,9 @@ def sheet(
 ) -> Figure:
     """Images in rows, each over its caption.
 
-    Parameters
-    ----------
-    images : (H, W) each, in grey; 8-bit ones from 0 to 255
-    signed : for numbers around 0: white is 0, red is positive, blue is negative, on one scale that a bar shows
+    Args:
+        images: (H, W) each, in grey; 8-bit ones from 0 to 255
+        signed: for numbers around 0: white is 0, red is positive, blue is negative, on one scale that a bar shows
     """
     rows = -(-len(images) // columns)
     figure = new_figure(1.5 * columns + signed * 0.8, 1.85 * rows + 0.35)

@@ -25,9 +25,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy
@@ -302,8 +303,8 @@ class Primitive:
                 arrays[i] = operands[i].array if isinstance(operands[i], Tensor) else operands[i]
         try:
             output = self.forward(xp, *arrays, **constants)
-        except (ValueError, IndexError, TypeError, OverflowError) as error:
-            self.refuse(error, arrays)
+        except REFUSALS as error:
+            refuse(self, error, arrays)
         z, *extras = output if self.extras else (output,)
         if z.dtype == float64 and dtype.kind != "f":
             z = z.astype(get_default_dtype())  # 1 / 2 and exp(1) of integers: NumPy computes them in float64
@@ -337,25 +338,12 @@ class Primitive:
             )
         return operands, {name: c.array if isinstance(c, Tensor) else c for name, c in constants.items()}
 
-    def refuse(self, error: Exception, arrays: Sequence[Any]) -> NoReturn:
-        """Raise `error` again, with the name of the operation and what it got."""
-        text = str(error)
-        if not text.startswith(f"{self}:"):
-            text = f"{self}: {text}; got {describe(arrays)}"
-        kind = (
-            IndexError if isinstance(error, IndexError) else type(error) if type(error) in _PLAIN_ERRORS else ValueError
-        )
-        raise kind(text) from error
-
     def check_finite(self, z: Any, arrays: Sequence[Any]) -> None:
         """In anomaly mode: raise an `AnomalyError` if the output has a NaN or an infinity."""
         if z.dtype.kind == "f" and not backend.array_module(z).isfinite(z).all():
             raise AnomalyError(
                 f"{self}: its output has {describe_nonfinite(z)}; it ran at {user_line()} on {describe(arrays)}"
             )
-
-
-_PLAIN_ERRORS = (ValueError, TypeError, OverflowError)
 
 
 def primitive(
@@ -369,6 +357,14 @@ def primitive(
     if forward is None:
         return functools.partial(Primitive, extras=extras, differentiable=differentiable)
     return Primitive(forward)
+
+
+def with_call(operation: Any, call: Callable[..., Any]) -> Any:
+    """What a decorator returns that puts `call` around an operation: of a function `call`, of a primitive itself."""
+    if not isinstance(operation, Primitive):
+        return call
+    operation.function = call
+    return operation
 
 
 # The quick calls: what `Primitive.apply` does, unrolled for one and two operands. Anything out of the ordinary
@@ -426,7 +422,7 @@ def _quick_binary(primitive: Primitive) -> Callable[..., Any]:
         try:
             z = forward(numpy, a, b)
         except ValueError as error:
-            primitive.refuse(error, (a, b))
+            refuse(primitive, error, (a, b))
         plan = plans[needs_x, needs_y]
         inputs = ((x.origin or x) if needs_x else None, (y.origin or y) if needs_y else None)
         return _recorded(z, plan, inputs, plan.keep(z, a, b))
@@ -438,6 +434,19 @@ _NUMBERS = frozenset((float, int))
 
 
 # What an error says -------------------------------------------------------------------------------------------------
+
+
+REFUSALS = (IndexError, ValueError, TypeError, OverflowError)
+"""What an array function raises that can't do what it was asked for."""
+
+
+def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoReturn:
+    """Raise `error`, one of `REFUSALS`, again, with the name of the operation and what it got."""
+    text = str(error)
+    if not text.startswith(f"{operation}:"):
+        text = f"{operation}: {text}; got {describe(arrays)}"
+    kind = next(kind for kind in REFUSALS if isinstance(error, kind))  # NumPy's own take other arguments
+    raise kind(text) from error
 
 
 def describe(arrays: Sequence[Any]) -> str:
@@ -452,6 +461,12 @@ def describe_nonfinite(array: Any) -> str:
     return (
         " and ".join(f"{n} {name}" for n, name in ((nan, "NaN"), (inf, "infinite")) if n) + f" of {array.size} values"
     )
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """For a name that is not there, the one or two names most like it, else the advice `otherwise`."""
+    close = difflib.get_close_matches(name, set(known), n=2)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
 # The engine's own primitives ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.creation import shape_of
-from tinygrad_med.dtypes import as_dtype, get_default_dtype
+from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
 from tinygrad_med.tensor import Tensor, wrap
 
 
@@ -66,6 +66,18 @@ def _rng(generator: Generator | None) -> numpy.random.Generator:
     return (generator or default_generator).rng
 
 
+def float_dtype(name: str, dtype: Any) -> numpy.dtype:
+    """`dtype`, or the default one: what `name` draws fractions in.
+
+    Raises:
+        TypeError: for integers, which would all be 0 or cut.
+    """
+    dtype = as_dtype(dtype or get_default_dtype())
+    if dtype.kind != "f":
+        raise TypeError(f"{name}: needs a float dtype, got {dtype}; for integers use randint")
+    return dtype
+
+
 def rand(
     *lengths: Any,
     size: Sequence[int] | None = None,
@@ -78,12 +90,13 @@ def rand(
 
     Each is the float64 of the same seed cut to so many digits. Rounded, the largest would be 1.
     """
-    dtype = as_dtype(dtype or get_default_dtype())
-    grid = 2.0 ** (numpy.finfo(dtype).nmant + 1)
+    dtype = float_dtype("rand", dtype)
     numbers = numpy.asarray(_rng(generator).random(shape_of(lengths, size)))
-    numbers *= grid  # in place: the weights of a large layer fill hundreds of megabytes
-    numpy.floor(numbers, out=numbers)
-    numbers /= grid
+    if dtype != float64:  # whose digits NumPy draws
+        grid = 2.0 ** (numpy.finfo(dtype).nmant + 1)
+        numbers *= grid  # in place: the weights of a large layer fill hundreds of megabytes
+        numpy.floor(numbers, out=numbers)
+        numbers /= grid
     return _finish(numbers, dtype, device, requires_grad)
 
 
@@ -96,8 +109,8 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
-    numbers = _rng(generator).standard_normal(shape_of(lengths, size))
-    return _finish(numbers, dtype or get_default_dtype(), device, requires_grad)
+    dtype = float_dtype("randn", dtype)
+    return _finish(_rng(generator).standard_normal(shape_of(lengths, size)), dtype, device, requires_grad)
 
 
 def randint(

@@ -23,7 +23,7 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.backward import grad
-from tinygrad_med.cam import Map
+from tinygrad_med.cam import Grid, Map
 from tinygrad_med.modes import enable_grad
 from tinygrad_med.nn import Conv2d, MaxPool2d, Module, ReLU, Sequential
 from tinygrad_med.tensor import Tensor
@@ -40,13 +40,6 @@ class Peak(NamedTuple):
     column: float
 
 
-class Grid(NamedTuple):
-    """Where the places of a map lie: the place (i, j) is centred at pixel (first + i · step, first + j · step)."""
-
-    first: float
-    step: float
-
-
 @dataclass(frozen=True, eq=False)
 class SeriesMaps:
     """What the slices of one series contributed, and where they show it.
@@ -55,7 +48,8 @@ class SeriesMaps:
         contributions: (labels, S), what each slice contributed to each logit.
         maps: (labels, S, h, w), Grad-CAM for each logit.
         winners: (C,), the slice that won the maximum for each channel; -1 for a channel that no logit depends on.
-        grid: where the places of the maps lie.
+        grid: where the places of the maps lie; where they are spread evenly, as the width has it, which is right for
+            square slices alone.
     """
 
     contributions: numpy.ndarray
@@ -204,18 +198,24 @@ def _paths(model: Module, block: int) -> dict[str, list[Module]]:
 def _grid(path: Sequence[Module], spacing: float) -> Grid:
     """Where the places lie that look through these layers, one behind the other.
 
-    A window of k pixels, `step` apart, that begins `padding` before the first is centred (k − 1) / 2 − padding steps
-    behind it. Where other layers stand in between, or nothing is known, the places are spread evenly.
+    A window of k taps, `dilation` apart, that begins `padding` before the first place is centred
+    dilation · (k − 1) / 2 − padding places behind it. The places are spread evenly where nothing is known, where other
+    layers stand in between, and where the padding is a word or a setting is not the same for rows and columns.
     """
+    even = Grid((spacing - 1) / 2, spacing)
     first, step = 0.0, 1.0
     for layer in path:
-        if isinstance(layer, (Conv2d, MaxPool2d)) and not isinstance(layer.padding, str):
-            sizes: Any = (layer.kernel_size, layer.stride or layer.kernel_size, layer.padding)
-            k, s, p = (one if isinstance(one, int) else one[0] for one in sizes)
-            first, step = first + step * ((k - 1) / 2 - p), step * s
-        elif not isinstance(layer, ReLU):
-            path = ()
-    return Grid(first, step) if path else Grid((spacing - 1) / 2, spacing)
+        if isinstance(layer, ReLU):
+            continue
+        if not isinstance(layer, (Conv2d, MaxPool2d)):
+            return even
+        settings: Any = (layer.kernel_size, layer.stride or layer.kernel_size, layer.padding, layer.dilation)
+        pairs = [(one, one) if isinstance(one, int) else tuple(one) for one in settings]
+        if any(not isinstance(rows, int) or others != [rows] for rows, *others in pairs):
+            return even
+        k, s, p, d = (rows for rows, _ in pairs)
+        first, step = first + step * (d * (k - 1) / 2 - p), step * s
+    return Grid(first, step) if path else even
 
 
 def _cut(name: str, activations: dict[str, Tensor]) -> Any:

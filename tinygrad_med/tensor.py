@@ -89,7 +89,7 @@ class Tensor:
         device: str | backend.Device | None = None,
         requires_grad: bool = False,
     ) -> None:
-        if isinstance(data, int):
+        if type(data) is int:  # not of True, which is a number like 1.5
             raise TypeError(
                 f"Tensor({data}) is memory for {data} numbers in PyTorch; use zeros({data}), or tensor({data})"
             )
@@ -354,10 +354,9 @@ def wrap(array: Any, origin: Record | None = None) -> Tensor:
 
 def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Any:
     """`data` (numbers, nested lists, arrays, tensors) as an array of a supported dtype on `device`."""
-    if isinstance(data, Tensor):
-        array = data.array
-    elif backend.is_array(data):
-        array = data
+    held = data.array if isinstance(data, Tensor) else data
+    if backend.is_array(held):
+        array = held
     else:
         if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
             data = [x.tolist() if isinstance(x, Tensor) else x for x in data]
@@ -365,13 +364,12 @@ def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None =
             array = numpy.array(data)
         except ValueError as error:
             raise ValueError(f"tensor: the nested lists are ragged, rows of one length are needed ({error})") from None
-        if dtype is None and array.dtype == object and isinstance(array.flat[0], int):
-            raise OverflowError("tensor: an integer is too large for int64; give dtype=float64")
+        if dtype is None and array.dtype == object and all(isinstance(x, (int, float)) for x in array.flat):
+            if not any(isinstance(x, float) for x in array.flat):
+                raise OverflowError("tensor: an integer is too large for int64; give dtype=float64")
+            array = array.astype(float64)  # beside a float, the large integer is one too, as in PyTorch
         if dtype is None and array.dtype == float64:
             dtype = get_default_dtype()
-        if dtype is not None:
-            array = array.astype(as_dtype(dtype))
-        array = array[()]  # of a number: a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
     if dtype is None and array.dtype.kind not in "biuf":
         raise TypeError(
             f"tensor: can't make numbers of {type(data).__name__} ({array.dtype}); give numbers or arrays of them"
@@ -379,4 +377,6 @@ def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None =
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if array.dtype != wanted or not array.dtype.isnative:
         array = array.astype(wanted)
+    if not array.ndim and array is not held:
+        array = array[()]  # a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
     return array if device is None else backend.to_device(array, device)

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from tinygrad_med.backend import cpu
 from tinygrad_med.backend.cpu import conv, im2col, reference, winograd

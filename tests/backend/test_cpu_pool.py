@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_med.backend import cpu
+from tinygrad_med.backend.geometry import pool_geometry
+from tinygrad_med.backend.windows import positions
 
 FILLS = {
     "random": lambda rng, shape: rng.standard_normal(shape),
@@ -43,7 +44,7 @@ def test_max_pool2d_is_pytorch_s(torch, fill, drawn):
     expected, indices = torch.nn.functional.max_pool2d(x_torch, kernel, return_indices=True, **arguments)
     y, taps = cpu.max_pool2d(x, kernel, **arguments)
     np.testing.assert_array_equal(y, expected.detach().numpy())
-    found = cpu.max_pool2d_indices(taps, kernel, input_size=shape[2:], **arguments)
+    found = positions(np, taps, pool_geometry(shape, kernel, **arguments))
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, indices.numpy())
 

@@ -34,6 +34,7 @@ def test_over_any_dims(layout, dtype, keepdims):
             ours, theirs = (library.sum(x, dims, keepdims) for library in (cpu, gpu))
         assert ours.shape == theirs.shape == exact.shape
         assert ours.dtype == theirs.dtype == dtype
+        assert not any(np.may_share_memory(z, x) for z in (ours, theirs))
         np.testing.assert_allclose(ours, exact, rtol=4 * np.finfo(dtype).eps)
 
 

@@ -30,9 +30,22 @@ def test_as_the_formula_says(library, dtype, x_layout, y_layout):
     x, y = LAYOUTS[x_layout](X.astype(dtype)), LAYOUTS[y_layout](Y.astype(dtype))
     np.testing.assert_array_equal(library.relu(x), np.maximum(x, 0))
     np.testing.assert_array_equal(library.relu_backward(y, x), np.where(x > 0, y, 0))
-    assert library.relu(x).dtype == library.relu_backward(y, x).dtype == dtype
+    np.testing.assert_array_equal(library.keep(y, x > 0), np.where(x > 0, y, 0))
+    assert library.relu(x).dtype == library.relu_backward(y, x).dtype == library.keep(y, x > 0).dtype == dtype
 
 
 def test_the_order_in_memory_stays():
     x = LAYOUTS["channels last"](X)
     assert cpu.relu(x).strides == cpu.relu_backward(x, x).strides == x.strides
+
+
+@pytest.mark.parametrize("library", [cpu, gpu])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float32", "float64", "complex64", "complex128"])
+def test_what_is_not_kept_is_zero(library, dtype):
+    unlikely = [np.inf, np.nan] if np.dtype(dtype).kind in "fc" else [1, 0]
+    x = np.array([[1, 0, *unlikely]]).astype(dtype)
+    mask = np.array([[True], [False]])
+    kept = library.keep(x, mask)
+    np.testing.assert_array_equal(kept, np.concatenate([x, 0 * x[:, :1].repeat(4, 1)]))
+    scalars = library.keep(x[0, 2], np.True_), library.keep(x[0, 2], np.False_)
+    assert kept.dtype == dtype and all(z.dtype == dtype for z in scalars) and [*scalars] == [x[0, 2], 0]

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_med.backend.geometry import conv_geometry, conv_transpose_size, pool_geometry
 

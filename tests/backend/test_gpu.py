@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_med.backend import cpu, gpu, kernels
 
@@ -71,7 +70,6 @@ def test_max_pooling(kernel, stride, dilation, halve, ceil, seed):
     y, taps = assert_same("max_pool2d", x, kernel, **options)
     assert_same("max_pool2d_gather", np.nan_to_num(x), taps, kernel, **options)
     assert_same("max_pool2d_scatter", draw(*y.shape), taps, kernel, input_size=(8, 9), **options)
-    assert_same("max_pool2d_indices", taps, kernel, input_size=(8, 9), **options)
 
 
 @given(kernel=pair, stride=st.none() | pair, halve=st.booleans(), ceil=st.booleans(), include=st.booleans())

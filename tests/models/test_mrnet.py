@@ -405,13 +405,69 @@ def test_places_lie_where_they_look(block: int, place: int):
     """Of what a place of a map sees, the middle is where the grid says: by the gradient of the place."""
     model, arrays = float64_model(), [np.random.default_rng(0).standard_normal((1, 3, 256, 256)) for _ in range(3)]
     first, step = explain(model, [tm.tensor(a) for a in arrays], LABELS, block=block).series["axial"].grid
-    x = tm.tensor(arrays[0], requires_grad=True)
     layers = list(model.axial)
-    seen = nn.Sequential(*layers[: len(layers) + block + 1])(x).abs().sum((0, 1))
-    sees = tm.grad(seen[place, place], x)[0].abs().sum((0, 1))
-    for of_axis in (sees.sum(0), sees.sum(1)):
-        (pixels,) = np.nonzero(of_axis.numpy())
-        assert abs((pixels[0] + pixels[-1]) / 2 - (first + step * place)) <= 2
+    for middle in middles(nn.Sequential(*layers[: len(layers) + block + 1]), arrays[0], place):
+        assert abs(middle - (first + step * place)) <= 2
+
+
+def middles(path: nn.Module, slices: np.ndarray, place: int) -> list[float]:
+    """The middle column and the middle row of all pixels that a place depends on, on one slice or another."""
+    x = tm.tensor(slices, requires_grad=True)
+    seen = path(x).abs().sum((0, 1))
+    sees = tm.grad(seen[place, place], x)[0].abs().sum((0, 1)).numpy()
+    return [float((pixels[0] + pixels[-1]) / 2) for pixels in (np.flatnonzero(sees.sum(axis)) for axis in (0, 1))]
+
+
+class Small(nn.Module):
+    """Three backbones of the given layers, and a logit."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.axial, self.coronal, self.sagittal = (nn.Sequential(*copy.deepcopy(layers)) for _ in range(3))
+
+    def forward(self, series: list[Any]) -> Any:
+        planes = zip((self.axial, self.coronal, self.sagittal), series, strict=True)
+        return sum(plane(one).mean() for plane, one in planes).reshape(1, 1)
+
+
+PATHS = {
+    "dilation": lambda: [nn.Conv2d(3, 4, 3, padding=2, dilation=2)],
+    "dilation and stride": lambda: [nn.Conv2d(3, 4, 5, 2, padding=1), nn.Conv2d(4, 2, 3, 2, dilation=3)],
+    "even kernels": lambda: [nn.Conv2d(3, 4, 4, 3, padding=1, dilation=2), nn.ReLU(), nn.Conv2d(4, 2, 2, 1, 1)],
+    "pooling": lambda: [nn.Conv2d(3, 2, 3, padding=1, dilation=2), nn.MaxPool2d(3, padding=1, dilation=2)],
+    "pairs": lambda: [nn.Conv2d(3, 4, (3, 3), (2, 2), (1, 1), (2, 2)), nn.MaxPool2d((2, 2))],
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_places_lie_in_the_middle_of_what_they_see(path: str):
+    """With dilation and stride, to the half of a pixel; of a maximum, by 200 slices, each pixel is the largest once."""
+    tm.manual_seed(0)
+    model = Small(*PATHS[path]()).to(tm.float64)
+    arrays = [np.random.default_rng(0).standard_normal((200, 3, 48, 48)) for _ in range(3)]
+    one = explain(model, [tm.tensor(a) for a in arrays], ["acl"]).series["axial"]
+    place = one.maps.shape[-1] // 2
+    assert middles(model.axial, arrays[0], place) == [one.grid.first + one.grid.step * place] * 2
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.AvgPool2d(2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=((1, 2), (1, 2))),
+        nn.Conv2d(4, 4, 3, stride=(1, 2)),
+        nn.Conv2d(4, 4, (3, 5)),
+        nn.Conv2d(4, 4, 3, dilation=(1, 2)),
+        nn.MaxPool2d(2, (2, 1)),
+    ],
+    ids=repr,
+)
+def test_places_are_spread_evenly_behind_a_layer_that_is_not_understood(layer: nn.Module):
+    model = Small(nn.Conv2d(3, 4, 3, stride=2), layer, nn.Conv2d(4, 2, 1))
+    one = explain(model, [tm.tensor(a) for a in exam((1, 1, 1), dtype=np.float32)], ["acl"]).series["axial"]
+    spacing = SIDE / one.maps.shape[-1]
+    assert one.grid == ((spacing - 1) / 2, spacing)
 
 
 def test_the_tutorials_model_can_be_explained():

@@ -81,8 +81,25 @@ def test_one_hot(torch, num_classes):
     ours, theirs = (lib.nn.functional.one_hot(lib.tensor(labels), num_classes) for lib in (tg, torch))
     np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     assert ours.dtype == tg.int64
-    with pytest.raises(ValueError, match="one_hot: classes from 0 to 3 for num_classes=3"):
-        F.one_hot(tg.tensor(labels), 3)
+    nothing = [lib.nn.functional.one_hot(lib.zeros(2, 0).long(), 3) for lib in (tg, torch)]
+    assert nothing[0].shape == tuple(nothing[1].shape) == (2, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes", "kind", "text"),
+    [
+        (tg.tensor([0, 3]), 3, ValueError, "class 3 needs num_classes of at least 4, got 3"),
+        (tg.tensor([0, -1]), -1, ValueError, "a class must not be negative, got -1"),
+        (tg.zeros(0).long(), -1, ValueError, "an empty tensor has no largest class; give num_classes"),
+        (tg.tensor([0.0]), 3, TypeError, "the classes must be integers, got float32; use .long"),
+        (tg.tensor([True]), -1, TypeError, "the classes must be integers, got bool; use .long"),
+    ],
+)
+def test_one_hot_refuses_what_pytorchs_does(torch, labels, num_classes, kind, text):
+    with pytest.raises(RuntimeError):
+        torch.nn.functional.one_hot(torch.tensor(labels.numpy()), num_classes)
+    with pytest.raises(kind, match=f"^one_hot: {text}"):
+        F.one_hot(labels, num_classes)
 
 
 def test_binary_cross_entropy_at_its_ends(torch):

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_med as tg
 
 
-@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf, "inf"])
 @pytest.mark.parametrize("max_norm", [0.1, 100.0])
 def test_clip_grad_norm(torch, max_norm, norm_type):
     rng = np.random.default_rng(0)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import tinygrad_med as tg
 from tests.parity import assert_parity
+from tinygrad_med.backend import cpu
 
 pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -61,6 +61,24 @@ def test_max_pool2d_is_the_same_where_no_gradient_is_recorded(x, options, nan):
     recorded = tg.max_pool2d(leaf, **options)
     with tg.no_grad():
         np.testing.assert_array_equal(tg.max_pool2d(leaf, **options).numpy(), recorded.detach().numpy())
+    np.testing.assert_array_equal(tg.max_pool2d(x, **options), recorded.detach().numpy())
+
+
+def test_max_pool2d_is_seen_in_anomaly_mode_where_no_gradient_is_recorded():
+    with tg.autograd.detect_anomaly(), pytest.raises(tg.autograd.AnomalyError, match="^max_pool2d: its output has 1"):
+        tg.max_pool2d(tg.tensor([[[[1.0, tg.nan], [2.0, 3.0]]]]), 2)
+
+
+def test_max_pool2d_looks_for_the_choice_only_where_a_gradient_is_recorded(monkeypatch):
+    asked = []
+    kernel = cpu.max_pool2d
+    monkeypatch.setattr(cpu, "max_pool2d", lambda *a, choice, **k: asked.append(choice) or kernel(*a, **k))
+    leaf = tg.ones(1, 1, 2, 2, requires_grad=True)
+    tg.max_pool2d(leaf, 2)
+    tg.max_pool2d(leaf.detach(), 2)
+    with tg.no_grad():
+        tg.max_pool2d(leaf, 2)
+    assert asked == [True, False, False]
 
 
 @given(x=images, options=windows(), include=st.booleans())

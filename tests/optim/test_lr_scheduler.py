@@ -123,28 +123,70 @@ def test_reduce_on_plateau_is_pytorchs(torch, arguments):
         assert ours[3] == pytest.approx(theirs[3], rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "arguments"), [*CASES, *(("ReduceLROnPlateau", a) for a in PLATEAUS[:2])])
-def test_a_schedule_goes_on_from_its_state(name, arguments):
-    metrics = [1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0, 1.1, 1.2, 1.3, 1.4]
+METRICS = [1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0, 1.1, 1.2, 1.3, 1.4]
+ORDERS = {
+    "first the optimizer's state": ("optimizer's state", "schedule", "schedule's state"),
+    "first the schedule": ("schedule", "optimizer's state", "schedule's state"),
+    "last the optimizer's state": ("schedule", "schedule's state", "optimizer's state"),
+    "without the optimizer's state": ("schedule", "schedule's state"),
+}
 
-    def run(schedule, start, stop):
-        for t in range(start, stop):
-            schedule.step(*([metrics[t]] if name == "ReduceLROnPlateau" else []))
 
-    whole = make_optimizer(tg)
-    schedule = getattr(optim.lr_scheduler, name)(whole, **arguments)
-    run(schedule, 0, 6)
-    saved = pickle.loads(pickle.dumps((whole.state_dict(), schedule.state_dict())))
-    run(schedule, 6, 12)
+def run(schedule, steps):
+    """The groups' options after each of the steps; a metric goes to the one schedule that asks for it."""
+    found = []
+    for t in steps:
+        schedule.optimizer.step()
+        schedule.step(*([METRICS[t]] if type(schedule).__name__ == "ReduceLROnPlateau" else []))
+        found.append(options(schedule.optimizer))
+    return found
 
-    resumed = make_optimizer(tg)
-    second = getattr(optim.lr_scheduler, name)(resumed, **arguments)
-    resumed.load_state_dict(saved[0])
-    second.load_state_dict(saved[1])
-    run(second, 6, 12)
-    assert options(resumed) == options(whole)
-    assert second.get_last_lr() == schedule.get_last_lr()
-    assert "optimizer" not in second.state_dict()
+
+def resume(lib, name, arguments, order):
+    """What six steps set after a training was broken off at six and taken up in this order."""
+
+    def make(optimizer):
+        return getattr(lib.optim.lr_scheduler, name)(optimizer, **arguments)
+
+    schedule = make(make_optimizer(lib))
+    run(schedule, range(6))
+    saved = [one.state_dict() for one in (schedule.optimizer, schedule)]
+    of_optimizer, of_schedule = pickle.loads(pickle.dumps(saved))
+    optimizer = make_optimizer(lib)
+    for action in ORDERS[order]:
+        if action == "schedule":
+            schedule = make(optimizer)
+        elif action == "schedule's state":
+            schedule.load_state_dict(of_schedule)
+        else:
+            optimizer.load_state_dict(of_optimizer)
+    before = options(optimizer)
+    return schedule, before, run(schedule, range(6, 12))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_a_schedule_goes_on_from_its_state(torch, name, arguments, order):
+    """As one that was not broken off, at once and after each step; and, given both states, as PyTorch's."""
+    whole = getattr(optim.lr_scheduler, name)(make_optimizer(tg), **arguments)
+    expected = run(whole, range(12))
+    schedule, before, found = resume(tg, name, arguments, order)
+    assert [before, *found] == expected[5:]
+    assert schedule.get_last_lr() == whole.get_last_lr()
+    assert "optimizer" not in schedule.state_dict()
+    if "optimizer's state" in ORDERS[order]:  # without, PyTorch multiplies the rates of the new optimizer
+        np.testing.assert_allclose(found, resume(torch, name, arguments, order)[2], rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("arguments", PLATEAUS)
+def test_reduce_on_plateau_goes_on_as_pytorchs(torch, arguments, order):
+    (schedule, *ours), (reference, *theirs) = (
+        resume(lib, "ReduceLROnPlateau", arguments, order) for lib in (tg, torch)
+    )
+    for mine, yours in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, yours, rtol=1e-12)
+    assert (schedule.best, schedule.last_epoch) == (reference.best, reference.last_epoch)
 
 
 def test_last_epoch_goes_on_without_a_state():
@@ -208,6 +250,54 @@ def test_a_rate_set_by_hand_is_not_lost_in_silence():
     ):
         schedule.step()
     assert optimizer.param_groups[0]["lr"] == 1.0 and schedule.last_epoch == 0
+
+
+def test_the_optimizers_state_alone_is_not_enough():
+    optimizer = make_optimizer(tg)
+    run(StepLR(optimizer, 1, gamma=0.5), range(2))
+    resumed = make_optimizer(tg)
+    schedule = StepLR(resumed, 1, gamma=0.5)
+    resumed.load_state_dict(optimizer.state_dict())
+    with pytest.raises(RuntimeError, match="where an optimizer's state was loaded, load its schedule's too"):
+        schedule.step()
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("StepLR", {"step_size": 3}), ("OneCycleLR", CASES[7][1])])
+def test_a_group_that_was_added(name, arguments):
+    optimizer = make_optimizer(tg)
+    schedule = getattr(optim.lr_scheduler, name)(optimizer, **arguments)
+    state = schedule.state_dict()
+    optimizer.add_param_group({"params": [tg.zeros(1, requires_grad=True)], "lr": 0.5})
+    text = f"{name}: the optimizer has 3 groups, but the schedule is for 2; add groups before a schedule is made"
+    with pytest.raises(RuntimeError, match=text):
+        schedule.step()
+    assert schedule.last_epoch == 0
+    again = getattr(optim.lr_scheduler, name)(optimizer, **arguments)
+    assert len(again.get_last_lr()) == 3
+    with pytest.raises(RuntimeError, match=text):
+        again.load_state_dict(state)
+
+
+def test_reduce_on_plateau_takes_an_added_group(torch):
+    """Where one lowest rate holds for all groups, as PyTorch's does."""
+    found = []
+    for lib in (tg, torch):
+        optimizer = make_optimizer(lib)
+        schedule = lib.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, min_lr=0.01)
+        optimizer.add_param_group({"params": [lib.zeros(1, requires_grad=True)], "lr": 0.5})
+        for metric in (1.0, 2.0, 3.0):
+            schedule.step(metric)
+        found.append(options(optimizer))
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+def test_reduce_on_plateau_wants_a_lowest_rate_for_an_added_group():
+    optimizer = make_optimizer(tg)
+    schedule = ReduceLROnPlateau(optimizer, patience=0, min_lr=[0.01, 0.02])
+    optimizer.add_param_group({"params": [tg.zeros(1, requires_grad=True)]})
+    schedule.step(1.0)
+    with pytest.raises(ValueError, match="ReduceLROnPlateau: min_lr has 2 values for 3 groups; give one for each"):
+        schedule.step(2.0)
 
 
 def test_one_schedule_may_follow_another():

@@ -165,7 +165,7 @@ def require_cupy() -> ModuleType:
     return _cupy
 
 
-def library_erf(xp: ModuleType) -> Any:
+def builtin_erf(xp: ModuleType) -> Any:
     """The array library's own error function, `None` for NumPy, which has none."""
     return None if xp is numpy else importlib.import_module("cupyx.scipy.special").erf
 

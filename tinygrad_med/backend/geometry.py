@@ -51,18 +51,15 @@ def conv_geometry(
 ) -> Geometry:
     """Check the operands of a convolution and say where its windows lie.
 
-    Parameters
-    ----------
-    x_shape : (N, C, H, W); N may be 0.
-    w_shape : (K, C / groups, kh, kw).
-    padding : cells on every side, a pair (rows, columns), a pair of pairs ((top, bottom), (left, right)), "valid"
-        (none) or "same" (as many as keep H and W; the odd cell goes to the end, as PyTorch does).
-    name : the operation that the errors name.
+    Args:
+        x_shape: (N, C, H, W); N may be 0.
+        w_shape: (K, C / groups, kh, kw).
+        padding: cells on every side, a pair (rows, columns), a pair of pairs ((top, bottom), (left, right)), "valid"
+            (none) or "same" (as many as keep H and W; the odd cell goes to the end, as PyTorch does).
+        name: the operation that the errors name.
 
-    Raises
-    ------
-    ValueError
-        with the shapes and the remedy.
+    Raises:
+        ValueError: with the shapes and the remedy.
     """
     x_shape, w_shape = tuple(x_shape), tuple(w_shape)
     if len(x_shape) != 4:

@@ -185,26 +185,6 @@ def max_pool2d_scatter(
     return crop(padded, geometry)
 
 
-def max_pool2d_indices(
-    taps: Array,
-    kernel_size: IntOrPair,
-    *,
-    input_size: Pair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-) -> Array:
-    """As `cpu.max_pool2d_indices`: row · W + column of the chosen cells."""
-    x_shape = (*taps.shape[:2], *input_size)
-    geometry = pool_geometry(x_shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d_indices")
-    xp = array_module(taps)
-    i, j = taps.astype(xp.int64) // geometry.kernel[1], taps.astype(xp.int64) % geometry.kernel[1]
-    (sh, sw), (dh, dw), ((top, _), (left, _)) = geometry.stride, geometry.dilation, geometry.padding
-    o, p = xp.arange(geometry.out[0])[:, None], xp.arange(geometry.out[1])
-    return (o * sh - top + i * dh) * geometry.size[1] + (p * sw - left + j * dw)
-
-
 def avg_pool2d(
     x: Array,
     kernel_size: IntOrPair,
@@ -315,6 +295,11 @@ def relu(x: Array) -> Array:
 def relu_backward(g: Array, y: Array) -> Array:
     """As `cpu.relu_backward`: g where y > 0, else 0."""
     return array_module(g).where(y > 0, g, 0)
+
+
+def keep(x: Array, mask: Array) -> Array:
+    """As `cpu.keep`: x where the mask holds, else 0."""
+    return array_module(x).where(mask, x, x.dtype.type(0))
 
 
 def _all_but_channels(x: Array) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 The cells that one tap (i, j) of a kernel reads, for all windows together, are one strided view of the padded image. So
 a loop over the few taps does for all windows at once what would otherwise be a loop over the windows.
 
-Knows arrays (N, C, H, W) and geometries that have been checked; used where a library has no kernel of its own.
+Knows arrays (N, C, H, W) and geometries that have been checked; used where no array library has a kernel of its own.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ def _margins(geometry: Geometry) -> list[tuple[int, int]]:
         reach = (geometry.out[axis] - 1) * geometry.stride[axis] + geometry.extent[axis]
         margins.append((before, max(after, reach - before - geometry.size[axis])))
     return margins
+
+
+def positions(xp: ModuleType, chosen: Array, geometry: Geometry) -> Array:
+    """Where chosen taps, row · kw + column in the kernel, lie in the image: row · W + column, int64 (N, C, OH, OW)."""
+    i, j = chosen.astype(xp.int64) // geometry.kernel[1], chosen.astype(xp.int64) % geometry.kernel[1]
+    (sh, sw), (dh, dw), ((top, _), (left, _)) = geometry.stride, geometry.dilation, geometry.padding
+    o, p = xp.arange(geometry.out[0])[:, None], xp.arange(geometry.out[1])
+    return (o * sh - top + i * dh) * geometry.size[1] + (p * sw - left + j * dw)
 
 
 def read(xp: ModuleType, x: Array, geometry: Geometry, out: Array) -> Array:

@@ -6,36 +6,38 @@ memory and here does nothing, and `training`.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from tinygrad_med import backend, ops, random
 from tinygrad_med.creation import arange
-from tinygrad_med.ops import adaptive_avg_pool2d as adaptive_avg_pool2d
-from tinygrad_med.ops import adaptive_max_pool2d as adaptive_max_pool2d
-from tinygrad_med.ops import avg_pool2d as avg_pool2d
-from tinygrad_med.ops import batch_norm as batch_norm
-from tinygrad_med.ops import binary_cross_entropy as binary_cross_entropy
-from tinygrad_med.ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from tinygrad_med.ops import conv2d as conv2d
-from tinygrad_med.ops import conv_transpose2d as conv_transpose2d
-from tinygrad_med.ops import cross_entropy as cross_entropy
-from tinygrad_med.ops import fold as fold
-from tinygrad_med.ops import gelu as gelu
-from tinygrad_med.ops import group_norm as group_norm
-from tinygrad_med.ops import interpolate as interpolate
-from tinygrad_med.ops import l1_loss as l1_loss
-from tinygrad_med.ops import layer_norm as layer_norm
-from tinygrad_med.ops import linear as linear
-from tinygrad_med.ops import logsigmoid as logsigmoid
-from tinygrad_med.ops import max_pool2d as max_pool2d
-from tinygrad_med.ops import mse_loss as mse_loss
-from tinygrad_med.ops import nll_loss as nll_loss
-from tinygrad_med.ops import pad as pad
-from tinygrad_med.ops import sigmoid as sigmoid
-from tinygrad_med.ops import softplus as softplus
-from tinygrad_med.ops import tanh as tanh
-from tinygrad_med.ops import unfold as unfold
+from tinygrad_med.ops import (
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_max_pool2d as adaptive_max_pool2d,
+    avg_pool2d as avg_pool2d,
+    batch_norm as batch_norm,
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    conv2d as conv2d,
+    conv_transpose2d as conv_transpose2d,
+    cross_entropy as cross_entropy,
+    fold as fold,
+    gelu as gelu,
+    group_norm as group_norm,
+    interpolate as interpolate,
+    l1_loss as l1_loss,
+    layer_norm as layer_norm,
+    linear as linear,
+    logsigmoid as logsigmoid,
+    max_pool2d as max_pool2d,
+    mse_loss as mse_loss,
+    nll_loss as nll_loss,
+    pad as pad,
+    sigmoid as sigmoid,
+    softplus as softplus,
+    tanh as tanh,
+    unfold as unfold,
+)
+from tinygrad_med.primitive import did_you_mean
 from tinygrad_med.random import Generator
 from tinygrad_med.tensor import Tensor, wrap
 
@@ -81,11 +83,19 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Classes (…) as int64 (…, num_classes), 1 at the class and 0 elsewhere; −1 for the largest class + 1.
 
     Raises:
-        ValueError: for a class outside 0 … num_classes − 1.
+        TypeError: for classes that are no integers.
+        ValueError: for a class outside 0 … num_classes − 1, or where there is none to find the largest of.
     """
-    classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
-    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < classes:
-        raise ValueError(f"one_hot: classes from {int(tensor.min())} to {int(tensor.max())} for {num_classes=}")
+    if tensor.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: the classes must be integers, got {tensor.dtype}; use .long()")
+    if not tensor.numel() and num_classes < 0:
+        raise ValueError("one_hot: an empty tensor has no largest class; give num_classes")
+    low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, -1)
+    classes = high + 1 if num_classes == -1 else num_classes
+    if low < 0:
+        raise ValueError(f"one_hot: a class must not be negative, got {low}")
+    if high >= classes:
+        raise ValueError(f"one_hot: class {high} needs num_classes of at least {high + 1}, got {num_classes}")
     return (tensor.unsqueeze(-1) == arange(classes, device=tensor.device)).long()
 
 
@@ -127,6 +137,6 @@ def dropout2d(
 
 
 def __getattr__(name: str) -> Any:
-    close = difflib.get_close_matches(name, [known for known in globals() if not known.startswith("_")], n=2)
-    hint = f"did you mean {' or '.join(close)}?" if close else "the functions of tinygrad_med.ops are what there is"
+    known = [known for known in globals() if not known.startswith("_")]
+    hint = did_you_mean(name, known, "the functions of tinygrad_med.ops are what there is")
     raise AttributeError(f"module 'tinygrad_med.nn.functional' has no attribute {name!r}; {hint}")

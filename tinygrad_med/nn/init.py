@@ -24,9 +24,7 @@ T = TypeVar("T", bound=Tensor)
 
 @no_grad()
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
-    """Uniform numbers between a and b."""
-    if a > b:
-        raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
+    """Uniform numbers in [a, b)."""
     tensor.uniform_(a, b, generator=generator)
     return tensor
 
@@ -34,8 +32,6 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | N
 @no_grad()
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """Normal numbers."""
-    if std < 0:
-        raise ValueError(f"normal_: std={std} must not be negative")
     tensor.normal_(mean, std, generator=generator)
     return tensor
 

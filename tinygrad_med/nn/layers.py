@@ -10,8 +10,7 @@ import math
 from typing import Any
 
 from tinygrad_med.creation import zeros
-from tinygrad_med.nn import functional as F
-from tinygrad_med.nn import init
+from tinygrad_med.nn import functional as F, init
 from tinygrad_med.nn.module import Module, Parameter
 from tinygrad_med.ops import flatten
 from tinygrad_med.random import Generator

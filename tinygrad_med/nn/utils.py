@@ -12,7 +12,10 @@ from tinygrad_med.tensor import Tensor
 
 @no_grad()
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float | str = 2.0,
+    error_if_nonfinite: bool = False,
 ) -> Tensor:
     """Scale all gradients by one factor, so that together they are no longer than `max_norm`
     (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
@@ -20,7 +23,7 @@ def clip_grad_norm_(
     Args:
         parameters: whose gradients to scale in place; those without one are passed over.
         max_norm: the longest that they may be.
-        norm_type: the p of the norm, ∞ for the largest element.
+        norm_type: the p of the norm, ∞ (or `"inf"`) for the largest element.
         error_if_nonfinite: raise a RuntimeError where the norm is NaN or infinite.
 
     Returns:
@@ -30,6 +33,7 @@ def clip_grad_norm_(
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return tensor(0.0)
+    norm_type = float(norm_type)
     total = norm(stack([norm(g, norm_type) for g in gradients]), norm_type)
     if error_if_nonfinite and not total.isfinite():
         raise RuntimeError(

@@ -339,12 +339,14 @@ def clamp_max(xp, x, max):
     return xp.minimum(x, max)
 
 
-clamp_min.vjp(x=lambda g, x, min: where(x >= min, g, 0.0), min=lambda g, x, min: where(x < min, g, 0.0))
-clamp_max.vjp(x=lambda g, x, max: where(x <= max, g, 0.0), max=lambda g, x, max: where(x > max, g, 0.0))
+clamp_min.vjp(x=lambda g, x, min: _keep(g, mask=x >= min), min=lambda g, x, min: _keep(g, mask=x < min))
+clamp_max.vjp(x=lambda g, x, max: _keep(g, mask=x <= max), max=lambda g, x, max: _keep(g, mask=x > max))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     """x within [min, max], the bounds elsewhere; at a bound the gradient is that of x.
+
+    Below two equal bounds the gradient is that of min. (In PyTorch it is lost there.)
 
     Args:
         x: any shape.
@@ -382,7 +384,8 @@ def minimum(xp, x, y):
 
 
 def _unless_less(g: Any, x: Any, y: Any) -> Any:
-    return where(x < y, 0.0, where(x == y, 0.5 * g, g))
+    half = 0.5 * g
+    return _keep(half, mask=~(x < y)) + _keep(half, mask=~(x <= y))
 
 
 maximum.vjp(x=lambda g, x, y: _unless_less(g, x, y), y=lambda g, x, y: _unless_less(g, y, x))
@@ -399,7 +402,17 @@ def _select(xp, x, y, *, condition):
     return xp.where(condition, x, y)
 
 
-_select.vjp(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g))
+@primitive
+def _keep(xp, x, *, mask):
+    """z = x where the mask holds, 0 elsewhere: a product with 0 and 1 in which 0 · ∞ = 0
+
+    ∂x: g where the mask holds, else 0
+    """
+    return kernels(xp).keep(x, mask)
+
+
+_select.vjp(x=lambda g, condition: _keep(g, mask=condition), y=lambda g, condition: _keep(g, mask=~condition))
+_keep.vjp(x=lambda g, mask: _keep(g, mask=mask))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -484,7 +497,7 @@ def relu(xp, x):
     return xp.maximum(x, 0) if x.size < LARGE else kernels(xp).relu(x)
 
 
-relu.vjp(x=lambda g, z: where(z > 0, g, 0.0))
+relu.vjp(x=lambda g, z: _keep(g, mask=z > 0))
 
 
 @relu.vjp_joint

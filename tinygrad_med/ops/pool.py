@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tinygrad_med import backend
-from tinygrad_med.backend.geometry import IntOrPair, Pair
+from tinygrad_med.backend import windows
+from tinygrad_med.backend.geometry import IntOrPair, Pair, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.modes import is_grad_enabled
 from tinygrad_med.ops.indexing import gather
@@ -34,12 +35,12 @@ class Windows(NamedTuple):
 
 
 @primitive(extras=("taps",))
-def _max_pool2d(xp, x, *, at):
-    """z = the largest x of each window; beside it, for the rule, the tap of the window where it lies
+def _max_pool2d(xp, x, *, at, choice=True):
+    """z = the largest x of each window; beside it, for the rule (without `choice`, none), the tap where it lies
 
     ∂x: g added at the chosen cells
     """
-    return kernels(xp).max_pool2d(x, **at._asdict())
+    return kernels(xp).max_pool2d(x, **at._asdict(), choice=choice)
 
 
 @primitive
@@ -87,13 +88,11 @@ def max_pool2d(
         (N, C, OH, OW), or two of them.
     """
     at = Windows(kernel_size, stride, padding, dilation, ceil_mode)
-    library = kernels(backend.array_module(x.array))
-    if not return_indices and not (x.requires_grad and is_grad_enabled()):  # nobody will ask which cell won
-        return wrap(library.max_pool2d(x.array, **at._asdict(), choice=False)[0])
-    if not return_indices:
-        return _max_pool2d(x, at=at)
-    _, taps = library.max_pool2d(x.array, **at._asdict())
-    indices = library.max_pool2d_indices(taps, input_size=x.shape[2:], **at._asdict())
+    if not return_indices:  # and where no gradient is recorded, nobody will ask which cell won
+        return _max_pool2d(x, at=at, choice=is_grad_enabled() and getattr(x, "requires_grad", False))
+    xp = backend.array_module(x.array)
+    _, taps = kernels(xp).max_pool2d(x.array, **at._asdict())
+    indices = windows.positions(xp, taps, pool_geometry(x.shape, **at._asdict()))
     return ValuesAndIndices(_max_pool2d_gather(x, taps=taps, at=at), wrap(indices))
 
 

@@ -35,7 +35,10 @@ def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_
         return_counts: also how often each is in x, (m,).
     """
     xp = backend.array_module(x.array)
-    values, inverse, counts = xp.unique(x.array, return_inverse=True, return_counts=True)
-    asked = ((True, values), (return_inverse, inverse.reshape(x.shape)), (return_counts, counts))
-    found = tuple(wrap(array) for wanted, array in asked if wanted)
-    return found if len(found) > 1 else found[0]
+    found = xp.unique(x.array, return_inverse=return_inverse, return_counts=return_counts)
+    if not (return_inverse or return_counts):
+        return wrap(found)
+    values, *asked = found
+    if return_inverse:
+        asked[0] = asked[0].reshape(x.shape)  # CuPy's is flat
+    return wrap(values), *map(wrap, asked)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.dtypes import float16, float32, float64
-from tinygrad_med.ops.elementwise import abs, exp, maximum, minimum, sign, sqrt, where
+from tinygrad_med.ops.elementwise import _keep, abs, exp, maximum, minimum, sign, sqrt, where
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
-from tinygrad_med.primitive import cast, primitive
+from tinygrad_med.primitive import Primitive, cast, primitive, with_call
 from tinygrad_med.tensor import Tensor
 
 
@@ -24,18 +23,28 @@ def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
     return _reshape(g, shape=tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 
-def half_in_single(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of x in `dtype`, if one is given; and that of a float16 x computed in float32: float16 ends at 65,504,
-    which many squares and sums exceed."""
+def half_in_single(operation: Any) -> Any:
+    """`operation`, for a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
+    function = operation.function if isinstance(operation, Primitive) else operation
 
     @functools.wraps(function)
-    def call(x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        x = x if dtype is None else x.to(dtype)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if x.dtype != float16:
             return function(x, *args, **kwargs)
         return cast(function(cast(x, dtype=float32), *args, **kwargs), dtype=float16)
 
-    return call
+    return with_call(operation, call)
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """x in `dtype`, if one is given."""
+    return x if dtype is None else x.to(dtype)
+
+
+def reduced_dims(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
+    """The dims of x that `dim` names, in order; all of them for `None` and, as in PyTorch, for ()."""
+    none = dim is None or (isinstance(dim, (tuple, list)) and not dim)
+    return all_dims(None if none else dim, len(x.shape), operation)
 
 
 # Sums ---------------------------------------------------------------------------------------------------------------
@@ -55,12 +64,13 @@ _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
 
 @numpys_names
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    """Σ x over `dim`; integers and bools are summed in int64."""
+    """Σ x over `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
     if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
         x = x.to(dtype or "int64")
-    return _sum(x, dims=all_dims(dim, len(x.shape), "sum"), keepdim=keepdim)
+    return _sum(x, dims=reduced_dims(x, dim, "sum"), keepdim=keepdim)
 
 
+@half_in_single
 @primitive
 def _mean(xp, x, *, dims, keepdim):
     """z = Σ x / n over `dims`
@@ -78,12 +88,12 @@ _mean.vjp(
 
 
 @numpys_names
-@half_in_single
-def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The mean over `dim`; NaN over no elements."""
+def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The mean over `dim`, in `dtype` if one is given; NaN over no elements."""
+    x = in_dtype(x, dtype)
     if isinstance(x, Tensor) and x.dtype.kind not in "fc":
         raise TypeError(f"mean: needs a float tensor, got {x.dtype}; use x.float().mean()")
-    return _mean(x, dims=all_dims(dim, len(x.shape), "mean"), keepdim=keepdim)
+    return _mean(x, dims=reduced_dims(x, dim, "mean"), keepdim=keepdim)
 
 
 @numpys_names
@@ -92,7 +102,7 @@ def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, 
     """Σ (x − mean)² / (n − correction) over `dim`; `unbiased=False` is PyTorch's older name for `correction=0`."""
     if unbiased is not None:
         correction = int(unbiased)
-    dims = all_dims(dim, x.ndim, "var")
+    dims = reduced_dims(x, dim, "var")
     n = math.prod(x.shape[d] for d in dims)
     centred = x - mean(x, dims, keepdim=True)
     total = sum(centred * centred, dims, keepdim)
@@ -126,36 +136,41 @@ _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 
 
 @numpys_names
-def cumsum(x: Any, dim: int) -> Any:
-    """The running sum along `dim`; integers and bools are summed in int64."""
-    if isinstance(x, Tensor) and x.dtype.kind not in "fc":
-        x = x.to("int64")
+def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
+    """The running sum along `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
+    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
+        x = x.to(dtype or "int64")
     return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
 
 
 @numpys_names
-@half_in_single
-def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The product of all elements, or of those along `dim`; integers and bools are multiplied in int64.
-
-    Multiplies halves with each other until one is left: log₂ n multiplications of tensors, whose rules give every
-    derivative, also where factors are zero.
-    """
-    if isinstance(x, Tensor) and x.dtype.kind not in "fc":
-        x = x.to("int64")
+def prod(x: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The product of all elements or of those along `dim`, in `dtype` if one is given; that of integers in int64."""
+    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
+        x = x.to(dtype or "int64")
     if dim is None:
         x, dim = _reshape(x, shape=(-1,)), 0
     d = one_dim(dim, len(x.shape), "prod")
     if not x.shape:
         return x * 1
-    if x.shape[d] == 0:
-        z = sum(x, d, keepdim=True) + 1
-    else:
-        z = x * 1
-        while (n := z.shape[d]) > 1:
-            product = narrow(z, d, 0, n // 2) * narrow(z, d, n // 2, n // 2)
-            z = cat([product, narrow(z, d, n - 1, 1)], d) if n % 2 else product
+    z = _product(x, d)
     return z if keepdim else squeeze(z, d)
+
+
+@half_in_single
+def _product(x: Any, dim: int) -> Any:
+    """The product along `dim`, which stays with length 1.
+
+    Halves are multiplied with each other until one is left: log₂ n multiplications of tensors, whose rules give every
+    derivative, also where factors are zero.
+    """
+    if x.shape[dim] == 0:
+        return sum(x, dim, keepdim=True) + 1
+    z = x * 1
+    while (n := z.shape[dim]) > 1:
+        product = narrow(z, dim, 0, n // 2) * narrow(z, dim, n // 2, n // 2)
+        z = cat([product, narrow(z, dim, n - 1, 1)], dim) if n % 2 else product
+    return z
 
 
 # Extremes -----------------------------------------------------------------------------------------------------------
@@ -214,7 +229,7 @@ def _share_among_equals(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
     shape = tuple(x.shape)
     chosen = x == restore(z, shape, dims)
     count = _sum(g.dtype.type(1) * chosen, dims=dims, keepdim=True)
-    return where(chosen, restore(g, shape, dims) / count, 0.0)
+    return _keep(restore(g, shape, dims) / count, mask=chosen)
 
 
 for _extreme in (_amax, _amin):
@@ -265,7 +280,7 @@ def _extreme_of(x: Any, dim: Any, keepdim: bool, name: str) -> Any:
 
 
 def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
-    dims = all_dims(dim, len(x.shape), operation)
+    dims = reduced_dims(x, dim, operation)
     if 0 in [x.shape[d] for d in dims]:
         raise ValueError(f"{operation}: there is no extreme of no elements, in dim {dims} of shape {tuple(x.shape)}")
     return dims
@@ -305,6 +320,7 @@ def all(xp, x, *, dim=None, keepdim=False):
 # Sums of exponentials -----------------------------------------------------------------------------------------------
 
 
+@half_in_single
 @primitive
 def _logsumexp(xp, x, *, dims, keepdim):
     """z = log Σ eˣ over `dims`, with the maximum taken out so that nothing overflows
@@ -313,7 +329,7 @@ def _logsumexp(xp, x, *, dims, keepdim):
     """
     largest = x.max(dims, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, 0)
-    z = xp.log(xp.exp(x - largest).sum(dims, keepdims=True)) + largest
+    z = xp.log(kernels(xp).sum(xp.exp(x - largest), dims, keepdims=True)) + largest
     return z if keepdim else z.reshape([n for i, n in enumerate(x.shape) if i not in dims])
 
 
@@ -326,58 +342,56 @@ _logsumexp.vjp(x=_logsumexp_rule)
 
 
 @numpys_names
-@half_in_single
 def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """log Σ eˣ over `dim`, finite wherever the result is; −∞ over no elements."""
-    dims = all_dims(dim, len(x.shape), "logsumexp")
+    dims = reduced_dims(x, dim, "logsumexp")
     if 0 in [x.shape[d] for d in dims]:
         return sum(x, dims, keepdim) - math.inf
     return _logsumexp(x, dims=dims, keepdim=keepdim)
 
 
+@half_in_single
 @primitive
-def _softmax(xp, x, *, dim):
-    """zᵢ = eˣᵢ / Σⱼ eˣⱼ along `dim`
+def _softmax(xp, x, *, dims):
+    """zᵢ = eˣᵢ / Σⱼ eˣⱼ over `dims`
 
     ∂x: z · (g − Σ g · z)
     """
-    e = xp.exp(x - x.max(dim, keepdims=True))
-    return e / e.sum(dim, keepdims=True)
+    e = xp.exp(x - x.max(dims, keepdims=True))
+    return e / kernels(xp).sum(e, dims, keepdims=True)
 
 
-_softmax.vjp(x=lambda g, z, dim: z * (g - sum(g * z, dim, keepdim=True)))
+_softmax.vjp(x=lambda g, z, dims: z * (g - _sum(g * z, dims=dims, keepdim=True)))
 
 
 @numpys_names
+def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
+    """eˣᵢ / Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
+    return _softmax(in_dtype(x, dtype), dims=all_dims((dim,), len(x.shape), "softmax"))
+
+
 @half_in_single
-def softmax(x: Any, dim: int) -> Any:
-    """eˣᵢ / Σⱼ eˣⱼ along `dim`."""
-    return _softmax(x, dim=dim)
-
-
 @primitive
-def _log_softmax(xp, x, *, dim):
-    """zᵢ = xᵢ − log Σⱼ eˣⱼ along `dim`
+def _log_softmax(xp, x, *, dims):
+    """zᵢ = xᵢ − log Σⱼ eˣⱼ over `dims`
 
     ∂x: g − eᶻ · Σ g
     """
-    shifted = x - x.max(dim, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(dim, keepdims=True))
+    shifted = x - x.max(dims, keepdims=True)
+    return shifted - xp.log(kernels(xp).sum(xp.exp(shifted), dims, keepdims=True))
 
 
-_log_softmax.vjp(x=lambda g, z, dim: g - exp(z) * sum(g, dim, keepdim=True))
-
-
-@numpys_names
-@half_in_single
-def log_softmax(x: Any, dim: int) -> Any:
-    """xᵢ − log Σⱼ eˣⱼ along `dim`."""
-    return _log_softmax(x, dim=dim)
+_log_softmax.vjp(x=lambda g, z, dims: g - exp(z) * _sum(g, dims=dims, keepdim=True))
 
 
 @numpys_names
-@half_in_single
-def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+def log_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
+    """xᵢ − log Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
+    return _log_softmax(in_dtype(x, dtype), dims=all_dims((dim,), len(x.shape), "log_softmax"))
+
+
+@numpys_names
+def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
 
     Where it has a kink, at x = 0, the gradient is 0.
@@ -387,11 +401,17 @@ def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False)
         p: a number, or `"fro"` for 2.
         dim: an int, several, or `None` for all.
         keepdim: leave the reduced dims with length 1.
+        dtype: compute in it.
     """
     if p == "fro":
         p = 2
     if isinstance(p, str):
         raise ValueError(f"norm: p={p!r} is unknown; give a number or 'fro'")
+    return _norm(in_dtype(x, dtype), p, dim, keepdim)
+
+
+@half_in_single
+def _norm(x: Any, p: float, dim: Any, keepdim: bool) -> Any:
     if p in (math.inf, -math.inf):
         return (amax if p > 0 else amin)(abs(x), dim, keepdim)
     if p == 0:

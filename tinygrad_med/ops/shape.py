@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from tinygrad_med import backend
 from tinygrad_med.ops.elementwise import where
 from tinygrad_med.ops.indexing import index
-from tinygrad_med.primitive import Primitive, primitive
-from tinygrad_med.primitive import expand as _expand
+from tinygrad_med.primitive import Primitive, expand as _expand, primitive, with_call
 from tinygrad_med.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,13 +24,12 @@ def numpys_names(operation: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         for numpys, name in (("axis", "dim"), ("keepdims", "keepdim")):
             if numpys in kwargs:
+                if name in kwargs:
+                    raise TypeError(f"{function.__name__}: {numpys} is another name of {name}; give one of them")
                 kwargs[name] = kwargs.pop(numpys)
         return function(*args, **kwargs)
 
-    if not isinstance(operation, Primitive):
-        return call  # type: ignore[return-value]
-    operation.function = call
-    return operation
+    return with_call(operation, call)
 
 
 def one_dim(dim: Any, ndim: int, operation: str) -> int:

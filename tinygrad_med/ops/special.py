@@ -45,8 +45,8 @@ _ONE_OVER_SQRT_PI = 5.6418958354775628695e-1
 
 def erf_array(xp: Any, x: Any) -> Any:
     """erf(x) for an array x, in float64 within two units in the last place."""
-    if (from_library := backend.library_erf(xp)) is not None:
-        return from_library(x)
+    if (builtin := backend.builtin_erf(xp)) is not None:
+        return builtin(x)
     y = xp.abs(x)
     near = x * _ratio(_NEAR, xp.minimum(y, 0.46875) ** 2)
     middle = 1 - xp.exp(-y * y) * _ratio(_MIDDLE, xp.clip(y, 0.46875, 4))

@@ -1,7 +1,6 @@
 """Optimizers, which move parameters along their gradients, and schedules of the learning rate (`lr_scheduler`)."""
 
 from tinygrad_med.optim import lr_scheduler as lr_scheduler
-from tinygrad_med.optim.adam import Adam as Adam
-from tinygrad_med.optim.adam import AdamW as AdamW
+from tinygrad_med.optim.adam import Adam as Adam, AdamW as AdamW
 from tinygrad_med.optim.optimizer import Optimizer as Optimizer
 from tinygrad_med.optim.sgd import SGD as SGD

@@ -47,16 +47,29 @@ class LRScheduler:
         """Let one unit of time pass, an epoch or a batch, and set the learning rates.
 
         Raises:
-            RuntimeError: where the rates are not those that this schedule set last.
+            RuntimeError: where the rates are not those that this schedule set last, or a group was added.
         """
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        rates = [group["lr"] for group in self._groups()]
         if rates != self._last_lr:
             raise RuntimeError(
                 f"{type(self).__name__}: the learning rates are {rates}, but this schedule set {self._last_lr}; an "
-                "optimizer has one schedule at a time, and rates set by hand need none; write a LambdaLR that does both"
+                "optimizer has one schedule at a time, and rates set by hand need none; write a LambdaLR that does "
+                "both; where an optimizer's state was loaded, load its schedule's too"
             )
         self.last_epoch += 1
-        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+        self._set_rates()
+
+    def _groups(self) -> list[Group]:
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.base_lrs):
+            raise RuntimeError(
+                f"{type(self).__name__}: the optimizer has {len(groups)} groups, but the schedule is for "
+                f"{len(self.base_lrs)}; add groups before a schedule is made, or make a new one"
+            )
+        return groups
+
+    def _set_rates(self) -> None:
+        for group, base_lr in zip(self._groups(), self.base_lrs, strict=True):
             self.set_group(group, self.last_epoch, base_lr)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -77,8 +90,25 @@ class LRScheduler:
         return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state; the learning rates are in the state of the optimizer."""
+        """Go on from a state, and set the learning rates anew (PyTorch waits for the next `step()`).
+
+        They are then right whether the optimizer's state is loaded before the schedule is made, after, or last.
+
+        Raises:
+            RuntimeError: where the state is for another number of groups.
+        """
         vars(self).update(state_dict)
+        self._set_rates()
+
+    def _of_group(self, name: str, value: float | Sequence[float], i: int) -> float:
+        if not isinstance(value, Sequence):
+            return value
+        groups = len(self.optimizer.param_groups)
+        if len(value) != groups:
+            raise ValueError(
+                f"{type(self).__name__}: {name} has {len(value)} values for {groups} groups; give one for each"
+            )
+        return value[i]
 
 
 class StepLR(LRScheduler):
@@ -220,14 +250,6 @@ class OneCycleLR(LRScheduler):
                     group["max_momentum"] = self._of_group("max_momentum", max_momentum, i)
         super().__init__(optimizer, last_epoch)
 
-    def _of_group(self, name: str, value: float | Sequence[float], i: int) -> float:
-        if not isinstance(value, Sequence):
-            return value
-        groups = len(self.optimizer.param_groups)
-        if len(value) != groups:
-            raise ValueError(f"OneCycleLR: {name} has {len(value)} values for {groups} groups; give one for each")
-        return value[i]
-
     def set_group(self, group: Group, t: int, base_lr: float) -> None:  # noqa: ARG002 - the group has its rates
         """Set the learning rate and the momentum of a group for time t."""
         if t > self.total_steps:
@@ -281,10 +303,8 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError(f"ReduceLROnPlateau: {mode=} is unknown; give 'min' or 'max'")
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: {threshold_mode=} is unknown; give 'rel' or 'abs'")
-        groups = len(optimizer.param_groups)
-        self.min_lrs = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * groups
-        if len(self.min_lrs) != groups:
-            raise ValueError(f"ReduceLROnPlateau: min_lr has {len(self.min_lrs)} values for {groups} groups")
+        self._of_group("min_lr", min_lr, 0)
+        self.min_lr = min_lr
         self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.best = math.inf if mode == "min" else -math.inf
@@ -303,12 +323,16 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-                reduced = max(group["lr"] * self.factor, lowest)
+            for i, group in enumerate(self.optimizer.param_groups):
+                reduced = max(group["lr"] * self.factor, self._of_group("min_lr", self.min_lr, i))
                 if group["lr"] - reduced > self.eps:
                     group["lr"] = reduced
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; the learning rates, which no formula gives, are in the state of the optimizer."""
+        vars(self).update(state_dict)
 
     def _is_better(self, value: float) -> bool:
         threshold = -self.threshold if self.mode == "min" else self.threshold

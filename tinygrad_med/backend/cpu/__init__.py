@@ -6,14 +6,13 @@ Arrays in and out, shapes (N, C, H, W); nothing here knows tensors, or what is d
 """
 
 from .conv import conv2d, conv2d_input, conv2d_weight, get_winograd, set_winograd
-from .elementwise import relu, relu_backward
+from .elementwise import keep, relu, relu_backward
 from .norm import batch_norm_backward, batch_norm_stats, channel_sum, scale_shift
 from .pool import (
     avg_pool2d,
     avg_pool2d_input,
     max_pool2d,
     max_pool2d_gather,
-    max_pool2d_indices,
     max_pool2d_scatter,
 )
 from .sums import sum
@@ -30,9 +29,9 @@ __all__ = [
     "conv2d_weight",
     "get_num_threads",
     "get_winograd",
+    "keep",
     "max_pool2d",
     "max_pool2d_gather",
-    "max_pool2d_indices",
     "max_pool2d_scatter",
     "relu",
     "relu_backward",

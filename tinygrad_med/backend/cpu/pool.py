@@ -39,7 +39,7 @@ def max_pool2d(
     """The maximum of each window, and the tap where it lies: its number, row · kw + column, in the kernel.
 
     x (N, C, H, W) → y and taps, both (N, C, OH, OW). Of equal maxima the first wins; NaN wins over numbers, and of
-    several NaN the last: both as in PyTorch. `max_pool2d_indices` turns taps into PyTorch's indices. Without `choice`
+    several NaN the last: both as in PyTorch. `windows.positions` turns taps into PyTorch's indices. Without `choice`
     there are no taps, and it takes a quarter of the passes over memory.
     """
     geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d")
@@ -132,26 +132,6 @@ def max_pool2d_scatter(
         return keep(g[chunk][tap.windows], taps[chunk][tap.windows] == tap.number)
 
     return _scatter(g, geometry, chosen)
-
-
-def max_pool2d_indices(
-    taps: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    input_size: Pair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-) -> np.ndarray:
-    """PyTorch's return_indices: row · W + column of the chosen cells, int64 (N, C, OH, OW)."""
-    x_shape = (*taps.shape[:2], *input_size)
-    geometry = pool_geometry(x_shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d_indices")
-    i, j = np.divmod(taps.astype(np.int64), geometry.kernel[1])
-    o, p = np.ogrid[: geometry.out[0], : geometry.out[1]]
-    (sh, sw), (dh, dw), ((top, _), (left, _)) = geometry.stride, geometry.dilation, geometry.padding
-    indices: np.ndarray = (o * sh - top + i * dh) * geometry.size[1] + (p * sw - left + j * dw)
-    return indices
 
 
 def avg_pool2d(

@@ -27,7 +27,7 @@ def sum(x: np.ndarray, dims: tuple[int, ...], keepdims: bool = False) -> np.ndar
     """Σ x over `dims`, in the dtype of x."""
     if x.dtype == np.float16:
         return x.sum(dims, dtype=np.float32, keepdims=keepdims).astype(x.dtype)
-    if x.size < SMALL or x.dtype != np.float32:
+    if not dims or x.size < SMALL or x.dtype != np.float32:
         return x.sum(dims, keepdims=keepdims)
     order = memory_order(x)
     if order is None:

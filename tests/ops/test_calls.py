@@ -1,0 +1,71 @@
+"""Every row of the table called in two more ways: on plain arrays, and in anomaly mode on NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tinygrad_med as tg
+from tests.op_cases import ROWS, Row
+from tinygrad_med.testing.strategies import Call
+
+FOR_TENSORS = {
+    *("linear", "max_pool2d with indices", "max_pool2d_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    *("resample", "interpolate to the nearest", "batch_norm", "batch_norm, evaluating"),
+    *("nll_loss", "cross_entropy", "binary_cross_entropy"),
+}
+"""The rows whose function asks its operands for what only a tensor has; all others take plain arrays too."""
+
+NO_NAN = {"gate", "pass_through", "binary_cross_entropy"}
+"""The rows that make no NaN of NaN: they give the operand itself, or refuse it."""
+
+
+def on_tensors(row: Row, call: Call, numbers: Any = lambda x: x) -> list[Any]:
+    """What the row makes of a call whose operands are tensors of `numbers(x)`."""
+    args = [tg.Tensor(numbers(x)) if isinstance(x, np.ndarray) else x for x in call.args]
+    kwargs = {name: tg.Tensor(x) if isinstance(x, np.ndarray) else x for name, x in call.kwargs.items()}
+    return several(row.op(*args, **kwargs))
+
+
+def several(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name not in FOR_TENSORS], ids=lambda row: row.name)
+def test_plain_arrays_are_taken_and_given(row: Row) -> None:
+    @settings(max_examples=8)
+    @given(row.calls)
+    def compare(call: Call) -> None:
+        arrays = several(row.op(*call.args, **call.kwargs))
+        for array, tensor in zip(arrays, on_tensors(row, call), strict=True):
+            assert isinstance(array, (np.ndarray, np.generic))
+            np.testing.assert_array_equal(array, tensor.numpy())
+
+    compare()
+
+
+def to_nan(x: np.ndarray) -> np.ndarray:
+    return np.full_like(x, np.nan) if x.dtype.kind == "f" else x
+
+
+def makes_nan(results: list[Any]) -> bool:
+    return any(z.isnan().any() for z in results if z.is_floating_point())
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.order and r.name not in NO_NAN], ids=lambda row: row.name)
+def test_anomaly_mode_sees_each_operation_also_where_no_gradient_is_recorded(row: Row) -> None:
+    stopped = []
+
+    @settings(max_examples=8)
+    @given(row.calls)
+    def stop(call: Call) -> None:
+        if makes_nan(on_tensors(row, call, to_nan)):
+            with tg.autograd.detect_anomaly(), pytest.raises(tg.autograd.AnomalyError, match="its output has .* NaN"):
+                on_tensors(row, call, to_nan)
+            stopped.append(call)
+
+    stop()
+    assert stopped
