@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,14 +30,14 @@ import tinygrad_med as torch
 from tinygrad_med import nn, optim, plots
 from tinygrad_med.data import mrnet, mrnet_phantoms
 from tinygrad_med.data.files import writing
-from tinygrad_med.learner.state import restore, snapshot
+from tinygrad_med.learner.state import facts_of, restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
 from tinygrad_med.tensor import Tensor
 
 RESAMPLES = 1000  # of the validation exams, for the intervals
-PLAN = ("data", "task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "seed")
-"""The options that make a training what it is: one that is resumed must have the same."""
+PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "phantoms", "seed")
+"""The options that, beside the data, make a training what it is: one that is resumed must have the same."""
 
 
 # ---------------------------------------------------------------- the model, and one pass over the exams
@@ -192,22 +191,19 @@ def curves_figure(history: list[dict[str, Any]], labels: tuple[str, ...]) -> Fig
 
 
 def save_last(path: Path, model: MRNet, optimizer: Any, facts: dict[str, Any]) -> None:
-    """All that a training is, in one file: the numbers by name, and the rest as the bytes of a JSON text."""
-    text = json.dumps({**facts, "lr": optimizer.param_groups[0]["lr"]})
-    torch.save(
-        snapshot(model, optimizer) | {"facts": torch.tensor(np.frombuffer(text.encode(), np.uint8).copy())}, path
-    )
+    """All that a training is, in one file."""
+    torch.save(snapshot(model, optimizer, {**facts, "lr_now": optimizer.param_groups[0]["lr"]}), path)
 
 
-def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, str]) -> dict[str, Any]:
+def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """Put model and optimizer where they were; the facts. An error where another training left the file."""
-    numbers = torch.load(path)
-    facts = json.loads(numbers.pop("facts").numpy().tobytes())
-    other = [f"--{k.replace('_', '-')} {facts['plan'].get(k)}" for k in plan if facts["plan"].get(k) != plan[k]]
-    if other:
-        raise SystemExit(f"--resume: {path} comes from a run with {', '.join(other)}; say the same, or another --out")
-    restore(numbers, model, optimizer)
-    optimizer.param_groups[0]["lr"] = facts["lr"]
+    state = torch.load(path)
+    try:
+        facts = facts_of(state, plan, path)
+    except ValueError as error:
+        raise SystemExit(f"--resume: {error}") from None
+    restore(state, model, optimizer)
+    optimizer.param_groups[0]["lr"] = facts["lr_now"]
     return facts
 
 
@@ -239,7 +235,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, factor=0.3, threshold=1e-4)
     args.out.mkdir(parents=True, exist_ok=True)
     history: list[dict[str, Any]] = []
-    plan = {name: str(getattr(args, name)) for name in PLAN}
+    plan = {name: getattr(args, name) for name in PLAN}
+    plan |= {"data": str(args.data), "slices": args.slices if args.phantoms else None}
     if args.resume:
         facts = load_last(args.out / "last.safetensors", model, optimizer, plan)
         scheduler.load_state_dict(facts["scheduler"])
@@ -265,7 +262,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             torch.save(model.state_dict(), args.out / "best.safetensors")
         history.append(row)
         write_history(args.out / "history.csv", history)
-        facts = {"plan": plan, "scheduler": scheduler.state_dict(), "history": history}
+        facts = {**plan, "scheduler": scheduler.state_dict(), "history": history}
         save_last(args.out / "last.safetensors", model, optimizer, facts)
         by_label = ", ".join(f"{name} {row[f'valid_auc_{name}']:.3f}" for name in labels)
         print(f"epoch {epoch}: loss {tested.loss:.3f}, AUC {row['valid_auc_mean']:.3f} ({by_label}), {seconds:.0f} s")

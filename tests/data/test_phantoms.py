@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_med.data import medical_mnist, phantoms
 from tinygrad_med.data.phantoms import BLOCK, EVERYWHERE, PIXEL, SIZE, Canvas, generate

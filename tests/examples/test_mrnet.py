@@ -13,6 +13,7 @@ import tinygrad_med as tm
 from examples import mrnet as story
 from tinygrad_med import nn, optim
 from tinygrad_med.data.mrnet import LABELS, PLANES, Exams
+from tinygrad_med.learner.state import snapshot
 
 TABLE = {"0000": (1, 0, 1), "0001": (0, 0, 0), "0002": (1, 1, 0)}
 
@@ -51,8 +52,13 @@ def test_a_run_and_the_same_run_in_two_parts(data: Path, tmp_path: Path):
     story.run(options(data, whole, "--epochs", "2", "--accumulate", "2"))
     story.run(options(data, parts, "--epochs", "1", "--accumulate", "2"))
     assert len(rows(parts)) == 1
-    with pytest.raises(SystemExit, match="comes from a run with --accumulate 2; say the same, or another --out"):
-        story.run(options(data, parts, "--epochs", "2", "--accumulate", "1", "--resume"))
+    for change, complaint in {
+        ("--accumulate", "1"): "accumulate=2 instead of 1",
+        ("--phantoms", "4"): "phantoms=3 instead of 4",
+        ("--slices", "20", "33"): r"slices=\[20, 32\] instead of \[20, 33\]",
+    }.items():
+        with pytest.raises(SystemExit, match=f"--resume: .*last.safetensors is of a run with {complaint}; finish that"):
+            story.run(options(data, parts, "--epochs", "2", "--accumulate", "2", "--resume", *change))
     story.run(options(data, parts, "--epochs", "2", "--accumulate", "2", "--resume"))
 
     names = {"history.csv", "curves.png", "roc.png", "best.safetensors", "last.safetensors", "exam-0000.png"}
@@ -71,6 +77,14 @@ def test_a_run_and_the_same_run_in_two_parts(data: Path, tmp_path: Path):
         names = [name for name in one if name != "facts"]
         assert len(names) > 50
         assert [name for name in names if (one[name] != two[name]).any()] == []
+
+
+def test_a_file_of_the_earlier_form_is_refused(data: Path, tmp_path: Path):
+    """Which had the options one level deeper."""
+    facts = {"plan": {"data": str(data)}, "scheduler": {}, "history": []}
+    tm.save(snapshot(nn.Linear(1, 1), facts=facts), tmp_path / "last.safetensors")
+    with pytest.raises(SystemExit, match=r"--resume: .*last\.safetensors doesn't say task, .*; another version"):
+        story.run(options(data, tmp_path, "--resume"))
 
 
 def test_a_single_label_in_chunks(data: Path, tmp_path: Path):

@@ -110,7 +110,14 @@ def test_another_run_is_not_gone_on_with(pretrain, data, tmp_path, monkeypatch):
         pretrain.pretrain(data, weights, steps=2, batch_size=4)
     for change in ({"batch_size": 8}, {"steps": 3}, {"seed": 1}, {"lr": 0.5}):
         [name] = change
-        with pytest.raises(ValueError, match=f"is of a run with {name}=.*; finish that one, or delete the file"):
+        with pytest.raises(ValueError, match=f"is of a run with {name}=.*; finish that one, or move the file away"):
             pretrain.pretrain(data, weights, **{"steps": 2, "batch_size": 4} | change)
     with pytest.raises(ValueError, match="data='phantoms' instead of 'a zip'"):
         pretrain.pretrain(replace(data, source="a zip"), weights, steps=2, batch_size=4)
+
+
+def test_a_file_of_the_earlier_form_is_refused(pretrain, data, tmp_path):
+    """Which had the bytes of the run under another name."""
+    torch.save({"step": torch.tensor(1), "run": torch.tensor([123, 125])}, tmp_path / "x-unfinished.safetensors")
+    with pytest.raises(ValueError, match=r"x-unfinished\.safetensors doesn't say data, .* another version .* move"):
+        pretrain.pretrain(data, tmp_path / "x.safetensors", steps=2, batch_size=4)

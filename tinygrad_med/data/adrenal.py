@@ -27,23 +27,20 @@ URL = "https://medmnist.com"
 class Volumes(Sequence[Exam]):
     """One split of the data set; `volumes[i]` gives the volume `i` as three series of slices.
 
-    Parameters
-    ----------
-    file : adrenalmnist3d_64.npz
-    split : "train", "val" or "test"
-    slices : how many along each axis
-    reach : how far from the middle they go, in voxels
+    Args:
+        file: adrenalmnist3d_64.npz
+        split: "train", "val" or "test"
+        slices: how many along each axis
+        reach: how far from the middle they go, in voxels
 
-    Attributes
-    ----------
-    volumes : (N, 64, 64, 64) uint8
-    labels : (N, 1) float32, 1 for hyperplasia
-    at : (slices,), where the slices are
+    Attributes:
+        volumes: (N, 64, 64, 64) uint8
+        labels: (N, 1) float32, 1 for hyperplasia
+        at: (slices,), where the slices are
 
-    Raises
-    ------
-    FileNotFoundError : where there is no such file
-    ValueError : for a file that is damaged, or holds other volumes than were published
+    Raises:
+        FileNotFoundError: where there is no such file
+        ValueError: for a file that is damaged, or holds other volumes than were published
     """
 
     def __init__(self, file: str | os.PathLike[str], split: str = "train", *, slices: int = 8, reach: int = 20) -> None:

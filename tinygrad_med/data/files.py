@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -49,8 +50,16 @@ def cache_folder() -> Path:
 def writing(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside `target`, a file or a folder, and rename it to `target` once the block ended well.
 
-    So `target` is whole or not there. Where the block raises, Ctrl-C included, what is under the temporary name is
-    removed; where the process was killed, it stays behind, and a later writer of the same target removes it.
+    So `target` is whole or not there. Of several runs that write it at the same time, the last to end gives the file,
+    but the first to end the folder, for a folder that holds something can't be replaced. Where the block raises, Ctrl-C
+    included, what is under the temporary name is removed; where the process was killed, it stays behind, and a later
+    writer of the same target removes it, or warns where it can't.
+
+    Args:
+        target: in a folder that is there.
+
+    Raises:
+        OSError: `target` can't be written, or is a folder and was to become a file, or the other way round.
     """
     for left_behind in target.parent.glob(f"{glob.escape(target.name)}.????????.partial"):
         with contextlib.suppress(FileNotFoundError):  # another run was quicker
@@ -59,17 +68,24 @@ def writing(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield temporary
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if not (temporary.is_dir() and target.is_dir()):
+                raise
     finally:
         _remove(temporary)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there; warn where that fails, which is no reason to stop the writing."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if os.path.lexists(path):
+        warnings.warn(f"{path} is half-written, and can't be removed; remove it by hand", stacklevel=4)
 
 
 def say(line: str) -> None:

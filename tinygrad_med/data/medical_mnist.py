@@ -70,21 +70,19 @@ def load(
 ) -> Images:
     """The images of Medical MNIST.
 
-    Parameters
-    ----------
-    path : a folder that holds the six class folders (or `resized`, which holds them), or a zip of one; files are taken
-        in the order of their names. Without a path, the images are those that were decoded last; else they are
-        downloaded (90 MB); else they are phantoms, and a printed line says so
-    check_counts : whether there must be as many images of each class as were published; pass False for a subset
-    download : whether to look for the network
-    phantoms_per_class, seed : how many phantoms, and which, where it comes to that
+    Args:
+        path: a folder that holds the six class folders (or `resized`, which holds them), or a zip of one; files are
+            taken in the order of their names. Without a path, the images are those that were decoded last; else they
+            are downloaded (90 MB); else they are phantoms, and a printed line says so
+        check_counts: whether there must be as many images of each class as were published; pass False for a subset
+        download: whether to look for the network
+        phantoms_per_class, seed: how many phantoms, and which, where it comes to that
 
-    Raises
-    ------
-    FileNotFoundError : there is nothing at `path`, or a class folder is missing
-    ValueError : a file is not a whole 64×64 grayscale JPEG, a class is empty or has another count, a zip is damaged or
-        has names that climb out of it. Each names the file
-    ImportError : a package of the extra `examples` is missing
+    Raises:
+        FileNotFoundError: there is nothing at `path`, or a class folder is missing
+        ValueError: a file is not a whole 64×64 grayscale JPEG, a class is empty or has another count, a zip is damaged
+            or has names that climb out of it. Each names the file
+        ImportError: a package of the extra `examples` is missing
     """
     if path is not None:
         return _from_path(Path(path).expanduser().resolve(), check_counts)

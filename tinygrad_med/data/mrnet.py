@@ -66,27 +66,24 @@ class Augmentation(NamedTuple):
 class Exams(Sequence[Exam]):
     """One split of the data set; `exams[i]` reads the exam `i`.
 
-    Parameters
-    ----------
-    root : the folder MRNet-v1.0
-    split : "train" or "valid"
-    labels : which of LABELS to give, in this order
-    check_counts : whether there must be as many exams and positives as were released; pass False for a subset
-    shrink : 2 or 4 average as many pixels in height and in width, for machines that can't wait
+    Args:
+        root: the folder MRNet-v1.0
+        split: "train" or "valid"
+        labels: which of LABELS to give, in this order
+        check_counts: whether there must be as many exams and positives as were released; pass False for a subset
+        shrink: 2 or 4 average as many pixels in height and in width, for machines that can't wait
 
-    Attributes
-    ----------
-    ids : the exams' names, such as "0000", in the order of their numbers
-    labels : (exams, labels) float32, 0 or 1
-    label_names : the names of the labels
+    Attributes:
+        ids: the exams' names, such as "0000", in the order of their numbers
+        labels: (exams, labels) float32, 0 or 1
+        label_names: the names of the labels
 
-    Raises
-    ------
-    FileNotFoundError : for a CSV file, or an exam's file, that is not there
-    ValueError : for rows that are not "id,0" or "id,1", an exam that comes twice or not in each of the three CSV files,
-        one that has a tear and yet is not abnormal, a volume of another shape or dtype, with NaN or damaged, other
-        counts than were released. Each names the file and the exam
-    ImportError : without pandas
+    Raises:
+        FileNotFoundError: for a CSV file, or an exam's file, that is not there
+        ValueError: for rows that are not "id,0" or "id,1", an exam that comes twice or not in each of the three CSV
+            files, one that has a tear and yet is not abnormal, a volume of another shape or dtype, with NaN or damaged,
+            other counts than were released. Each names the file and the exam
+        ImportError: without pandas
     """
 
     def __init__(
@@ -123,9 +120,8 @@ class Exams(Sequence[Exam]):
     def read(self, index: int, rng: np.random.Generator | None = None) -> Exam:
         """The exam `index`; with a generator, each series moved as `Augmentation.draw` says.
 
-        Raises
-        ------
-        ValueError : for a series whose pixels are all the same, which can't be scaled
+        Raises:
+            ValueError: for a series whose pixels are all the same, which can't be scaled
         """
         exam, series = self.ids[index], []
         for plane in PLANES:
@@ -145,9 +141,8 @@ class Exams(Sequence[Exam]):
     def pos_weight(self) -> NDArray[np.float32]:
         """Negatives over positives of each label, for a loss in which both weigh the same.
 
-        Raises
-        ------
-        ValueError : for a label without positives
+        Raises:
+            ValueError: for a label without positives
         """
         positives = self.labels.sum(0)
         if not positives.all():
@@ -165,18 +160,15 @@ class Exams(Sequence[Exam]):
 def prepare(volume: Volume, motion: Augmentation | None = None, shrink: int = 1) -> Series:
     """Cut out the middle, scale it to 0–255 by its own minimum and maximum, and standardize: v ↦ (v − 58.09) / 49.73.
 
-    Parameters
-    ----------
-    volume : (slices, 256, 256)
-    motion : how to move the picture before it is cut; what comes in from outside of it is the minimum
+    Args:
+        volume: (slices, 256, 256)
+        motion: how to move the picture before it is cut; what comes in from outside of it is the minimum
 
-    Returns
-    -------
-    (slices, 3, 224, 224): the three channels, which networks for colour pictures want, are the same
+    Returns:
+        (slices, 3, 224, 224): the three channels, which networks for colour pictures want, are the same
 
-    Raises
-    ------
-    ValueError : for a volume whose middle is constant
+    Raises:
+        ValueError: for a volume whose middle is constant
     """
     edge = (SIZE - CROP) // 2
     middle = volume[:, edge : edge + CROP, edge : edge + CROP]

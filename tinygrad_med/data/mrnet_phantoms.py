@@ -89,11 +89,10 @@ def generate(
 ) -> None:
     """Write phantom exams and `lesions.csv` into the folder `root`, which is made if it is not there.
 
-    Parameters
-    ----------
-    train, valid : exams of each split
-    slices : the fewest and the most of a series, at least 6: with fewer a lesion may lie between two slices
-    seed : same seed, same bits
+    Args:
+        train, valid: exams of each split
+        slices: the fewest and the most of a series, at least 6: with fewer a lesion may lie between two slices
+        seed: same seed, same bits
     """
     if slices[0] < 6 or slices[1] < slices[0]:
         raise ValueError(f"mrnet_phantoms: slices={slices} must be the fewest and the most, at least 6")

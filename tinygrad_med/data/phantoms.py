@@ -37,13 +37,10 @@ EVERYWHERE: Window = (slice(None), slice(None), slice(None))
 def generate(per_class: int = 2000, seed: int = 0) -> tuple[Pictures, NDArray[np.int64]]:
     """Paint `per_class` phantoms of each of the six classes, in about half a millisecond each on one core.
 
-    Returns
-    -------
-    images : (6 · per_class, 64, 64) uint8, sorted by class
-    labels : (6 · per_class,) int64, the place of the image's class in `PAINTERS`
+    Returns:
+        images: (6 · per_class, 64, 64) uint8, sorted by class
+        labels: (6 · per_class,) int64, the place of the image's class in `PAINTERS`
 
-    Notes
-    -----
     Same seed, same bits: each block of patients has a stream of random numbers of its own, whichever thread paints it.
     So the first phantoms of a class are also the same, however many are asked for.
     """

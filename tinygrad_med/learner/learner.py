@@ -23,8 +23,7 @@ from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
 from tinygrad_med.learner.state import restore, snapshot
 from tinygrad_med.modes import no_grad
-from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter
-from tinygrad_med.nn import functional as F
+from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter, functional as F
 from tinygrad_med.ops import cat, softmax
 from tinygrad_med.optim import AdamW, Optimizer
 from tinygrad_med.serialization import load, save
