@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_med as tg
-from tinygrad_med.testing import GradcheckError, gradcheck, gradgradcheck
+from tinygrad_med.testing import GradcheckError, check_op, gradcheck, gradgradcheck
 
 COUNTER = itertools.count(1)
 
@@ -38,7 +38,7 @@ def wrong(rule: Any) -> Any:
 def test_the_arguments_are_pytorchs(torch, ours):
     theirs = inspect.signature(getattr(torch.autograd, ours.__name__)).parameters
     missing = set(theirs) - set(inspect.signature(ours).parameters)
-    assert missing == {"func"}  # ours is called fn; both take it by position
+    assert not missing
 
 
 def as_torch_function(torch: Any, rule: Any) -> Any:
@@ -94,6 +94,37 @@ def test_the_same_verdict_as_pytorch_on_operations(torch, name):
             with np.errstate(all="ignore"):
                 verdicts.append(check(partial(call, lib), x, raise_exception=False))
         assert verdicts[0] == verdicts[1], values
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda lib, x: (x * 2, x.detach() * 3),  # what requires no gradient is left out
+        lambda lib, x: x.detach() * 3,
+        lambda lib, x: x * next(COUNTER),
+    ],
+)
+def test_the_same_answer_without_exceptions(torch, fn):
+    answers = []
+    for lib, check in ((tg, gradcheck), (torch, torch.autograd.gradcheck)):
+        x = lib.tensor([0.5, 1.5], dtype=lib.float64, requires_grad=True)
+        answers.append(check(partial(fn, lib), x, raise_exception=False))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("fast_mode", [False, True])
+def test_a_rule_that_is_not_linear_in_the_upstream_gradient(fast_mode):
+    squared = wrong(lambda g, x: 2 * g * g * x)
+    with pytest.raises(GradcheckError, match="linearity"):
+        gradcheck(squared, leaf(2, 3), fast_mode=fast_mode)
+
+
+def test_upstream_gradients_that_do_not_fit_are_refused():
+    assert gradgradcheck(tg.tanh, leaf(2), grad_outputs=np.ones(2))
+    with pytest.raises(ValueError, match=r"grad_outputs have the shapes \[\(3,\)\], the results \[\(2,\)\]"):
+        gradgradcheck(tg.tanh, leaf(2), grad_outputs=leaf(3))
+    with pytest.raises(ValueError, match="grad_outputs have the shapes"):
+        gradgradcheck(tg.tanh, leaf(2), grad_outputs=(leaf(2), leaf(2)))
 
 
 def test_orders():
@@ -189,3 +220,60 @@ def test_needs_numpy_alone():
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert 'needs hypothesis, which comes with the test extra: pip install "tinygrad_med[test]"' in result.stdout
+
+
+# What is hard to tell -------------------------------------------------------------------------------------------------
+
+FAR_OUT = {
+    "logsigmoid": (tg.logsigmoid, [14.0, 15.0, 18.0]),
+    "softplus": (tg.softplus, [-15.0, -18.0]),
+    "erf": (tg.erf, [4.0, 4.5]),
+    "gelu": (tg.gelu, [-6.0]),
+    "silu": (lambda x: x * tg.sigmoid(x), [-24.0, -22.5]),
+    "a small parabola": (lambda x: 1e-8 * x * tg.abs(x), [1.0, -2.0]),
+    "sign": (tg.sign, [1e6]),
+    "softsign": (lambda x: x / (1 + tg.abs(x)), [3e6]),
+    "sine": (tg.sin, [1e6, 2e6]),
+    "a peak": (lambda x: tg.exp(-((1e4 * x) ** 2)), [5e-5, 1e-5]),
+    "a step": (lambda x: tg.sigmoid(1e5 * x), [1e-5, -2e-5]),
+    "a sinc": (lambda x: tg.sin(x) / x, [3e-4, -2e-4, 1e-4, 5e-4]),
+    "a sum that is 1": (lambda x: 1e5 * (tg.sin(x) ** 2 + tg.cos(x) ** 2), [0.5, 1.5]),
+    "a probability": (lambda x: 1e5 * tg.softmax(x, 0).sum(), [0.5, 1.5, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", FAR_OUT)
+@pytest.mark.parametrize("check", [partial(gradcheck, order=2), check_op])
+def test_far_out_what_is_right_raises_no_alarm(name, check):
+    fn, values = FAR_OUT[name]
+    assert check(fn, tg.Tensor(np.array(values), requires_grad=True))
+
+
+@pytest.mark.parametrize(
+    ("forward", "rule", "values"),
+    [
+        (lambda xp, x: 1e-8 * x * xp.abs(x), lambda g, x: 1e-8 * g * tg.abs(x), [1.0, -2.0]),
+        (tg.logsigmoid.forward, lambda g, x: g * tg.sigmoid(-x) * (x < 0), [14.0, 15.0, 18.0]),
+        (lambda xp, x: xp.exp(-((1e4 * x) ** 2)), lambda g, x: 0 * g, [5e-5, 2e-5]),
+        (lambda xp, x: xp.sin(2e4 * xp.pi * x), lambda g, x: 0 * g, [0.1, 0.2]),
+    ],
+)
+def test_far_out_what_is_wrong_is_found(forward, rule, values):
+    operation = tg.primitive(forward)
+    operation.vjp(x=rule)
+    assert not check_op(operation, np.array(values), raise_exception=False).ok
+
+
+def test_a_rule_may_be_as_random_as_the_function():
+    noise = np.random.default_rng(0)
+    operation = tg.primitive(lambda xp, x: x * x)
+    operation.vjp(x=lambda g, x: 2 * g * x + noise.uniform(-1e-7, 1e-7))
+    assert gradcheck(operation, leaf(3), nondet_tol=1e-5)
+
+
+def test_beside_the_end_of_the_domain_a_factor_is_a_factor():
+    operation = tg.primitive(lambda xp, x: xp.log(x))
+    operation.vjp(x=lambda g, x: 2 * g / x)
+    with np.errstate(all="ignore"):
+        report = check_op(operation, np.array([1e-9]), raise_exception=False)
+    assert report.verdict == "factor"

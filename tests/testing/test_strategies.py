@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from tinygrad_med.testing import laid_out
-from tinygrad_med.testing import strategies as ours
-from tinygrad_med.testing.layouts import LAYOUTS
+from tinygrad_med.testing import laid_out, strategies as ours
+from tinygrad_med.testing.layouts import LAYOUTS, copied
 
 
 @given(ours.broadcastable_shapes(3))
@@ -88,6 +86,23 @@ def test_layouts_hold_the_same_numbers(layout):
     assert y.flags.c_contiguous == (layout == "contiguous")
     assert not np.may_share_memory(x, y)
     assert laid_out(np.array(3.0), layout).shape == ()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_a_copy_has_the_strides_of_the_original(shape):
+    x = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    for original in (*(laid_out(x, layout) for layout in LAYOUTS), np.broadcast_to(x, (2, *shape))):
+        twin = copied(original)
+        np.testing.assert_array_equal(twin, original)
+        assert twin.strides == original.strides
+        assert not np.may_share_memory(twin, original)
+        assert twin.flags.writeable
+
+
+def test_a_single_number_may_be_drawn():
+    given(ours.arrays((2,), low=2, high=2, away_from=(0,)))(lambda x: np.testing.assert_array_equal(x, 2))()
+    with pytest.raises(ValueError, match="no number between 2 and 2 keeps 0.1 away"):
+        ours.arrays((2,), low=2, high=2, away_from=(2,))
 
 
 def test_what_can_not_be_drawn_says_so():

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med.testing.check_op import check_op as check_op
-from tinygrad_med.testing.gradcheck import gradcheck as gradcheck
-from tinygrad_med.testing.gradcheck import gradgradcheck as gradgradcheck
+from tinygrad_med.testing.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from tinygrad_med.testing.layouts import laid_out as laid_out
-from tinygrad_med.testing.report import GradcheckError as GradcheckError
-from tinygrad_med.testing.report import Report as Report
+from tinygrad_med.testing.report import GradcheckError as GradcheckError, Report as Report
 
 
 def __getattr__(name: str) -> Any:

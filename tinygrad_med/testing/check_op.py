@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,10 @@ from tinygrad_med import backend
 from tinygrad_med.backward import grad
 from tinygrad_med.tensor import Tensor
 from tinygrad_med.testing import checks
+from tinygrad_med.testing.compare import random_like
 from tinygrad_med.testing.diagnosis import Finding
 from tinygrad_med.testing.gradcheck import check_orders, tolerance_for
-from tinygrad_med.testing.layouts import LAYOUTS, laid_out
+from tinygrad_med.testing.layouts import LAYOUTS, copied, laid_out
 from tinygrad_med.testing.problem import WALK_ERRORS, Problem, float_results, operation_name, problem_of
 from tinygrad_med.testing.report import GradcheckError, Report
 
@@ -36,6 +38,7 @@ def check_op(
     allow_float32: bool = False,
     raise_exception: bool = True,
     check_float32: bool = True,
+    check_gpu: bool = True,
     max_examples: int = 100,
     seed: int = 0,
 ) -> Report:
@@ -46,13 +49,15 @@ def check_op(
 
     In this order: its value is the reference's; two runs are alike; operands, upstream gradients and the result are
     not overwritten; the result is no view of an operand; gradients have the operands' dtypes; they are right up to
-    `order`; they are linear in the upstream gradient; in float32 everything is float32; memory layouts, and operands
-    that are broadcast views, make no difference; nor does a GPU, where there is one; at kinks it does what is stated.
+    `order`; they are linear in the upstream gradient; in float32 everything is float32; memory layouts and broadcast
+    views, of operands and of upstream gradients, make no difference; nor does a GPU, where there is one; at kinks it
+    does what is stated. Derivatives are held to tolerances that shrink with them, so that tiny ones count too.
 
     Args:
         fn: a primitive, or any function of tensors that returns a tensor or several.
-        inputs: one operand; or a tuple of arguments; or a `strategies.Call` with constants by name; or a hypothesis
-            strategy of any of these. Float arrays and float tensors are the operands, everything else is passed on.
+        inputs: one operand; or a tuple of arguments; or a `strategies.Call` with more of them by name; or a hypothesis
+            strategy of any of these. Float arrays and float tensors are the operands, by name just those tensors that
+            require a gradient; everything else is passed on.
         reference: called with arrays where `fn` gets tensors; returns the value that is right.
         order: the highest order of derivative to check; 0 checks the value alone.
         view: whether the result may share memory with an operand.
@@ -62,6 +67,8 @@ def check_op(
         eps, atol, rtol, nondet_tol, allow_float32: as for `gradcheck`.
         value_tol: how far the value may be from the reference's, in units of its largest element.
         check_float32: whether float32 operands must give float32; not for an operation that changes the dtype.
+        check_gpu: whether to compare with a GPU, where there is one; not for a function that holds arrays of the CPU.
+            A module is copied there.
         raise_exception: raise a `GradcheckError` with the diagnosis on a failure, instead of returning the report.
         max_examples: how many examples hypothesis draws from a strategy.
         seed: of the random upstream gradients.
@@ -84,6 +91,7 @@ def check_op(
         nondet_tol=nondet_tol,
         allow_float32=allow_float32,
         check_float32=check_float32,
+        check_gpu=check_gpu and backend.cuda_problem() is None,
         seed=seed,
     )
     if type(inputs).__module__.partition(".")[0] == "hypothesis":
@@ -102,7 +110,7 @@ def check_op(
 
 
 def _as_call(example: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of one call; float arrays and tensors become leaves that require a gradient."""
+    """The arguments of one call; the operands become leaves that require a gradient."""
     constants: dict[str, Any] = {}
     if hasattr(example, "args") and hasattr(example, "kwargs"):
         example, constants = example.args, example.kwargs
@@ -111,15 +119,19 @@ def _as_call(example: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _as_operand(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return x.detach().requires_grad_() if x.dtype.kind == "f" else x
-    if not backend.is_array(x):
-        return x
-    return Tensor(x, requires_grad=x.dtype.kind == "f")
+    return _own_tensor(x, operand=True) if isinstance(x, Tensor) or backend.is_array(x) else x
 
 
 def _as_constant(c: Any) -> Any:
-    return Tensor(c) if isinstance(c, numpy.ndarray) else c
+    wanted = isinstance(c, Tensor) and c.requires_grad
+    return _own_tensor(c, operand=wanted) if isinstance(c, (Tensor, numpy.ndarray)) else c
+
+
+def _own_tensor(x: Any, operand: bool) -> Tensor:
+    """x in memory of its own, so that nobody writes to the user's; laid out as it is."""
+    array = x.array if isinstance(x, Tensor) else x
+    array = copied(array) if isinstance(array, numpy.ndarray) else array.copy()
+    return Tensor(array, requires_grad=operand and array.dtype.kind == "f")
 
 
 # One call -----------------------------------------------------------------------------------------------------------
@@ -139,6 +151,7 @@ class _Checker:
     nondet_tol: float
     allow_float32: bool
     check_float32: bool
+    check_gpu: bool
     seed: int
 
     @property
@@ -156,7 +169,13 @@ class _Checker:
             report.passed.append("value")
         if not self.order:
             return report
-        checks.refuse_bad_inputs(args, self.allow_float32, "check_op")
+        if not any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
+            got = [f"an array of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__ for x in args]
+            raise ValueError(
+                f"check_op: an operand is a float array or tensor, and {self.name} got none among {', '.join(got)}; "
+                "give np.array([1.0, …]), several arguments as a tuple, strategies of them as strategies.calls(…)"
+            )
+        checks.refuse_bad_inputs([*args, *kwargs.values()], self.allow_float32, "check_op")
         problem = problem_of(self.fn, args, kwargs)
         checks.refuse_silent_function(problem, self.name, "check_op")
         checks.refuse_random_function(problem, self.nondet_tol, self.name, "check_op")
@@ -172,7 +191,9 @@ class _Checker:
         except WALK_ERRORS:
             pass  # the walk itself fails: the comparison below reports it, with its order and verdict
         tolerance = tolerance_for(problem, *self.tolerances)
-        compared = check_orders(problem, self.order, tolerance, rng, self.fast_mode, self.name)
+        if self.tolerances[1] is None and not problem.coarse:
+            tolerance = tolerance._replace(relative=True)
+        compared = check_orders(problem, self.order, tolerance, rng, self.fast_mode, self.name, self.nondet_tol)
         compared.passed = [*report.passed, *compared.passed]
         return self._check_conditions(compared, problem, args, kwargs, rng) if compared.ok else compared
 
@@ -180,16 +201,38 @@ class _Checker:
         self, report: Report, problem: Problem, args: list[Any], kwargs: dict[str, Any], rng: numpy.random.Generator
     ) -> Report:
         """The same derivatives under other conditions: upstream gradients, dtype, memory layout, device."""
-        single = problem_of(self.fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
-        for passed, wanted, check, on in (
-            ("linear in g", True, checks.not_linear, problem),
-            ("float32", self.check_float32, checks.not_in_float32, single),
-            ("memory layouts", True, _layouts, problem),
-            ("GPU", backend.cuda_problem() is None, _gpu, problem),
+
+        def not_linear() -> Finding | None:
+            return checks.not_linear(problem, rng)
+
+        def in_layouts() -> Finding | None:
+            return _layouts(problem, rng)
+
+        def in_float32() -> Finding | None:
+            single = problem_of(self.fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
+            return checks.not_in_float32(single, rng)
+
+        def on_a_gpu() -> Finding | None:
+            module = hasattr(self.fn, "named_modules")
+            fn: Any = copy.deepcopy(self.fn).to("cuda") if module else self.fn  # type: ignore[attr-defined]
+            there = problem_of(fn, [_on_a_gpu(x) for x in args], {n: _on_a_gpu(c) for n, c in kwargs.items()})
+            return _gpu(problem, there, rng)
+
+        for passed, wanted, check, where in (
+            ("linear in g", True, not_linear, "for another upstream gradient"),
+            ("float32", self.check_float32, in_float32, "for float32 operands (check_float32=False leaves them out)"),
+            ("memory layouts", True, in_layouts, "for operands in another memory layout"),
+            ("GPU", self.check_gpu, on_a_gpu, "on the GPU (check_gpu=False leaves it out)"),
         ):
-            if wanted and (finding := check(on, rng)):
+            if not wanted:
+                continue
+            try:
+                finding = check()
+            except WALK_ERRORS as error:
+                finding = Finding("error", [f"{type(error).__name__} {where}: {error}"])
+            if finding:
                 return _fail(report, finding, order=1)
-            report.passed += [passed] * wanted
+            report.passed.append(passed)
         return report
 
 
@@ -197,6 +240,10 @@ def _in_float32(x: Any) -> Any:
     if not isinstance(x, Tensor) or x.dtype.kind != "f":
         return x
     return Tensor(x.array.astype("float32"), requires_grad=x.requires_grad)
+
+
+def _on_a_gpu(x: Any) -> Any:
+    return x.detach().to("cuda").requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
 
 
 def _fail(report: Report, finding: Finding, order: int = 0) -> Report:
@@ -212,7 +259,7 @@ def _value(
 ) -> Finding | None:
     plain = [backend.to_numpy(x.array).copy() if isinstance(x, Tensor) else x for x in args]
     constants = {n: backend.to_numpy(c.array).copy() if isinstance(c, Tensor) else c for n, c in kwargs.items()}
-    result = fn(*(x.detach().clone() if isinstance(x, Tensor) else x for x in args), **kwargs)
+    result = fn(*(_own_tensor(x, operand=False) if isinstance(x, Tensor) else x for x in args), **kwargs)
     results = [result] if isinstance(result, Tensor) else list(result)
     expected = reference(*plain, **constants)
     expected = expected if isinstance(expected, (tuple, list)) else [expected]
@@ -222,8 +269,8 @@ def _value(
         ours, theirs = backend.to_numpy(z.array), numpy.asarray(r)
         if ours.shape != theirs.shape:
             return Finding("value", [f"shape {ours.shape}, the reference gives {theirs.shape}"])
-        with numpy.errstate(invalid="ignore"):
-            scale = numpy.abs(theirs[numpy.isfinite(theirs)]).max(initial=1)
+        # Beside operands of size 1, a result of 1e-16 may be what is left of larger ones that cancel.
+        scale = max(_largest(theirs), 1e-4 * max((_largest(x) for x in plain if backend.is_array(x)), default=1))
         wrong = ~numpy.isclose(ours, theirs, rtol=0, atol=tolerance * scale, equal_nan=True)
         if wrong.any():
             place = tuple(int(n) for n in numpy.argwhere(wrong)[0])
@@ -232,33 +279,62 @@ def _value(
     return None
 
 
+def _largest(x: numpy.ndarray) -> float:
+    """The largest finite |x|, 0 if there is none."""
+    return float(numpy.abs(x[numpy.isfinite(x)]).max(initial=0)) if x.dtype.kind in "iuf" else 0.0
+
+
 def _layouts(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
-    """The same numbers in every memory layout, and as a broadcast view."""
+    """The same numbers in every memory layout, and as broadcast views: as operands, and as upstream gradients."""
+    plain = problem.at([laid_out(x, "contiguous") for x in problem.point])
+    upstream = random_like(plain(plain.point), rng)
+
+    def differs(point: Sequence[Any], gradients: Sequence[Any]) -> str | None:
+        copies = [[laid_out(x, "contiguous") for x in arrays] for arrays in (point, gradients)]
+        return checks.differs(plain.at(copies[0]), copies[1], plain.at(point), gradients)
+
     for layout in LAYOUTS:
-        other = problem.at([laid_out(x, layout) for x in problem.point])
-        if where := checks.differs(problem, other, rng, 1e-9):
+        point, gradients = ([laid_out(x, layout) for x in arrays] for arrays in (plain.point, upstream))
+        if where := differs(point, upstream):
             return Finding("layout", [f"{where} is another one for {layout} operands"])
-    for i, x in enumerate(problem.point):
-        if x.ndim and x.size:
-            view = numpy.broadcast_to(x[:1], x.shape)
-            point = [view if k == i else y for k, y in enumerate(problem.point)]
-            copied = problem.at([y.copy() for y in point])
-            if _is_tame(copied) and (where := checks.differs(copied, problem.at(point), rng, 1e-9)):
-                return Finding("layout", [f"{where} is another one if {problem.names[i]} is a broadcast view"])
+        if where := differs(plain.point, gradients):
+            return Finding("layout", [f"{where} is another one for a {layout} upstream gradient"])
+    for k, name in enumerate(plain.outputs):
+        for view, dims in _broadcast_views(upstream[k]):
+            if where := differs(plain.point, [*upstream[:k], view, *upstream[k + 1 :]]):
+                says = f"{where} is another one if the upstream gradient of {name} is a broadcast view over {dims}"
+                return Finding("layout", [says])
+    for k, name in enumerate(plain.names):
+        for view, dims in _broadcast_views(plain.point[k]):
+            point = [*plain.point[:k], view, *plain.point[k + 1 :]]
+            if _is_tame(plain.at(point)) and (where := differs(point, upstream)):
+                return Finding("layout", [f"{where} is another one if {name} is a broadcast view over {dims}"])
     return None
 
 
+def _broadcast_views(x: numpy.ndarray) -> Iterator[tuple[numpy.ndarray, str]]:
+    """Views of the shape of x in which the first element along a dim, or along all, stands for every other."""
+    for d in range(x.ndim) if x.size else ():
+        yield numpy.broadcast_to(x.take([0], d), x.shape), f"dim {d}"
+    if x.ndim > 1 and x.size:
+        yield numpy.broadcast_to(x.ravel()[:1], x.shape), "all dims, as sum() gives it"
+
+
 def _is_tame(problem: Problem) -> bool:
-    """Whether results and gradients are finite, and not so large that rounding decides about them."""
-    with numpy.errstate(all="ignore"):
-        results = problem(problem.point)
-        numbers = [*results, *problem.pull_back([numpy.ones_like(z) for z in results])]
-    return all((numpy.abs(a) < 1e6).all() for a in numbers)
+    """Whether the function takes this point, and gives results and gradients that rounding does not decide about."""
+    try:
+        with numpy.errstate(all="ignore"):
+            results = problem(problem.point)
+            numbers = [*results, *problem.pull_back([numpy.ones_like(z) for z in results])]
+    except WALK_ERRORS:
+        return False
+    return all((numpy.abs(a.astype("float64")) < 1e6).all() for a in numbers)
 
 
-def _gpu(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
+def _gpu(problem: Problem, there: Problem, rng: numpy.random.Generator) -> Finding | None:
     """The same numbers on the CPU and on a GPU."""
-    if where := checks.differs(problem.at(problem.point, "cpu"), problem.at(problem.point, "cuda"), rng, 1e-9):
+    upstream = random_like(problem(problem.point), rng)
+    if where := checks.differs(problem, upstream, there, upstream):
         return Finding("device", [f"{where} is another one on the GPU"])
     return None
 
@@ -294,19 +370,20 @@ def _search(checker: _Checker, strategy: Any, max_examples: int) -> Report:
     from hypothesis import HealthCheck, given, settings
     from hypothesis.errors import FailedHealthCheck, Unsatisfiable
 
-    last = Report(checker.name)
+    last, count = Report(checker.name), 0
 
     @settings(
         max_examples=max_examples,
         deadline=None,
         database=None,
         derandomize=True,
+        report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(strategy)
     def every(example: Any) -> None:
-        nonlocal last
-        last = checker.check(example)
+        nonlocal last, count
+        last, count = checker.check(example), count + 1
         if not last.ok:
             last.example = _described(example)
             raise GradcheckError(last)
@@ -320,7 +397,7 @@ def _search(checker: _Checker, strategy: Any, max_examples: int) -> Report:
         ) from None
     except GradcheckError as error:
         return error.report
-    last.passed.insert(0, f"{max_examples} examples")
+    last.passed.insert(0, f"{count} example{'s' * (count != 1)}")
     return last
 
 

@@ -1,7 +1,7 @@
 """What has to hold besides the numbers: one function per promise of an operation.
 
-Each takes a problem and returns a `Finding` against it, or `None`. Those named `refuse_…` raise a `ValueError` with the
-remedy where the check itself can't be made.
+Each takes a problem and returns a `Finding` against it, or `None`. Those named `refuse_…` raise an error, with the
+remedy, where the check itself can't be made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from tinygrad_med.testing.compare import random_like
 from tinygrad_med.testing.diagnosis import Finding
 from tinygrad_med.testing.problem import WALK_ERRORS, Problem
 
+
+class UncheckableError(ValueError):
+    """A check of this function at this point would say nothing; the text says why, and what to do."""
+
+
 # Can it be checked? -------------------------------------------------------------------------------------------------
 
 
@@ -28,7 +33,7 @@ def refuse_bad_inputs(args: Sequence[Any], allow_float32: bool, caller: str) -> 
         raise ValueError(f"{caller}: no input requires a gradient; make one with requires_grad=True")
     for x in operands:
         if x.dtype != "float64" and not allow_float32:
-            raise ValueError(
+            raise UncheckableError(
                 f"{caller}: an input is {x.dtype}, in which a numerical derivative has no more than 3 digits; give "
                 "float64 inputs (x.double()), or say allow_float32=True"
             )
@@ -38,9 +43,9 @@ def refuse_silent_function(problem: Problem, name: str, caller: str) -> None:
     """Some float result must require a gradient."""
     _, results = problem.run(problem.point)
     if not results:
-        raise ValueError(f"{caller}: {name} returned no float tensor, so it has no derivative to check")
+        raise UncheckableError(f"{caller}: {name} returned no float tensor, so it has no derivative to check")
     if not any(z.requires_grad for z in results):
-        raise ValueError(
+        raise UncheckableError(
             f"{caller}: no result of {name} requires a gradient: it left the graph, by detach(), no_grad(), .array or "
             ".numpy(), or its operations have no derivative"
         )
@@ -58,9 +63,10 @@ def refuse_random_function(problem: Problem, tolerance: float, name: str, caller
                 raise
             return  # a rule that raises an error is for the comparison to report
         for a, b in zip(once, again, strict=True):
-            same = a.shape == b.shape and (numpy.abs(a - b) <= tolerance).all()
+            with numpy.errstate(invalid="ignore"):
+                same = a.shape == b.shape and (numpy.abs(a - b) <= tolerance).all()
             if not same and not numpy.array_equal(a, b, equal_nan=True):
-                raise ValueError(
+                raise UncheckableError(
                     f"{caller}: {name} is not deterministic, two runs on the same inputs gave different {what}; "
                     "fix its seed inside the function, or allow the difference with nondet_tol"
                 )
@@ -72,9 +78,13 @@ def refuse_random_function(problem: Problem, tolerance: float, name: str, caller
 def overwritten(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
     """Neither the function nor its derivative may write to arrays that others hold."""
     operands, results = problem.run(problem.point)
-    for name, x, before in zip(problem.names, operands, problem.point, strict=True):
-        if not numpy.array_equal(backend.to_numpy(x.array), before, equal_nan=True):
-            return Finding("overwritten", [f"the function writes to its operand {name}"])
+    for name, x, before in (
+        *zip(problem.names, operands, problem.point, strict=True),
+        *((name, x, before) for name, (x, before) in problem.constants.items()),
+    ):
+        if not numpy.array_equal(backend.to_numpy(x.array), before, equal_nan=x.dtype.kind in "fc"):
+            says = [f"the function writes to its argument {name}", "if it is meant to, close over that instead"]
+            return Finding("overwritten", says)
     upstream = random_like([backend.to_numpy(z.array) for z in results], rng)
     seeds = [Tensor(u.copy(), device=problem.device) for u in upstream]
     flowing = [(z, u) for z, u in zip(results, seeds, strict=True) if z.requires_grad]
@@ -135,7 +145,7 @@ def not_linear(problem: Problem, rng: numpy.random.Generator) -> Finding | None:
     for name, (a, b, c, zero) in zip(problem.names, parts, strict=True):
         scale = max(float(numpy.abs(p).max(initial=0)) for p in (a, b, c))
         error = float(numpy.abs(2.0 * a - 3.0 * b - c).max(initial=0))
-        if error > 1e-6 * (1 + scale) or zero.any():
+        if error > max(1e-6, 100 * problem.eps) * (1 + scale) or zero.any():
             says = f"the gradient of {name} for 2·g₁ − 3·g₂ is not 2 · (that for g₁) − 3 · (that for g₂)"
             return Finding("linearity", [says])
     return None
@@ -162,12 +172,14 @@ def undefined_not_zero(problem: Problem, rng: numpy.random.Generator) -> Finding
 # Where the same numbers must give the same --------------------------------------------------------------------------
 
 
-def differs(a: Problem, b: Problem, rng: numpy.random.Generator, tolerance: float) -> str | None:
-    """In which result or gradient two problems of the same numbers differ by more than `tolerance` of the largest."""
-    upstream = random_like(a(a.point), rng)
+def differs(
+    a: Problem, a_upstream: Sequence[numpy.ndarray], b: Problem, b_upstream: Sequence[numpy.ndarray]
+) -> str | None:
+    """In which result or gradient two problems of the same numbers differ by more than rounding."""
+    tolerance = max(1e-9, 100 * a.eps)
     for names, ours, theirs in (
         (a.outputs, a(a.point), b(b.point)),
-        ([f"∂{x}" for x in a.names], a.pull_back(upstream), b.pull_back(upstream)),
+        ([f"∂{x}" for x in a.names], a.pull_back(a_upstream), b.pull_back(b_upstream)),
     ):
         for name, x, y in zip(names, ours, theirs, strict=True):
             largest = float(numpy.nanmax(numpy.abs(x), initial=1))

@@ -6,6 +6,18 @@ from typing import Any
 
 import numpy
 
+
+def copied(array: Any) -> numpy.ndarray:
+    """The numbers of `array` in memory of their own, with the strides that they have: also 0 and negative ones."""
+    array = numpy.asarray(array)
+    low, high = numpy.lib.array_utils.byte_bounds(array)
+    block = numpy.empty(high - low, "uint8")
+    start = array.__array_interface__["data"][0] - low
+    view: numpy.ndarray = numpy.ndarray(array.shape, array.dtype, block, start, array.strides)
+    view[...] = array
+    return view
+
+
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed", "offset")
 """Every layout that `laid_out` knows."""
 

@@ -6,12 +6,11 @@ disagreement says how well it is known.
 
 A complex step Im f(x + ihv) / h (Squire and Trapp 1998, doi:10.1137/S003614459631241X) takes no difference, so h can be
 1e-20 and nothing is lost. It is right only where f is analytic: abs, comparisons and rounding are not. So it counts
-only where it agrees with the central difference.
+only where it is what the central differences leave open, or where there are none: at the end of f's domain.
 """
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,13 +21,18 @@ Function = Callable[[Sequence[numpy.ndarray]], Sequence[numpy.ndarray]]
 
 COMPLEX_STEP = 1e-20
 
+DISAGREEMENT = 0.3
+"""Two differences that disagree by more than this share of them (or this much, if they are smaller than 1) say nothing.
+Beside a jump, they only grow."""
+
 
 class Estimate(NamedTuple):
     """A numerical derivative, element by element of the (flat) results.
 
     Attributes:
         value: the best estimate.
-        error: how far the central differences of neighbouring steps disagree there.
+        error: how far it is from certain: by how much the central differences of neighbouring steps disagree there,
+            and what rounding adds; next to nothing where the complex step agrees with them.
         by_step: per step size, the central difference.
         complex_step: the complex step's value, `None` where the function does not take complex numbers.
     """
@@ -56,9 +60,11 @@ def moved(point: Sequence[numpy.ndarray], directions: Sequence[Any], h: float | 
 
 
 def central(f: Function, point: Sequence[numpy.ndarray], directions: Sequence[Any], h: float) -> numpy.ndarray:
-    """(f(x + hv) − f(x − hv)) / 2h, flat."""
-    after, before = (flat(f(moved(point, directions, step))).astype("float64") for step in (h, -h))
-    return (after - before) / (2 * h)
+    """Two rows: (f(x + hv) − f(x − hv)) / 2h, flat; and how far the rounding of f may take it."""
+    after, before = (flat(f(moved(point, directions, step))) for step in (h, -h))
+    rounding = 2 * float(numpy.finfo(after.dtype).eps)
+    after, before = after.astype("float64"), before.astype("float64")
+    return numpy.array([(after - before) / (2 * h), rounding * (numpy.abs(after) + numpy.abs(before)) / h])
 
 
 def one_sided(f: Function, point: Sequence[numpy.ndarray], directions: Sequence[Any], h: float) -> Any:
@@ -85,25 +91,38 @@ def differentiate(
 ) -> Estimate:
     """The derivative of f along `directions`, from central differences at `steps` (the largest first) and complex."""
     with numpy.errstate(all="ignore"):
-        by_step = {h: central(f, point, directions, h) for h in steps}
+        found = {h: central(f, point, directions, h) for h in steps}
+        value, error = _best(found)
         imaginary = complex_step(f, point, directions)
-        value, error = _best(by_step)
         if imaginary is not None:
-            agrees = numpy.abs(imaginary - value) <= 10 * error + 1e-6 * (1 + numpy.abs(value))
-            value = numpy.where(agrees, imaginary, value)
-    return Estimate(value, error, by_step, imaginary)
+            known = error <= DISAGREEMENT * (1 + numpy.abs(value))  # else the differences leave everything open
+            agrees = known & (numpy.abs(imaginary - value) <= 10 * error)
+            alone = numpy.isfinite(imaginary) & ~numpy.isfinite(value)
+            if alone.any():
+                alone &= numpy.isfinite(flat(f(point)))  # log(−1) has a complex value, but no real one
+            error = numpy.where(agrees, 1e-12 * numpy.abs(imaginary), error)
+            error = numpy.where(alone, 1e-6 * numpy.abs(imaginary), error)
+            value = numpy.where(agrees | alone, imaginary, value)
+    return Estimate(value, error, {h: difference for h, (difference, _) in found.items()}, imaginary)
 
 
-def _best(by_step: dict[float, numpy.ndarray]) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Per element the difference at the smaller of the two neighbouring steps that agree best, and how well."""
-    differences = list(by_step.values())
-    if len(differences) == 1:
-        return differences[0], numpy.zeros_like(differences[0])
-    disagreement = numpy.array([numpy.abs(a - b) for a, b in itertools.pairwise(differences)])
-    disagreement = numpy.where(numpy.isfinite(disagreement), disagreement, numpy.inf)
-    chosen = disagreement.argmin(0)
-    columns = numpy.arange(chosen.size)
-    return numpy.array(differences[1:])[chosen, columns], disagreement[chosen, columns]
+def _best(found: dict[float, numpy.ndarray]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Per element the best of the differences, each compared with that at the next larger step, and its error.
+
+    Large steps may pass over all that a steep function does, and agree on nothing. So the smallest steps that agree at
+    all come first; larger ones may only say more exactly what these leave open.
+    """
+    steps, (differences, roundings) = list(found), numpy.array(list(found.values())).swapaxes(0, 1)
+    if len(steps) == 1:
+        return differences[0], roundings[0]
+    values, errors = differences[1:], numpy.abs(differences[1:] - differences[:-1]) + roundings[1:]
+    errors = numpy.where(numpy.isfinite(errors), errors, numpy.inf)
+    relative = errors / (1 + numpy.abs(numpy.nan_to_num(values)))
+    columns = numpy.arange(values.shape[1])
+    finest = len(values) - 1 - (relative <= DISAGREEMENT)[::-1].argmax(0)
+    open_still = numpy.abs(values - values[finest, columns]) <= 3 * errors[finest, columns]
+    chosen = numpy.where(open_still, relative, numpy.inf).argmin(0)
+    return values[chosen, columns], errors[chosen, columns]
 
 
 def unit(x: numpy.ndarray, element: int) -> numpy.ndarray:

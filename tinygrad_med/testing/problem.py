@@ -6,8 +6,9 @@ The gradient of a function is a function again, of its operands and of the upstr
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -16,8 +17,12 @@ from tinygrad_med import backend
 from tinygrad_med.backward import grad
 from tinygrad_med.primitive import Primitive
 from tinygrad_med.tensor import Tensor, wrap
+from tinygrad_med.testing.layouts import copied
 
 Arrays = Sequence[numpy.ndarray]
+
+PROJECTION = "Σ g·z"
+"""What reports call the sum of all results, each weighted by its upstream gradient."""
 
 WALK_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What a derivative rule with a mistake may raise."""
@@ -35,6 +40,7 @@ class Problem:
         outputs: what reports call the results.
         order: of the derivative that is checked.
         device: where the function computes.
+        constants: the tensors that the function takes besides its operands, by name, with what they held at first.
     """
 
     def __init__(
@@ -44,7 +50,8 @@ class Problem:
         names: Sequence[str],
         outputs: Sequence[str],
         order: int = 1,
-        device: str = "cpu",
+        device: str | backend.Device = "cpu",
+        constants: dict[str, tuple[Tensor, numpy.ndarray]] | None = None,
     ) -> None:
         self.function = function
         self.point = list(point)
@@ -52,6 +59,7 @@ class Problem:
         self.outputs = list(outputs)
         self.order = order
         self.device = device
+        self.constants = constants or {}
 
     def run(self, point: Arrays) -> tuple[list[Tensor], list[Tensor]]:
         """Fresh tensors of the operands, and the results."""
@@ -86,12 +94,22 @@ class Problem:
         outputs = [f"∂{x}" for x in self.names]
         return Problem(function, [*self.point, *upstream], names, outputs, self.order + 1, self.device)
 
-    def at(self, point: Arrays, device: str | None = None) -> Problem:
-        """The same function at another point, or on another device."""
-        return Problem(self.function, point, self.names, self.outputs, self.order, device or self.device)
+    @property
+    def eps(self) -> float:
+        """The rounding of the coarsest operand."""
+        return max((float(numpy.finfo(x.dtype).eps) for x in self.point), default=0.0)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether an operand is float32 or float16, in which a numerical derivative has few digits."""
+        return self.eps > 1e-10
+
+    def at(self, point: Arrays) -> Problem:
+        """The same function at another point."""
+        return Problem(self.function, point, self.names, self.outputs, self.order, self.device, self.constants)
 
     def _leaf(self, x: numpy.ndarray) -> Tensor:
-        tensor = wrap(backend.to_device(numpy.array(x), self.device))
+        tensor = wrap(backend.to_device(copied(x), self.device))
         tensor.requires_grad = True
         return tensor
 
@@ -112,23 +130,65 @@ def _gradients(results: list[Tensor], operands: list[Tensor], seeds: list[Tensor
 def problem_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Problem:
     """The problem of `fn(*args, **kwargs)` for those of its arguments that require a gradient, on their device.
 
-    Results that are not float tensors (indices, masks) are left out, as they have no derivative.
+    Results that are not float tensors (indices, masks) are left out, as they have no derivative; so are, beside others,
+    those that require no gradient.
     """
-    places = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
-    constants = dict(kwargs or {})
+    arguments: dict[Any, Any] = {**dict(enumerate(args)), **(kwargs or {})}  # by place or name
+    tensors = {place: x for place, x in arguments.items() if isinstance(x, Tensor)}
+    operands = {place: x for place, x in tensors.items() if x.requires_grad}
+    constants = {place: x for place, x in tensors.items() if not x.requires_grad}
+    modules = _modules_in(fn)
+    flowing: list[int] = []  # which of the results require a gradient
 
-    def function(operands: list[Tensor]) -> list[Tensor]:
-        arguments = list(args)
-        for i, x in zip(places, operands, strict=True):
-            arguments[i] = x
-        return float_results(fn(*arguments, **constants))
+    def function(given: list[Tensor]) -> list[Tensor]:
+        device = given[0].device
+        moved = {place: x.to(device) for place, x in constants.items()}
+        values = {**arguments, **moved, **dict(zip(operands, given, strict=True))}
+        positional = [values.pop(i) for i in range(len(args))]
+        with _kept(modules) if any(x.dtype.kind == "c" for x in given) else contextlib.nullcontext():
+            results = float_results(fn(*positional, **values))
+        return [results[k] for k in flowing] if flowing else results
 
-    names = argument_names(fn, args)
-    point = [backend.to_numpy(args[i].array).copy() for i in places]
-    problem = Problem(function, point, [names[i] for i in places], [], device=args[places[0]].device)
-    count = len(problem(point))
-    problem.outputs = ["z"] if count == 1 else [f"z{k}" for k in range(count)]
+    names: dict[Any, str] = dict(enumerate(argument_names(fn, args)))
+    point = [copied(backend.to_numpy(x.array)) for x in operands.values()]
+    problem = Problem(
+        function,
+        point,
+        [names.get(place, str(place)) for place in operands],
+        [],
+        device=next(iter(operands.values())).device,
+        constants={
+            names.get(place, str(place)): (x, backend.to_numpy(x.array).copy()) for place, x in constants.items()
+        },
+    )
+    _, results = problem.run(point)
+    flowing += [k for k, z in enumerate(results) if z.requires_grad]
+    numbers = flowing or range(len(results))
+    problem.outputs = ["z"] if len(numbers) == 1 else [f"z{k}" for k in numbers]
     return problem
+
+
+def _modules_in(fn: Callable[..., Any]) -> list[Any]:
+    """The modules that a function is, belongs to, or names."""
+    named: list[Any] = [fn, getattr(fn, "__self__", None)]
+    if inspect.isfunction(fn):
+        seen = inspect.getclosurevars(fn)
+        named += [*seen.nonlocals.values(), *seen.globals.values()]
+    return list({id(m): m for x in named if hasattr(x, "named_modules") for m in x.modules()}.values())
+
+
+@contextlib.contextmanager
+def _kept(modules: list[Any]) -> Iterator[None]:
+    """What the modules hold stays as it is: a complex operand would leave complex numbers in their buffers."""
+    held = [vars(module) for module in modules]
+    held += [x for attributes in held for x in attributes.values() if isinstance(x, dict)]
+    before = [dict(x) for x in held]
+    try:
+        yield
+    finally:
+        for x, content in zip(held, before, strict=True):
+            x.clear()
+            x.update(content)
 
 
 def float_results(result: Any) -> list[Tensor]:

@@ -22,6 +22,7 @@ MEANINGS = {
     "kink": "a kink or tie at the point",
     "boundary": "wrong at a kink",
     "tie": "wrong at a tie",
+    "domain": "the point is at the end of the function's domain, or beyond it",
     "precision": "lack of precision",
     "overwritten": "an array that is not the operation's own is overwritten",
     "aliased": "the result shares memory with an input",
@@ -91,11 +92,21 @@ class Report:
         if self.analytic is not None:
             lines.append(f"  analytic      {self.analytic:.10g}")
             lines.append(f"  numerical     {self.numerical:.10g} ± {max(self.uncertainty or 0.0, 1e-12):.0e}")
-            unknown = "not available: the function is not analytic, or refuses complex numbers"
-            lines.append(
-                f"  complex step  {unknown if self.complex_step is None else format(self.complex_step, '.10g')}"
-            )
+            lines.append(f"  complex step  {self._complex_step_as_text()}")
         return "\n".join([*lines, *self._curve_as_text()])
+
+    @property
+    def complex_step_agrees(self) -> bool:
+        """Whether there is a complex step, and it gives what the central differences do."""
+        if self.complex_step is None or self.numerical is None:
+            return False
+        return abs(self.complex_step - self.numerical) <= 1e-5 * (1 + abs(self.numerical))
+
+    def _complex_step_as_text(self) -> str:
+        if self.complex_step is None:
+            return "not available: the function is not analytic, or refuses complex numbers"
+        doubt = "" if self.complex_step_agrees else ", which does not count: the function is not analytic here"
+        return f"{self.complex_step:.10g}{doubt}"
 
     def _curve_as_text(self) -> list[str]:
         if not self.curve:
@@ -121,9 +132,15 @@ class Report:
             raise ValueError(f"plot: there is no curve to draw; the report is: {self}")
         if ax is None:
             ax = matplotlib.pyplot.figure(layout="constrained").add_subplot()
-        steps = list(self.curve)
-        ax.loglog(steps, [max(e, 1e-17) for e in self.curve.values()], "o-", label="|analytic − central difference|")
-        if self.complex_step is not None and self.analytic is not None:
+        steps, errors = list(self.curve), [max(e, 1e-17) for e in self.curve.values()]  # no 0 on a logarithmic axis
+        ax.loglog(steps, errors, "o-", label="|analytic − central difference|")
+        finite = [e for e in errors if math.isfinite(e)]
+        if finite:  # seven decades at least: level is to look level
+            top = 3 * max(finite)
+            ax.set_ylim(min(1e-7 * top, min(finite) / 3), top)
+        else:
+            ax.text(0.5, 0.5, "no central difference is finite here", ha="center", transform=ax.transAxes)
+        if self.complex_step_agrees and self.analytic is not None and self.complex_step is not None:
             error = abs(self.analytic - self.complex_step)
             ax.axhline(max(error, 1e-17), ls=":", color="tab:red", label="|analytic − complex step|")
         ax.set(xlabel="step size", ylabel="error", title=f"{self.operation}: {self.element}\n{self.verdict}")

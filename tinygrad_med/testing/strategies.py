@@ -252,7 +252,7 @@ def arrays(
     Raises:
         ValueError: if no number between `low` and `high` is as far from `away_from` as `margin`.
     """
-    excluded = _merged(away_from, margin)
+    excluded = [(start, end) for start, end in _merged(away_from, margin) if start < high and end > low]
     if low > high or (excluded and _free_length(low, high, excluded) <= 0):
         raise ValueError(f"arrays: no number between {low} and {high} keeps {margin} away from {tuple(away_from)}")
     if away_from and (extreme or distinct):
