@@ -25,7 +25,7 @@ import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
-from tinygrad_med.ops.elementwise import _select, _unless_less
+from tinygrad_med.ops.elementwise import _keep, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
@@ -129,13 +129,15 @@ CALLS: dict[Primitive, Call] = {
     **{p: call(positive(3, 4), positive(3, 4)) for p in (ops.div, ops.pow)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._sum, reduce._mean, reduce._amax)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._amin, reduce._logsumexp)},
-    **{p: call(some(3, 4), dim=1) for p in (reduce._softmax, reduce._log_softmax, reduce._cumsum)},
+    **{p: call(some(3, 4), dims=(1,)) for p in (reduce._softmax, reduce._log_softmax)},
+    reduce._cumsum: call(some(3, 4), dim=1),
     ops.to_device: call(some(3, 4), device=tg.device("cpu"), source=tg.device("cpu")),
     **{p: call(some(3, 4)) for p in (ops.round, ops.floor, ops.ceil)},
     **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.clamp_min, ops.clamp_max)},
     ops.remainder: call(some(3, 4), positive(3, 4)),
     ops.softplus: call(some(3, 4), beta=2, threshold=3),
     _binary_cross_entropy: call(some(3, 4, low=0.1, high=0.9), some(3, 4, low=0.1, high=0.9)),
+    _keep: call(some(3, 4), mask=some(3, 4) > 0),
     _select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
     _index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
@@ -311,6 +313,8 @@ plant(ops.maximum, "∂x, ∂y: all of g at a tie, found at the tie", "tie", at=
       x=lambda g, x, y: g * (x >= y), y=lambda g, x, y: g * (y >= x))  # fmt: skip
 plant(ops.minimum, "∂x: nothing at a tie", "tie", x=lambda g, x, y: g * (x < y), kinks=((TIED, ([0.5, 1], [0.5, 0])),))
 plant(_binary_cross_entropy, "∂x: y − x for x − y", "sign", x=lambda g, x, y: g * (y - x) / (x * (1 - x)))
+plant(_keep, "∂x: forgets the mask", "term", x=lambda g: g)
+plant(_keep, "∂x: the other mask", "term", x=lambda g, mask: g * ~mask)
 plant(_select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
 plant(_select, "∂y: forgets the mask", "term", y=lambda g: g)
 
@@ -404,18 +408,18 @@ plant(
     x=lambda g, x, z: g[:, None] * ops.exp(x - constant(z)[:, None]),
 )
 plant(reduce._softmax, "∂x: forgets the sum", "term", x=lambda g, z: z * g)
-plant(reduce._softmax, "∂x: forgets z in the sum", "term", x=lambda g, z, dim: z * (g - ops.sum(g, dim, keepdim=True)))
+plant(reduce._softmax, "∂x: forgets z in the sum", "term", x=lambda g, z, dims: z * (g - ops.sum(g, dims, True)))
 plant(reduce._softmax, "∂x: sums over the wrong dim", "dim", x=lambda g, z: z * (g - ops.sum(g * z, 0, keepdim=True)))
 plant(
     reduce._softmax,
     "∂x: z as a constant in the sum",
     "detached",
-    x=lambda g, z, dim: z * (g - ops.sum(g * constant(z), dim, True)),
+    x=lambda g, z, dims: z * (g - ops.sum(g * constant(z), dims, True)),
 )
 plant(reduce._softmax, "takes the wrong dim", "value",
-      forward=lambda xp, x, *, dim: xp.exp(x) / xp.exp(x).sum(1 - dim, keepdims=True))  # fmt: skip
+      forward=lambda xp, x, *, dims: xp.exp(x) / xp.exp(x).sum(1 - dims[0], keepdims=True))  # fmt: skip
 plant(reduce._log_softmax, "∂x: forgets the sum", "term", x=lambda g: g)
-plant(reduce._log_softmax, "∂x: z for e^z", "term", x=lambda g, z, dim: g - z * ops.sum(g, dim, keepdim=True))
+plant(reduce._log_softmax, "∂x: z for e^z", "term", x=lambda g, z, dims: g - z * ops.sum(g, dims, keepdim=True))
 plant(
     reduce._log_softmax,
     "∂x: sums over the wrong dim",

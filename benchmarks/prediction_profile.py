@@ -27,8 +27,8 @@ Parts = dict[str, float]
 class Profile:
     """A network that tells where its time went."""
 
-    def __init__(self, library: Any, net: Any, image: np.ndarray) -> None:
-        self.library, self.net, self.image = library, net.eval(), library.tensor(image)
+    def __init__(self, framework: Any, net: Any, image: np.ndarray) -> None:
+        self.framework, self.net, self.image = framework, net.eval(), framework.tensor(image)
         self.products: dict[str, tuple[int, int, int]] = {}  # (rows, depth, columns) of a convolution's matrices
         self.counts: dict[str, int] = defaultdict(int)
         self._parts: Parts = defaultdict(float)
@@ -42,7 +42,7 @@ class Profile:
         """A prediction."""
         self._parts, self.counts = defaultdict(float), defaultdict(int)
         start = perf_counter()
-        with self.library.no_grad():
+        with self.framework.no_grad():
             self.net(self.image)
         total = perf_counter() - start
         return {**self._parts, REST: total - sum(self._parts.values()), "all": total}
