@@ -393,9 +393,12 @@ def test_a_rule_that_fails_is_named():
         """z = x"""
         return x + 0
 
-    clumsy.vjp(x=lambda g: g.nonsense)
-    with pytest.raises(RuntimeError, match="backward of clumsy: its derivative rule failed: .*nonsense"):
+    clumsy.vjp(x=lambda g: g.unsqueeze(0).squeeze(0))
+    with pytest.raises(RuntimeError, match="backward of clumsy: its derivative rule failed: .*unsqueeze.*, not with"):
         clumsy(leaf(1.0)).backward()
+    clumsy.vjp(x=lambda g: np.exp(-g))
+    with pytest.raises(RuntimeError, match="backward of clumsy: .* and tensors under create_graph: write it with"):
+        clumsy(leaf(1.0)).backward(create_graph=True)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,9 @@ def steps(
             else:
                 contributions = (plan.joint or plan.back)(g, *record.saved)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
-            raise RuntimeError(f"backward of {plan.primitive}: its derivative rule failed: {error}") from error
+            raise RuntimeError(
+                f"backward of {plan.primitive}: its derivative rule failed: {error}{_hint(error)}"
+            ) from error
         for i, edge in enumerate(inputs):
             d = contributions[i]
             if d is None or edge is None:
@@ -233,6 +235,16 @@ def _as_operand(value: Any, edge: Node | None, record: Record) -> Any:
 def _add(earlier: Tensor, d: Tensor) -> Tensor:
     with enable_grad():
         return earlier + d
+
+
+def _hint(error: Exception) -> str:
+    """What to do about a rule that knows only one of the two that it gets, arrays and tensors."""
+    if not isinstance(error, (AttributeError, TypeError)):
+        return ""
+    return (
+        "; a rule gets arrays, and tensors under create_graph: write it with operators and functions that take both, "
+        "tinygrad_med.sum(g, 1), not with methods or NumPy's functions"
+    )
 
 
 def _undo_broadcast(d: Any, shape: tuple[int, ...], record: Record) -> Any:

@@ -21,6 +21,7 @@ from tinygrad_med.testing.problem import WALK_ERRORS, Problem, float_results, op
 from tinygrad_med.testing.report import GradcheckError, Report
 
 
+@numpy.errstate(all="ignore")  # it is the check that judges the numbers
 def check_op(
     fn: Callable[..., Any],
     inputs: Any,
@@ -66,9 +67,10 @@ def check_op(
         fast_mode: compare random projections, not Jacobians.
         eps, atol, rtol, nondet_tol, allow_float32: as for `gradcheck`.
         value_tol: how far the value may be from the reference's, in units of its largest element.
-        check_float32: whether float32 operands must give float32; not for an operation that changes the dtype.
+        check_float32: whether float32 operands must give float32; not for an operation that changes the dtype, or that
+            holds float64 arrays. Of a module, a copy is made float32.
         check_gpu: whether to compare with a GPU, where there is one; not for a function that holds arrays of the CPU.
-            A module is copied there.
+            Of a module, a copy goes there.
         raise_exception: raise a `GradcheckError` with the diagnosis on a failure, instead of returning the report.
         max_examples: how many examples hypothesis draws from a strategy.
         seed: of the random upstream gradients.
@@ -201,6 +203,7 @@ class _Checker:
         self, report: Report, problem: Problem, args: list[Any], kwargs: dict[str, Any], rng: numpy.random.Generator
     ) -> Report:
         """The same derivatives under other conditions: upstream gradients, dtype, memory layout, device."""
+        module = hasattr(self.fn, "named_modules")  # a copy of it goes along, with its parameters
 
         def not_linear() -> Finding | None:
             return checks.not_linear(problem, rng)
@@ -209,11 +212,11 @@ class _Checker:
             return _layouts(problem, rng)
 
         def in_float32() -> Finding | None:
-            single = problem_of(self.fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
+            fn: Any = copy.deepcopy(self.fn).float() if module else self.fn  # type: ignore[attr-defined]
+            single = problem_of(fn, [_in_float32(x) for x in args], {n: _in_float32(c) for n, c in kwargs.items()})
             return checks.not_in_float32(single, rng)
 
         def on_a_gpu() -> Finding | None:
-            module = hasattr(self.fn, "named_modules")
             fn: Any = copy.deepcopy(self.fn).to("cuda") if module else self.fn  # type: ignore[attr-defined]
             there = problem_of(fn, [_on_a_gpu(x) for x in args], {n: _on_a_gpu(c) for n, c in kwargs.items()})
             return _gpu(problem, there, rng)
@@ -323,9 +326,8 @@ def _broadcast_views(x: numpy.ndarray) -> Iterator[tuple[numpy.ndarray, str]]:
 def _is_tame(problem: Problem) -> bool:
     """Whether the function takes this point, and gives results and gradients that rounding does not decide about."""
     try:
-        with numpy.errstate(all="ignore"):
-            results = problem(problem.point)
-            numbers = [*results, *problem.pull_back([numpy.ones_like(z) for z in results])]
+        results = problem(problem.point)
+        numbers = [*results, *problem.pull_back([numpy.ones_like(z) for z in results])]
     except WALK_ERRORS:
         return False
     return all((numpy.abs(a.astype("float64")) < 1e6).all() for a in numbers)
@@ -392,8 +394,8 @@ def _search(checker: _Checker, strategy: Any, max_examples: int) -> Report:
         every()
     except (Unsatisfiable, FailedHealthCheck) as error:
         raise ValueError(
-            f"check_op: the strategy for {checker.name} yields no valid example, or hardly any ({error}); "
-            "loosen its filters"
+            f"check_op: the strategy for {checker.name} yields no valid example, or hardly any "
+            f"({str(error).splitlines()[0]}); loosen its filters"
         ) from None
     except GradcheckError as error:
         return error.report

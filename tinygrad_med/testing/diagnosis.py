@@ -106,8 +106,7 @@ def diagnose(e: Evidence) -> Finding:
 def _at_the_end(e: Evidence, row: int) -> Finding:
     """Beside the point, or at it, the function has no finite value."""
     place = f"{e.name} = {e.x.flat[e.elements[row]]:.4g}"
-    with numpy.errstate(all="ignore"):
-        finite = numpy.isfinite(flat(e.problem(e.problem.point))).all()
+    finite = numpy.isfinite(flat(e.problem(e.problem.point))).all()
     where = f"beside {place}" if finite else f"at {place} itself"
     return Finding(
         "domain",
@@ -124,8 +123,7 @@ def _is_kink(e: Evidence, element: int) -> bool:
     size = 1 + float(numpy.abs(flat(e.problem(e.problem.point))).max(initial=0))
     gaps, slopes = [], []
     for h in (1e-4, 1e-5, 1e-6):
-        with numpy.errstate(all="ignore"):
-            left, right = one_sided(e.problem, e.problem.point, directions, h)
+        left, right = one_sided(e.problem, e.problem.point, directions, h)
         noise = 1e-13 / h * size
         gaps.append(float(numpy.nanmax(numpy.abs(right - left), initial=0)) - noise)
         slopes.append(float(numpy.nanmax(numpy.abs(right + left) / 2, initial=0)) - noise)
@@ -220,7 +218,7 @@ def _detached(e: Evidence) -> Finding | None:
 def _sign(e: Evidence) -> Finding | None:
     if not e.is_analytic(-e.numerical):
         return None
-    return Finding("sign", [f"analytic = −numerical in all {e.analytic.size} derivatives"])
+    return Finding("sign", [f"analytic = −numerical in {_all(e)}"])
 
 
 def _factor(e: Evidence) -> Finding | None:
@@ -229,7 +227,11 @@ def _factor(e: Evidence) -> Finding | None:
     part = e.problem.order > 1 and 0 < c < 1  # what a constant in a product leaves: of x · x · x two thirds
     if not c or part or not e.is_analytic(c * e.numerical):
         return None
-    return Finding("factor", [f"analytic = {_in_words(c, e)} · numerical in all {e.analytic.size} derivatives"])
+    return Finding("factor", [f"analytic = {_in_words(c, e)} · numerical in {_all(e)}"])
+
+
+def _all(e: Evidence) -> str:
+    return f"all {e.analytic.size} derivatives" if e.analytic.size > 1 else "the only derivative"
 
 
 def _in_words(c: float, e: Evidence) -> str:
@@ -450,9 +452,8 @@ def _varying_factor(e: Evidence) -> Finding | None:
     for name, field in _fields(e):
         values = numpy.broadcast_to(field, e.analytic.shape)[support]
         for form, power in itertools.product(_FORMS, (1, -1)):
-            with numpy.errstate(all="ignore"):
-                candidate = _FORMS[form](values) ** power
-                constant = ratio / candidate
+            candidate = _FORMS[form](values) ** power
+            constant = ratio / candidate
             varies = numpy.isfinite(constant).all() and numpy.ptp(candidate) > 1e-3
             if varies and numpy.ptp(constant) <= 1e-4 * numpy.abs(constant).max():
                 k = "" if math.isclose(constant[0], 1, rel_tol=1e-4) else f"{_in_words(float(constant[0]), e)} · "

@@ -90,19 +90,18 @@ def differentiate(
     f: Function, point: Sequence[numpy.ndarray], directions: Sequence[Any], steps: Sequence[float]
 ) -> Estimate:
     """The derivative of f along `directions`, from central differences at `steps` (the largest first) and complex."""
-    with numpy.errstate(all="ignore"):
-        found = {h: central(f, point, directions, h) for h in steps}
-        value, error = _best(found)
-        imaginary = complex_step(f, point, directions)
-        if imaginary is not None:
-            known = error <= DISAGREEMENT * (1 + numpy.abs(value))  # else the differences leave everything open
-            agrees = known & (numpy.abs(imaginary - value) <= 10 * error)
-            alone = numpy.isfinite(imaginary) & ~numpy.isfinite(value)
-            if alone.any():
-                alone &= numpy.isfinite(flat(f(point)))  # log(−1) has a complex value, but no real one
-            error = numpy.where(agrees, 1e-12 * numpy.abs(imaginary), error)
-            error = numpy.where(alone, 1e-6 * numpy.abs(imaginary), error)
-            value = numpy.where(agrees | alone, imaginary, value)
+    found = {h: central(f, point, directions, h) for h in steps}
+    value, error = _best(found)
+    imaginary = complex_step(f, point, directions)
+    if imaginary is not None:
+        known = error <= DISAGREEMENT * (1 + numpy.abs(value))  # else the differences leave everything open
+        agrees = known & (numpy.abs(imaginary - value) <= 10 * error)
+        alone = numpy.isfinite(imaginary) & ~numpy.isfinite(value)
+        if alone.any():
+            alone &= numpy.isfinite(flat(f(point)))  # log(−1) has a complex value, but no real one
+        error = numpy.where(agrees, 1e-12 * numpy.abs(imaginary), error)
+        error = numpy.where(alone, 1e-6 * numpy.abs(imaginary), error)
+        value = numpy.where(agrees | alone, imaginary, value)
     return Estimate(value, error, {h: difference for h, (difference, _) in found.items()}, imaginary)
 
 
