@@ -274,6 +274,7 @@ plant(ops.softplus, "∂x: forgets β", "term", x=lambda g, x: g * ops.sigmoid(x
 plant(ops.softplus, "∂x: forgets the threshold", "mask", at=call(some(3, 4), beta=2, threshold=0.5),
       x=lambda g, x, beta: g * ops.sigmoid(beta * x))  # fmt: skip
 plant(ops.erf, "∂x: forgets 2/√π", "factor", x=lambda g, x: g * ops.exp(-x * x))
+plant(ops.erf, "∂x: 1.1283 for 2/√π", "factor", x=lambda g, x: g * 1.1283 * ops.exp(-x * x))
 plant(ops.erf, "∂x: −x for −x²", "term", x=lambda g, x: g * (2 / math.sqrt(math.pi)) * ops.exp(-x))
 plant(ops.clone, "gives x itself in another order of memory", "layout",
       forward=lambda xp, x: xp.ravel(x, order="K").reshape(x.shape))  # fmt: skip

@@ -2,7 +2,8 @@
 
     python -m pytest tests/ops/test_numerical_derivatives.py --hypothesis-profile=long
 
-tries 10,000 examples of each row; `benchmarks/gradcheck_long_run.py` runs it row by row and can be interrupted.
+tries `gradcheck` on 10,000 examples of each row, and `check_op` on 500; `benchmarks/gradcheck_long_run.py` runs it row
+by row and can be interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from tinygrad_med.testing import GradcheckError, check_op, gradcheck
 from tinygrad_med.testing.strategies import Call
 
 DIFFERENTIABLE = [row for row in ROWS if row.order]
-EXAMPLES = settings.default.max_examples if settings.default.max_examples > 100 else 15  # the long profile, or CI's
+LONG = settings.default.max_examples > 100  # the long profile, or CI's
+EXAMPLES = settings.default.max_examples if LONG else 15
+EXAMPLES_OF_ALL = settings.default.max_examples // 20 if LONG else 3
 
 
 @pytest.mark.parametrize("row", DIFFERENTIABLE, ids=lambda row: row.name)
@@ -41,7 +44,7 @@ def test_a_right_derivative_raises_no_alarm(row: Row):
 
 @pytest.mark.parametrize("row", DIFFERENTIABLE, ids=lambda row: row.name)
 def test_every_promise_of_an_operation(row: Row):
-    @settings(max_examples=3)
+    @settings(max_examples=EXAMPLES_OF_ALL)
     @given(row.calls)
     def check(call: Call) -> None:
         report = check_op(

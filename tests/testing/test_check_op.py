@@ -9,7 +9,7 @@ from hypothesis import given, settings
 import tinygrad_med as tg
 from tests.stand_in import cupy
 from tinygrad_med import backend
-from tinygrad_med.testing import GradcheckError, Report, check_op, laid_out, strategies
+from tinygrad_med.testing import GradcheckError, Report, check_op, gradcheck, laid_out, strategies
 
 
 @tg.primitive
@@ -330,6 +330,20 @@ def test_a_tiny_derivative_counts():
     assert verdict(tiny, np.array([1.0, 2.0])) == "sign"
     assert check_op(lambda x: x * x * 1e-6, np.array([1.0, 2.0])).ok
     assert verdict(lambda x: x * 2e-12, np.array([1.0]), reference=lambda x: x * 1e-12, order=0) == "value"
+
+
+def test_a_constant_with_four_right_digits_does_not_pass():
+    x, constant = np.array([[0.3, -1.2], [2.0, 0.7]]), 0.7978845608
+    report = check_op(made(lambda xp, x: x * constant, x=lambda g: g * 0.7979), x, raise_exception=False)
+    assert report.verdict == "factor"
+    assert "analytic = 1.000019 · numerical" in str(report)
+    assert "a constant with too few right digits" in str(report)
+    swish = made(lambda xp, x: x / (1 + xp.exp(-x)), x=lambda g, x, z: g * (z + tg.sigmoid(x) * (0.99995 - z)))
+    assert verdict(swish, x) == "term"
+    assert gradcheck(swish, tg.tensor(x, requires_grad=True))  # as PyTorch's
+    assert check_op(swish, x, rtol=1e-3).ok
+    softmax = made(lambda xp, x: xp.exp(x) / xp.exp(x).sum(), x=lambda g, z: z * (g * 1.0001 - tg.sum(g * z)))
+    assert verdict(softmax, x[0]) == "term"  # its Jacobian is symmetric, but not transposed
 
 
 def test_the_examples_are_counted():

@@ -28,25 +28,29 @@ _SAMPLE = 256  # elements of a large operand that a diagnosis looks at
 class Tolerance(NamedTuple):
     """|analytic − numerical| ≤ atol + rtol · |numerical|, and the step of the central differences.
 
-    If it is `relative`, atol is for derivatives of size 1, and is smaller for a function whose largest one is smaller,
-    as far as the numerical ones can tell.
+    If it is `strict`, that is the most it allows: atol is for derivatives of size 1 and shrinks with a function whose
+    largest one is smaller, rtol shrinks to 1e-6, both as far as the numerical ones can tell. So a tiny derivative
+    counts, and so does a constant with only four right digits.
     """
 
     eps: float
     atol: float
     rtol: float
-    relative: bool = False
+    strict: bool = False
 
     def exceeded(
         self, analytic: numpy.ndarray, numerical: numpy.ndarray, error: numpy.ndarray | float = 0.0
     ) -> numpy.ndarray:
         """Where the two differ by more than is allowed; `error` is how far the numerical one is from certain."""
+        size = numpy.abs(numerical)
         atol: Any = self.atol
-        if self.relative:
-            largest = float(numpy.abs(numerical[numpy.isfinite(numerical)]).max(initial=0))
+        relative = self.rtol * size
+        if self.strict:
+            largest = float(size[numpy.isfinite(size)].max(initial=0))
             lowest = 1e-4 * atol  # below it, what the function loses on its way may decide
             atol = numpy.clip(numpy.maximum(largest * atol, 10 * error), lowest, atol)
-        return ~(numpy.abs(analytic - numerical) <= atol + self.rtol * numpy.abs(numerical))
+            relative = numpy.minimum(relative, 1e-6 * size + 10 * error)
+        return ~(numpy.abs(analytic - numerical) <= atol + relative)
 
     @property
     def quick_steps(self) -> tuple[float, ...]:
@@ -122,11 +126,11 @@ def _mismatch(
     results = problem(problem.point)
     small = max(sum(x.size for x in problem.point), sum(z.size for z in results)) <= SMALL
     everything = list(range(len(problem.point)))
-    if small and (not fast or _projection_fails(problem, upstream, gradients, everything, rng, tolerance.relative)):
+    if small and (not fast or _projection_fails(problem, upstream, gradients, everything, rng, tolerance.strict)):
         analytic = _analytic_jacobians(problem)
         samples = [numpy.arange(x.size) for x in problem.point]
-    elif not small and _projection_fails(problem, upstream, gradients, everything, rng, tolerance.relative):
-        samples = [_sample(problem, upstream, gradients, i, rng, tolerance.relative) for i in everything]
+    elif not small and _projection_fails(problem, upstream, gradients, everything, rng, tolerance.strict):
+        samples = [_sample(problem, upstream, gradients, i, rng, tolerance.strict) for i in everything]
         analytic = [g.reshape(-1, 1) for g in gradients]
         problem = _projected(problem, upstream)
     else:
@@ -158,7 +162,7 @@ def _projection_fails(
     gradients: Arrays,
     operands: Sequence[int],
     rng: numpy.random.Generator,
-    relative: bool,
+    strict: bool,
     within: slice = slice(None),
 ) -> bool:
     """Whether the gradients don't tell how the weighted results change along a random direction of some operands.
@@ -177,13 +181,13 @@ def _projection_fails(
         v[within] = random_like([v], rng)[0][within]
         directions[i] = v.reshape(problem.point[i].shape)
         claimed += float((gradients[i] * directions[i]).sum())
-    sieve = Tolerance(1e-3, 1e-3, 1e-2) if problem.coarse else Tolerance(1e-6, 1e-6, 1e-6, relative)
+    sieve = Tolerance(1e-3, 1e-3, 1e-2) if problem.coarse else Tolerance(1e-6, 1e-6, 1e-6, strict)
     estimate = differentiate(weighted, problem.point, directions, sieve.quick_steps)
     return bool(sieve.exceeded(numpy.array([claimed]), estimate.value, estimate.error).any())
 
 
 def _sample(
-    problem: Problem, upstream: Arrays, gradients: Arrays, i: int, rng: numpy.random.Generator, relative: bool
+    problem: Problem, upstream: Arrays, gradients: Arrays, i: int, rng: numpy.random.Generator, strict: bool
 ) -> numpy.ndarray:
     """Some elements of an operand, among them, if its gradient is wrong, one that is: found by halving."""
     size = problem.point[i].size
@@ -191,10 +195,10 @@ def _sample(
         return numpy.arange(size)
     chosen = rng.choice(size, _SAMPLE, replace=False)
     start, stop = 0, size
-    if _projection_fails(problem, upstream, gradients, [i], rng, relative):
+    if _projection_fails(problem, upstream, gradients, [i], rng, strict):
         while stop - start > 1:
             middle = (start + stop) // 2
-            if _projection_fails(problem, upstream, gradients, [i], rng, relative, slice(start, middle)):
+            if _projection_fails(problem, upstream, gradients, [i], rng, strict, slice(start, middle)):
                 stop = middle
             else:
                 start = middle

@@ -70,10 +70,16 @@ class Evidence(NamedTuple):
             **{name: getattr(self, name)[rows] for name in ("elements", "analytic", "numerical", "error", "wrong")}
         )
 
+    @property
+    def alike(self) -> float:
+        """Up to which share of the largest derivative two are taken for the same: finer than the mistake is."""
+        scale, mistake = (numpy.abs(a).max(initial=0) for a in (self.analytic, self.analytic - self.numerical))
+        return min(1e-4, 0.1 * float(mistake / scale)) if scale > 0 and numpy.isfinite(mistake) else 1e-4
+
     def is_analytic(self, candidate: numpy.ndarray) -> bool:
         """Whether `candidate` is the analytic Jacobian, as exactly as the numerical one is known."""
         scale = float(numpy.abs(self.analytic).max(initial=0))
-        return bool((numpy.abs(candidate - self.analytic) <= 1e-4 * scale + 10 * self.error).all())
+        return bool((numpy.abs(candidate - self.analytic) <= self.alike * scale + 10 * self.error).all())
 
     def as_tensor(self, jacobian: numpy.ndarray) -> numpy.ndarray:
         """A Jacobian with the dims of the operand, then those of the result."""
@@ -227,7 +233,10 @@ def _factor(e: Evidence) -> Finding | None:
     part = e.problem.order > 1 and 0 < c < 1  # what a constant in a product leaves: of x · x · x two thirds
     if not c or part or not e.is_analytic(c * e.numerical):
         return None
-    return Finding("factor", [f"analytic = {_in_words(c, e)} · numerical in {_all(e)}"])
+    evidence = [f"analytic = {_in_words(c, e)} · numerical in {_all(e)}"]
+    if abs(c - 1) < 0.01:
+        evidence.append("so near to 1, it may be a constant with too few right digits; if that is meant, pass rtol=…")
+    return Finding("factor", evidence)
 
 
 def _all(e: Evidence) -> str:
@@ -241,7 +250,7 @@ def _in_words(c: float, e: Evidence) -> str:
         if math.isclose(c, value, rel_tol=1e-4):
             return name
     fraction = Fraction(c).limit_denominator(64)
-    text = str(fraction) if math.isclose(c, fraction, rel_tol=1e-5) else f"{c:.5g}"
+    text = str(fraction) if math.isclose(c, fraction, rel_tol=1e-5) else f"{c:.7g}"
     lengths = {*e.x.shape, *(e.results_shape or ()), e.x.size, e.analytic.shape[1]} - {0, 1}
     of = [
         f"{n}, a number of elements"
@@ -295,7 +304,7 @@ def _reversed_or_shifted(e: Evidence) -> Finding | None:
         inner, moved = _overlap(jacobian, steps)
         a = e.as_tensor(e.analytic)[inner]
         scale = float(numpy.abs(a).max(initial=0))
-        if any(steps) and scale and a.size > 1 and (numpy.abs(moved - a) <= 1e-4 * scale).all():
+        if any(steps) and scale and a.size > 1 and (numpy.abs(moved - a) <= e.alike * scale).all():
             moves = " and ".join(f"{step:+} along {names[p]}" for p, step in enumerate(steps) if step)
             return Finding("shifted", [f"analytic = numerical moved by {moves}, but for the edge"])
     for dims in itertools.chain.from_iterable(itertools.combinations(long, n) for n in (2, 3, 4)):
@@ -455,7 +464,7 @@ def _varying_factor(e: Evidence) -> Finding | None:
             candidate = _FORMS[form](values) ** power
             constant = ratio / candidate
             varies = numpy.isfinite(constant).all() and numpy.ptp(candidate) > 1e-3
-            if varies and numpy.ptp(constant) <= 1e-4 * numpy.abs(constant).max():
+            if varies and numpy.ptp(constant) <= e.alike * numpy.abs(constant).max():
                 k = "" if math.isclose(constant[0], 1, rel_tol=1e-4) else f"{_in_words(float(constant[0]), e)} · "
                 what = form.format(name) if power == 1 else f"1 / {form.format(name)}"
                 return Finding("factor", [f"analytic / numerical = {k}{what}, wherever the derivative is not 0"])
@@ -471,7 +480,7 @@ def _factor_per_index(e: Evidence, support: numpy.ndarray) -> Finding | None:
     for d, length in enumerate(e.x.shape):
         index = numpy.unravel_index(rows, e.x.shape)[d]
         groups = [ratio[index == k] for k in range(length)]
-        if all(len(group) > 2 and numpy.ptp(group) <= 1e-4 * numpy.abs(group).max() for group in groups):
+        if all(len(group) > 2 and numpy.ptp(group) <= e.alike * numpy.abs(group).max() for group in groups):
             factors = ", ".join(f"{group[0]:.4g}" for group in groups[:6])
             return Finding(
                 "factor", [f"analytic / numerical is one number per index of dim {d} of {e.name}: {factors}"]
