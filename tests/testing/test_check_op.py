@@ -346,6 +346,10 @@ def test_a_constant_with_four_right_digits_does_not_pass():
     assert verdict(softmax, x[0]) == "term"  # its Jacobian is symmetric, but not transposed
 
 
+def test_next_to_zero_rounding_is_no_mistake():
+    assert check_op(lambda x: tg.logsumexp(x, 0), np.array([-4767.7573, -4030.1771])).ok  # softmax: 5e-321
+
+
 def test_the_examples_are_counted():
     from hypothesis import strategies as st
 

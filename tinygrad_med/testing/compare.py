@@ -145,9 +145,13 @@ def _mismatch(
 def _not_linear(
     problem: Problem, upstream: Arrays, gradients: Arrays, nondet_tol: float, operation: str
 ) -> Report | None:
-    """Whether −2 times the upstream gradient doesn't give −2 times the gradient. A power of two rounds nothing."""
+    """Whether −2 times the upstream gradient doesn't give −2 times the gradient.
+
+    A power of two rounds nothing but numbers that are next to 0, of less than the full precision.
+    """
     for name, g, other in zip(problem.names, gradients, problem.pull_back([-2 * u for u in upstream]), strict=True):
-        bound = 1e-9 * float(numpy.abs(g[numpy.isfinite(g)]).max(initial=0)) + 3 * nondet_tol
+        largest = float(numpy.abs(g[numpy.isfinite(g)]).max(initial=0))
+        bound = 1e-9 * largest + float(numpy.finfo(g.dtype).tiny) + 3 * nondet_tol
         if numpy.isfinite(g).all() and not (numpy.abs(other + 2 * g) <= bound).all():
             says = [f"the gradient of {name} for −2·g is not −2 times that for g"]
             if numpy.array_equal(other, g):
