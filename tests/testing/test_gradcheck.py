@@ -270,6 +270,14 @@ def test_a_rule_may_be_as_random_as_the_function():
     assert gradcheck(operation, leaf(3), nondet_tol=1e-5)
 
 
+def test_a_gradient_of_integers_is_no_gradient():
+    total = tg.primitive(lambda xp, x: x.sum())
+    total.vjp(x=lambda g, x_shape: np.ones(x_shape, int))
+    x = tg.ones(3, dtype=tg.float64, requires_grad=True)
+    with pytest.raises(GradcheckError, match="the rule forgets the upstream gradient"):
+        gradcheck(total, x)
+
+
 def test_beside_the_end_of_the_domain_a_factor_is_a_factor():
     operation = tg.primitive(lambda xp, x: xp.log(x))
     operation.vjp(x=lambda g, x: 2 * g / x)

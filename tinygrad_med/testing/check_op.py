@@ -67,7 +67,8 @@ def check_op(
             upstream gradient being 1.
         fast_mode: compare random projections, not Jacobians.
         eps, nondet_tol, allow_float32: as for `gradcheck`.
-        atol, rtol: |analytic − numerical| may then be up to atol + rtol · |numerical|; what is left out is PyTorch's.
+        atol, rtol: where one of them is given, |analytic − numerical| may be up to atol + rtol · |numerical|, the other
+            one being PyTorch's.
         value_tol: how far the value may be from the reference's, in units of its largest element.
         check_float32: whether float32 operands must give float32; not for an operation that changes the dtype, or that
             holds float64 arrays. Of a module, a copy is made float32.

@@ -149,9 +149,10 @@ def _not_linear(
 
     A power of two rounds nothing but numbers that are next to 0, of less than the full precision.
     """
-    for name, g, other in zip(problem.names, gradients, problem.pull_back([-2 * u for u in upstream]), strict=True):
+    others = problem.pull_back([-2 * u for u in upstream])
+    for name, x, g, other in zip(problem.names, problem.point, gradients, others, strict=True):
         largest = float(numpy.abs(g[numpy.isfinite(g)]).max(initial=0))
-        bound = 1e-9 * largest + float(numpy.finfo(g.dtype).tiny) + 3 * nondet_tol
+        bound = 1e-9 * largest + float(numpy.finfo(x.dtype).tiny) + 3 * nondet_tol
         if numpy.isfinite(g).all() and not (numpy.abs(other + 2 * g) <= bound).all():
             says = [f"the gradient of {name} for −2·g is not −2 times that for g"]
             if numpy.array_equal(other, g):
