@@ -24,12 +24,13 @@ import numpy as np
 import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.core.broadcast import cast, expand, sum_to
+from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
 from tinygrad_med.ops.elementwise import _keep, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
-from tinygrad_med.primitive import Primitive, cast, expand, sum_to
 from tinygrad_med.testing import Report, check_op
 
 RESULTS = Path(__file__).with_name("results")

@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 import tinygrad_med as torch
 from tinygrad_med import nn, optim, plots
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import mrnet, mrnet_phantoms
 from tinygrad_med.data.files import writing
 from tinygrad_med.learner.state import facts_of, restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
-from tinygrad_med.tensor import Tensor
 
 RESAMPLES = 1000  # of the validation exams, for the intervals
 PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "phantoms", "seed")

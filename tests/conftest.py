@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_med
-from tinygrad_med.modes import mode
+from tinygrad_med.core.modes import mode
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -24,6 +24,8 @@ import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.backend import array_module
 from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
+from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
 from tinygrad_med.ops import conv, elementwise, normalization, pool, resize
 from tinygrad_med.ops.indexing import _index_add
@@ -31,7 +33,6 @@ from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
-from tinygrad_med.primitive import Primitive, cast, expand as engine_expand, sum_to
 from tinygrad_med.testing.strategies import (
     Call,
     arrays,

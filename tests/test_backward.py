@@ -12,8 +12,8 @@ import pytest
 
 import tinygrad_med as tm
 from tinygrad_med import autograd
-from tinygrad_med.backward import steps
-from tinygrad_med.modes import mode, writes
+from tinygrad_med.core.backward import steps
+from tinygrad_med.core.modes import mode, writes
 
 
 def leaf(*values, **kwargs):

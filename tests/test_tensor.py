@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tinygrad_med as tm
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.operators import _IN_PLACE
-from tinygrad_med.tensor import Tensor
 
 # Making one ---------------------------------------------------------------------------------------------------------
 

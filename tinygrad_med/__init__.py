@@ -34,6 +34,8 @@ from tinygrad_med.autograd import (
     set_grad_enabled as set_grad_enabled,
 )
 from tinygrad_med.backend import Device as device
+from tinygrad_med.core.primitive import primitive as primitive
+from tinygrad_med.core.tensor import Tensor as Tensor
 from tinygrad_med.creation import (
     FloatTensor as FloatTensor,
     LongTensor as LongTensor,
@@ -63,8 +65,8 @@ from tinygrad_med.dtypes import (
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
 )
+from tinygrad_med.engine.errors import did_you_mean as _did_you_mean
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
-from tinygrad_med.primitive import did_you_mean as _did_you_mean, primitive as primitive
 from tinygrad_med.random import (
     Generator as Generator,
     manual_seed as manual_seed,
@@ -76,7 +78,6 @@ from tinygrad_med.random import (
     randperm as randperm,
 )
 from tinygrad_med.serialization import load as load, save as save
-from tinygrad_med.tensor import Tensor as Tensor
 
 float = float32
 double = float64

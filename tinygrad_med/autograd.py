@@ -1,7 +1,7 @@
 """PyTorch's name for the machinery of differentiation: `autograd.grad`, `autograd.detect_anomaly` …"""
 
-from tinygrad_med.backward import backward as backward, grad as grad, steps as steps
-from tinygrad_med.modes import (
+from tinygrad_med.core.backward import backward as backward, grad as grad, steps as steps
+from tinygrad_med.core.modes import (
     AnomalyError as AnomalyError,
     detect_anomaly as detect_anomaly,
     enable_grad as enable_grad,

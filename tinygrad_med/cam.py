@@ -31,13 +31,13 @@ from typing import Any, NamedTuple
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.backward import grad, records
+from tinygrad_med.core.backward import grad, records
+from tinygrad_med.core.modes import enable_grad, no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import arange, eye
-from tinygrad_med.modes import enable_grad, no_grad
 from tinygrad_med.nn import AdaptiveAvgPool2d, Flatten, Linear, Module, Sequential
 from tinygrad_med.ops import cat, interpolate, relu, softmax
 from tinygrad_med.random import Generator
-from tinygrad_med.tensor import Tensor
 
 ROUNDING = 1e-5  # relative: numbers that differ by less are equal, up to the rounding of float32
 

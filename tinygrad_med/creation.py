@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.tensor import Tensor, as_array, wrap
 from tinygrad_med.dtypes import as_dtype, get_default_dtype
-from tinygrad_med.tensor import Tensor, as_array, wrap
 
 
 def tensor(

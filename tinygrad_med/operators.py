@@ -12,12 +12,14 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend, ops, random
-from tinygrad_med.backward import backward
+from tinygrad_med.core.backward import backward
+from tinygrad_med.core.broadcast import cast
+from tinygrad_med.core.modes import mode, writes
+from tinygrad_med.core.primitive import Primitive
+from tinygrad_med.core.tensor import Tensor, as_array, wrap
 from tinygrad_med.dtypes import as_dtype
-from tinygrad_med.modes import mode, writes
+from tinygrad_med.engine.errors import REFUSALS, did_you_mean, refuse
 from tinygrad_med.ops.indexing import as_key, on_library
-from tinygrad_med.primitive import REFUSALS, Primitive, cast, did_you_mean, refuse
-from tinygrad_med.tensor import Tensor, as_array, wrap
 
 # Conversions --------------------------------------------------------------------------------------------------------
 

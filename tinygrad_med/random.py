@@ -11,9 +11,9 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import shape_of
 from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
-from tinygrad_med.tensor import Tensor, wrap
 
 
 class Generator:

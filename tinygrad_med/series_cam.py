@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.backward import grad
 from tinygrad_med.cam import Grid, Map
-from tinygrad_med.modes import enable_grad
+from tinygrad_med.core.backward import grad
+from tinygrad_med.core.modes import enable_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.nn import Conv2d, MaxPool2d, Module, ReLU, Sequential
-from tinygrad_med.tensor import Tensor
 
 PLANES = ("axial", "coronal", "sagittal")
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.op_cases import ROWS
-from tinygrad_med.primitive import Primitive, primitive
+from tinygrad_med.core.primitive import Primitive, primitive
 
 PRIMITIVES = [row.primitive for row in ROWS if row.primitive]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_med as tg
-from tinygrad_med.primitive import primitive
+from tinygrad_med.core.primitive import primitive
 
 F = tg.nn.functional
 

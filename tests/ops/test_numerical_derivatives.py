@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 import tinygrad_med as tg
 from tests.op_cases import ROWS, Row
-from tinygrad_med.primitive import cast
+from tinygrad_med.core.broadcast import cast
 from tinygrad_med.testing import GradcheckError, check_op, gradcheck
 from tinygrad_med.testing.strategies import Call
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 
 import tinygrad_med as tg
 from tests.op_cases import ROWS, Row
-from tinygrad_med.backward import steps
-from tinygrad_med.primitive import Primitive, Record
+from tinygrad_med.core.backward import steps
+from tinygrad_med.core.primitive import Primitive, Record
 from tinygrad_med.testing.strategies import Call
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -11,8 +11,8 @@ import pytest
 
 import tinygrad_med
 from tinygrad_med import models
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.learner import Learner
-from tinygrad_med.tensor import Tensor
 from tinygrad_med.vision.data import TensorImage
 from tinygrad_med.vision.hooks import Hook, hook_output
 

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_med.core.modes import no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import from_numpy
 from tinygrad_med.learner.callbacks import Callback, CancelFit, Progress, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
 from tinygrad_med.learner.state import restore, snapshot
-from tinygrad_med.modes import no_grad
 from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter, functional as F
 from tinygrad_med.ops import cat, softmax
 from tinygrad_med.optim import AdamW, Optimizer
 from tinygrad_med.serialization import load, save
-from tinygrad_med.tensor import Tensor
 
 NORMS = (BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm)
 Metric = Callable[[Tensor, Tensor], float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor
 
 
 def accuracy(output: Tensor, target: Tensor) -> float:

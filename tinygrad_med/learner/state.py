@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import as_tensor, tensor
 from tinygrad_med.nn import Module
 from tinygrad_med.optim import Optimizer
-from tinygrad_med.tensor import Tensor
 
 
 def snapshot(

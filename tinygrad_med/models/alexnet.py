@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tinygrad_med import nn
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.weights import load_pretrained
-from tinygrad_med.tensor import Tensor
 
 
 def alexnet_features() -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_med import nn
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor
 
 
 class SmallCNN(nn.Module):

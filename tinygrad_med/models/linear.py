@@ -27,8 +27,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad_med import nn
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
-from tinygrad_med.tensor import Tensor
 
 
 def unnormalised_softmax(x: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tinygrad_med import nn
-from tinygrad_med.backward import backward
+from tinygrad_med.core.backward import backward
+from tinygrad_med.core.modes import enable_grad, is_grad_enabled, no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.alexnet import alexnet, alexnet_features
 from tinygrad_med.models.resnet import resnet18
 from tinygrad_med.models.squeezenet import squeezenet1_1
-from tinygrad_med.modes import enable_grad, is_grad_enabled, no_grad
 from tinygrad_med.ops import cat, max
-from tinygrad_med.tensor import Tensor
 
 CHANNELS = {"alexnet": 256, "resnet18": 512, "squeezenet": 512}
 

@@ -10,8 +10,8 @@ import copy
 from typing import Any
 
 from tinygrad_med import nn
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.weights import load_pretrained
-from tinygrad_med.tensor import Tensor
 
 F = nn.functional
 

@@ -6,9 +6,9 @@ Its classes come from a 1×1 convolution and a mean over all pixels, so a class 
 from __future__ import annotations
 
 from tinygrad_med import nn
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.weights import load_pretrained
 from tinygrad_med.ops import cat
-from tinygrad_med.tensor import Tensor
 
 F = nn.functional
 

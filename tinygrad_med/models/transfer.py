@@ -12,9 +12,9 @@ two heads:
 from __future__ import annotations
 
 from tinygrad_med import nn
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.resnet import ResNet
 from tinygrad_med.ops import cat
-from tinygrad_med.tensor import Tensor
 
 
 class AdaptiveConcatPool2d(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_med.engine.errors import did_you_mean
 from tinygrad_med.nn import functional as functional, init as init, utils as utils
 from tinygrad_med.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
 from tinygrad_med.nn.layers import (
@@ -47,7 +48,6 @@ from tinygrad_med.nn.spatial import (
     Unfold as Unfold,
     Upsample as Upsample,
 )
-from tinygrad_med.primitive import did_you_mean
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend, ops, random
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import arange
+from tinygrad_med.engine.errors import did_you_mean
 from tinygrad_med.ops import (
     adaptive_avg_pool2d as adaptive_avg_pool2d,
     adaptive_max_pool2d as adaptive_max_pool2d,
@@ -37,9 +39,7 @@ from tinygrad_med.ops import (
     tanh as tanh,
     unfold as unfold,
 )
-from tinygrad_med.primitive import did_you_mean
 from tinygrad_med.random import Generator
-from tinygrad_med.tensor import Tensor, wrap
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - PyTorch's argument

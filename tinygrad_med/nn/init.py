@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-from tinygrad_med.modes import no_grad
+from tinygrad_med.core.modes import no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.random import Generator
-from tinygrad_med.tensor import Tensor
 
 T = TypeVar("T", bound=Tensor)
 

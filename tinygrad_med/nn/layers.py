@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
 from tinygrad_med.nn import functional as F, init
 from tinygrad_med.nn.module import Module, Parameter
 from tinygrad_med.ops import flatten
 from tinygrad_med.random import Generator
-from tinygrad_med.tensor import Tensor
 
 # Affine ---------------------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from tinygrad_med.modes import no_grad
+from tinygrad_med.core.modes import no_grad
+from tinygrad_med.core.tensor import RemovableHandle, Tensor
 from tinygrad_med.nn.hooks import Gradients, through_gate
-from tinygrad_med.tensor import RemovableHandle, Tensor
 
 M = TypeVar("M", bound="Module")
 

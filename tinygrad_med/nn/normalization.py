@@ -6,13 +6,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_med.core.modes import no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import ones, zeros
-from tinygrad_med.modes import no_grad
 from tinygrad_med.nn import functional as F
 from tinygrad_med.nn.module import Module, Parameter
 from tinygrad_med.nn.spatial import Conv2d
 from tinygrad_med.ops import rsqrt
-from tinygrad_med.tensor import Tensor
 
 
 class _BatchNorm(Module):

@@ -10,11 +10,11 @@ import math
 from typing import Any
 
 from tinygrad_med.backend.geometry import IntOrPair, Padding
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
 from tinygrad_med.nn import functional as F, init
 from tinygrad_med.nn.module import Module, Parameter
 from tinygrad_med.random import Generator
-from tinygrad_med.tensor import Tensor
 
 # Convolution ----------------------------------------------------------------------------------------------------------
 

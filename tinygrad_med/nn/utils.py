@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tinygrad_med.core.modes import no_grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
-from tinygrad_med.modes import no_grad
 from tinygrad_med.ops import clamp, norm, stack
-from tinygrad_med.tensor import Tensor
 
 
 @no_grad()

@@ -26,9 +26,9 @@ from tinygrad_med.backend.geometry import (
     conv_transpose_size,
 )
 from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.shape import _reshape, expand, pad
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor
 
 
 class Windows(NamedTuple):

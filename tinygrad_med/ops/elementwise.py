@@ -11,9 +11,9 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.kernels import LARGE, kernels
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor, as_array, wrap
 from tinygrad_med.ops.special import erf_array
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor, as_array, wrap
 
 # Copies: z = x, somewhere else --------------------------------------------------------------------------------------
 

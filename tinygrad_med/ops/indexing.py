@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor, as_array
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor, as_array
 
 
 @primitive

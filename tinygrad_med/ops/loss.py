@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.elementwise import abs, clip, log, logsigmoid, where
 from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
 from tinygrad_med.ops.shape import squeeze, unsqueeze
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor, wrap
 
 
 def _reduce(losses: Tensor, reduction: str, operation: str) -> Tensor:

@@ -6,9 +6,9 @@ import string
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.shape import _reshape, expand, squeeze, transpose, unsqueeze
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor
 
 
 @primitive

@@ -13,13 +13,13 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.kernels import kernels
-from tinygrad_med.modes import writes
+from tinygrad_med.core.modes import writes
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.conv import channel_sum, per_channel
 from tinygrad_med.ops.elementwise import rsqrt
 from tinygrad_med.ops.reduce import half_in_single, mean
 from tinygrad_med.ops.shape import _reshape
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor, wrap
 
 
 def standardize(x: Any, dims: tuple[int, ...], eps: float) -> tuple[Any, Any]:

@@ -13,13 +13,13 @@ from tinygrad_med import backend
 from tinygrad_med.backend import windows
 from tinygrad_med.backend.geometry import IntOrPair, Pair, pool_geometry
 from tinygrad_med.backend.kernels import kernels
-from tinygrad_med.modes import is_grad_enabled
+from tinygrad_med.core.modes import is_grad_enabled
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.reduce import ValuesAndIndices, mean
 from tinygrad_med.ops.resize import resample
 from tinygrad_med.ops.shape import _reshape
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor, wrap
 
 # The largest of each window -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.tensor import Tensor, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
 
 
 def equal(x: Tensor, y: Tensor) -> bool:

@@ -10,12 +10,13 @@ import math
 from typing import Any, NamedTuple
 
 from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.core.broadcast import cast
+from tinygrad_med.core.primitive import Primitive, primitive, with_call
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
 from tinygrad_med.ops.elementwise import _keep, abs, exp, maximum, minimum, sign, sqrt, where
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
-from tinygrad_med.primitive import Primitive, cast, primitive, with_call
-from tinygrad_med.tensor import Tensor
 
 
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:

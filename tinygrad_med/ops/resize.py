@@ -11,9 +11,9 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.geometry import Pair
+from tinygrad_med.core.primitive import primitive
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.indexing import index
-from tinygrad_med.primitive import primitive
-from tinygrad_med.tensor import Tensor
 
 
 @primitive

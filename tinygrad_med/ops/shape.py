@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tinygrad_med import backend
+from tinygrad_med.core.broadcast import expand as _expand
+from tinygrad_med.core.primitive import Primitive, primitive, with_call
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.elementwise import where
 from tinygrad_med.ops.indexing import index
-from tinygrad_med.primitive import Primitive, expand as _expand, primitive, with_call
-from tinygrad_med.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
-from tinygrad_med.tensor import Tensor
 
 
 class Adam(Optimizer):

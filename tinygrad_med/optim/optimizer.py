@@ -15,8 +15,8 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.cpu.threads import parallel_for
-from tinygrad_med.modes import enable_grad, writes
-from tinygrad_med.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.modes import enable_grad, writes
+from tinygrad_med.core.tensor import Tensor, as_array, wrap
 
 Group = dict[str, Any]
 """Parameters under `"params"`, and the options that hold for them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
-from tinygrad_med.tensor import Tensor
 
 
 class SGD(Optimizer):

@@ -16,10 +16,10 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.data.files import writing
 from tinygrad_med.serialization import pth, safetensors
 from tinygrad_med.serialization.arrays import as_supported
-from tinygrad_med.tensor import Tensor, wrap
 
 
 def load(file: str | Path, map_location: str | None = None, *, weights_only: bool = True) -> Any:

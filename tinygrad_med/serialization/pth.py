@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy
 
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.serialization.arrays import from_bytes, itemsize
-from tinygrad_med.tensor import Tensor, wrap
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # what the older format begins with
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.backward import grad
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.core.backward import grad
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.testing.compare import random_like
 from tinygrad_med.testing.diagnosis import Finding
 from tinygrad_med.testing.problem import WALK_ERRORS, Problem

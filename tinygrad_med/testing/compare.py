@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.testing.diagnosis import Evidence, diagnose
 from tinygrad_med.testing.numeric import Estimate, differentiate, flat, unit
 from tinygrad_med.testing.problem import PROJECTION, WALK_ERRORS, Arrays, Problem

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.testing import checks
 from tinygrad_med.testing.compare import Tolerance, compare, random_like
 from tinygrad_med.testing.layouts import laid_out

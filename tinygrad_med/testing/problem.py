@@ -14,9 +14,9 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.backward import grad
-from tinygrad_med.primitive import Primitive
-from tinygrad_med.tensor import Tensor, wrap
+from tinygrad_med.core.backward import grad
+from tinygrad_med.core.primitive import Primitive
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.testing.layouts import copied
 
 Arrays = Sequence[numpy.ndarray]

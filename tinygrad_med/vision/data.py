@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from tinygrad_med import cuda
 from tinygrad_med.backend import to_numpy
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import image_loaders, loader
 from tinygrad_med.learner import pictures
-from tinygrad_med.tensor import Tensor
 
 T = TypeVar("T")
 

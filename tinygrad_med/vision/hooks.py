@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.nn import Module
-from tinygrad_med.tensor import Tensor
 
 
 class Hook:

@@ -25,19 +25,18 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.core.modes import AnomalyError, mode, next_number, user_line
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import float64, get_default_dtype, result_dtype
-from tinygrad_med.modes import AnomalyError, mode, next_number, user_line
-from tinygrad_med.tensor import Tensor, wrap
+from tinygrad_med.engine.errors import REFUSALS, describe, describe_nonfinite, refuse
 
 # The record ---------------------------------------------------------------------------------------------------------
 
@@ -299,6 +298,8 @@ class Primitive:
         dtype = result_dtype(arrays)
         for i, array in enumerate(arrays):
             if getattr(array, "dtype", dtype) != dtype:
+                from tinygrad_med.core.broadcast import cast
+
                 operands = (*operands[:i], cast(operands[i], dtype=dtype), *operands[i + 1 :])
                 arrays[i] = operands[i].array if isinstance(operands[i], Tensor) else operands[i]
         try:
@@ -431,78 +432,3 @@ def _quick_binary(primitive: Primitive) -> Callable[..., Any]:
 
 
 _NUMBERS = frozenset((float, int))
-
-
-# What an error says -------------------------------------------------------------------------------------------------
-
-
-REFUSALS = (IndexError, ValueError, TypeError, OverflowError)
-"""What an array function raises that can't do what it was asked for."""
-
-
-def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoReturn:
-    """Raise `error`, one of `REFUSALS`, again, with the name of the operation and what it got."""
-    text = str(error)
-    if not text.startswith(f"{operation}:"):
-        text = f"{operation}: {text}; got {describe(arrays)}"
-    kind = next(kind for kind in REFUSALS if isinstance(error, kind))  # NumPy's own take other arguments
-    raise kind(text) from error
-
-
-def describe(arrays: Sequence[Any]) -> str:
-    """The shapes and dtypes of operands, for an error: `float32 (3, 4) and 2.0`."""
-    return " and ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)
-
-
-def describe_nonfinite(array: Any) -> str:
-    """How many NaNs and infinities an array has, for an error."""
-    xp = backend.array_module(array)
-    nan, inf = int(xp.isnan(array).sum()), int(xp.isinf(array).sum())
-    return (
-        " and ".join(f"{n} {name}" for n, name in ((nan, "NaN"), (inf, "infinite")) if n) + f" of {array.size} values"
-    )
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """For a name that is not there, the one or two names most like it, else the advice `otherwise`."""
-    close = difflib.get_close_matches(name, set(known), n=2)
-    return f"did you mean {' or '.join(close)}?" if close else otherwise
-
-
-# The engine's own primitives ----------------------------------------------------------------------------------------
-
-
-@primitive
-def cast(xp: Any, x: Any, *, dtype: Any) -> Any:
-    """z = x in another dtype
-
-    ∂x: g in the dtype of x
-    """
-    return x.astype(dtype)
-
-
-cast.vjp(x=lambda g, x_dtype: cast(g, dtype=x_dtype))
-
-
-@primitive
-def sum_to(xp: Any, x: Any, *, shape: Any) -> Any:
-    """z = x summed over the dims that broadcasting from `shape` to the shape of x added or stretched
-
-    ∂x: g broadcast to the shape of x
-    """
-    added = x.ndim - len(shape)
-    stretched = tuple(i + added for i, n in enumerate(shape) if n == 1 and x.shape[i + added] != 1)
-    return kernels(xp).sum(x, (*range(added), *stretched), keepdims=True).reshape(shape)
-
-
-@primitive
-def expand(xp: Any, x: Any, *, shape: Any) -> Any:
-    """z = x broadcast to `shape`
-
-    ∂x: g (which the walk sums to the shape of x)
-    """
-    return xp.broadcast_to(x, shape)
-
-
-sum_to.vjp(x=lambda g, x_shape: expand(g, shape=x_shape))
-expand.vjp(x=lambda g: g)

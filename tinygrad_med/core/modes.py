@@ -201,7 +201,7 @@ class _Writes:
 writes = _Writes()
 """The one log of in-place writes."""
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def user_line() -> str:

@@ -18,7 +18,7 @@ from tinygrad_med import backend
 from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_med.primitive import Record
+    from tinygrad_med.core.primitive import Record
 
 Array = numpy.ndarray
 DType = numpy.dtype

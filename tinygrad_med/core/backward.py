@@ -13,9 +13,11 @@ from operator import attrgetter
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.modes import AnomalyError, enable_grad, mode, set_grad_enabled, writes
-from tinygrad_med.primitive import Record, describe_nonfinite, sum_to
-from tinygrad_med.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.broadcast import sum_to
+from tinygrad_med.core.modes import AnomalyError, enable_grad, mode, set_grad_enabled, writes
+from tinygrad_med.core.primitive import Record
+from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.engine.errors import describe_nonfinite
 
 Node = Record | Tensor
 """A place in the graph: the record of an operation, or a leaf."""

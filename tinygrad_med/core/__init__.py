@@ -1,0 +1,1 @@
+"""Backpropagation, as it is defined: `tensor`, `primitive`, `backward`, in this order, and `modes`."""

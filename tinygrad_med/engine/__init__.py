@@ -1,0 +1,1 @@
+"""What makes the definition in `core/` fast and forgiving; closed at first."""
