@@ -1,8 +1,9 @@
 """Do class activation maps point at what the network must have seen?
 
-Radiographs of phantoms, half of them with a planted lesion (`tinygrad_med.data.lesions`), teach a small network with
-the plain head to tell the two apart. The lesion is the only difference, so a network that is right has seen it, and a
-map for its answer should point there. Of each method, for lesions in images that the network has not seen:
+Radiographs of phantoms, half of them with a planted lesion (`tinygrad_med.data.phantoms.lesions`), teach a small
+network with the plain head to tell the two apart. The lesion is the only difference, so a network that is right has
+seen it, and a map for its answer should point there. Of each method, for lesions in images that the network has
+not seen:
 
 - pointing game (Zhang et al. 2016, arXiv:1608.00507): the share of images in which the map's largest value, enlarged to
   the image, lies in the lesion. A map that shows nothing is a miss. At the last block (8×8) and the one before (16×16).
@@ -49,7 +50,7 @@ def trained(seed: int) -> Any:
     """A network that tells lesions from no lesions."""
     import tinygrad_med as tg
     from tinygrad_med import models, optim
-    from tinygrad_med.data import lesions
+    from tinygrad_med.data.phantoms import lesions
     from tinygrad_med.nn import functional as F
 
     tg.manual_seed(seed)
@@ -131,7 +132,7 @@ def hit(values: np.ndarray, mask: np.ndarray) -> bool:
 def play(seed: int) -> tuple[Any, list[Answer], str]:
     """Train a network, ask every method about every lesion; the network, the answers, and how good it is."""
     from tinygrad_med import cam
-    from tinygrad_med.data import lesions
+    from tinygrad_med.data.phantoms import lesions
 
     start = time.process_time()
     net = trained(seed)
@@ -169,7 +170,7 @@ def picture(net: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     from tinygrad_med import cam
-    from tinygrad_med.data import lesions
+    from tinygrad_med.data.phantoms import lesions
 
     data = lesions.generate(12, seed=300)
     sick = np.flatnonzero(data.labels == LESION)

@@ -23,9 +23,10 @@ from PIL import Image
 from timing import RESULTS
 
 import tinygrad_med as tm
-from tinygrad_med.data import mrnet, mrnet_phantoms
+from tinygrad_med.data import mrnet
 from tinygrad_med.data.files import writing
 from tinygrad_med.data.mrnet import LABELS, PLANES
+from tinygrad_med.data.phantoms import knees
 from tinygrad_med.models.mrnet import MRNet
 from tinygrad_med.series_cam import explain
 
@@ -72,7 +73,7 @@ class Found(NamedTuple):
 def look_for_lesions(root: Path, weights: Path | None) -> list[Found]:
     """Explain every positive label of the validation exams, by the trained model or by one that has learned nothing."""
     exams = mrnet.Exams(root, "valid", check_counts=False)
-    lesions = mrnet_phantoms.read_lesions(root, "valid")
+    lesions = knees.read_lesions(root, "valid")
     model = MRNet(3)
     if weights is None:
         tm.manual_seed(0)
@@ -105,7 +106,7 @@ def look_for_lesions(root: Path, weights: Path | None) -> list[Found]:
     return found
 
 
-def inside(cuts: list[mrnet_phantoms.Cut], plane: str, number: int, row: float, column: float) -> bool:
+def inside(cuts: list[knees.Cut], plane: str, number: int, row: float, column: float) -> bool:
     """Whether a pixel of a cropped slice lies in one of the lesions."""
     edge = (mrnet.SIZE - mrnet.CROP) // 2
     row, column = round(row + edge), round(column + edge)

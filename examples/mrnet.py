@@ -29,8 +29,9 @@ from tqdm import tqdm
 import tinygrad_med as torch
 from tinygrad_med import nn, optim, plots
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.data import mrnet, mrnet_phantoms
+from tinygrad_med.data import mrnet
 from tinygrad_med.data.files import writing
+from tinygrad_med.data.phantoms import knees
 from tinygrad_med.learner.state import facts_of, restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
@@ -223,7 +224,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     labels = mrnet.LABELS if args.task == "all" else (args.task,)
     if args.phantoms and not (args.data / "lesions.csv").exists():
         print(f"painting {args.phantoms} phantom exams to learn from and {args.phantoms // 2} to test into {args.data}")
-        mrnet_phantoms.generate(args.data, args.phantoms, args.phantoms // 2, slices=tuple(args.slices), seed=args.seed)
+        knees.generate(args.data, args.phantoms, args.phantoms // 2, slices=tuple(args.slices), seed=args.seed)
     exams, valid = (
         mrnet.Exams(args.data, split, labels, check_counts=not args.phantoms, shrink=args.shrink)
         for split in ("train", "valid")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_med.data import adrenal, mrnet, mrnet_phantoms
+from tinygrad_med.data import adrenal, mrnet
 from tinygrad_med.data.mrnet import LABELS, PLANES, Augmentation, Exams, prepare
+from tinygrad_med.data.phantoms import knees
 
 TABLE = {"0000": (1, 0, 1), "0001": (0, 0, 0), "0002": (1, 1, 0), "0003": (1, 0, 0)}  # abnormal, acl, meniscus
 
@@ -279,7 +280,7 @@ def test_pandas_is_named_where_it_is_missing(root: Path, monkeypatch: pytest.Mon
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantoms")
-    mrnet_phantoms.generate(root, 8, 8, slices=(6, 7), seed=1)
+    knees.generate(root, 8, 8, slices=(6, 7), seed=1)
     return root
 
 
@@ -294,7 +295,7 @@ def test_phantoms_have_mrnets_layout(phantoms: Path):
 def test_every_lesion_is_where_the_list_says(phantoms: Path):
     """As many lesions as labels, in every plane; inside of each, bright fluid and dark layers side by side."""
     exams = Exams(phantoms, "train", check_counts=False)
-    lesions = mrnet_phantoms.read_lesions(phantoms, "train")
+    lesions = knees.read_lesions(phantoms, "train")
     wanted = {
         (exam, name)
         for exam, row in zip(exams.ids, exams.labels, strict=True)
@@ -307,10 +308,8 @@ def test_every_lesion_is_where_the_list_says(phantoms: Path):
         largest = max(cuts, key=lambda cut: cut.radius)
         inside = exams.volume(exams.ids.index(exam), largest.plane)[largest.slice][largest.mask()]
         assert 500 < inside.size < 4000
-        depths = {name: axes[0] for name, axes in mrnet_phantoms.AXES.items()}
-        plane = next(
-            name for name in PLANES if depths[name] != mrnet_phantoms.LAYERS[label]
-        )  # it cuts the layers across
+        depths = {name: axes[0] for name, axes in knees.AXES.items()}
+        plane = next(name for name in PLANES if depths[name] != knees.LAYERS[label])  # it cuts the layers across
         cut = max((cut for cut in cuts if cut.plane == plane), key=lambda cut: cut.radius)
         picture = exams.volume(exams.ids.index(exam), plane)[cut.slice]
         inside = picture[cut.mask()]
@@ -328,7 +327,7 @@ def test_healthy_knees_have_fluid_as_bright(phantoms: Path):
 def test_same_seed_same_knees(tmp_path: Path):
     for labels in ((0, 0, 0), (1, 1, 1)):
         one, two, other = (
-            mrnet_phantoms.paint_exam(np.array(labels), (6, 8), np.random.default_rng(seed)) for seed in (0, 0, 1)
+            knees.paint_exam(np.array(labels), (6, 8), np.random.default_rng(seed)) for seed in (0, 0, 1)
         )
         assert one[1] == two[1]
         assert all(np.array_equal(one[0][plane], two[0][plane]) for plane in PLANES)
@@ -337,9 +336,9 @@ def test_same_seed_same_knees(tmp_path: Path):
 
 def test_what_phantoms_refuse(tmp_path: Path):
     with pytest.raises(ValueError, match=r"slices=\(3, 9\) must be the fewest and the most, at least 6"):
-        mrnet_phantoms.generate(tmp_path, slices=(3, 9))
+        knees.generate(tmp_path, slices=(3, 9))
     with pytest.raises(ValueError, match=r"8 and 2 exams; ask for at least 8 of each"):
-        mrnet_phantoms.generate(tmp_path, 8, 2)
+        knees.generate(tmp_path, 8, 2)
     assert os.listdir(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""Phantom exams: knees of nobody, in the layout of MRNet-v1.0, with lesions at known places.
+"""Phantom MRI exams of knees, in the layout of MRNet-v1.0, with lesions at known places.
 
 A knee is a list of solids, ellipsoids and rounded boxes, painted from the outside in: leg, muscles, bones, cartilage,
 menisci, ligaments. A series of slices is this one body cut along an axis, so the three planes of an exam agree. What
@@ -17,8 +17,6 @@ the layers, and at which way they lie.
 
 Coordinates run from -1 to 1: x from the lateral side to the medial, y from front to back, z downwards. Axial slices
 show (y, x) in rows and columns, coronal ones (z, x), sagittal ones (z, y).
-
-Knows NumPy alone, and the layout of the files.
 """
 
 from __future__ import annotations
@@ -95,9 +93,9 @@ def generate(
         seed: same seed, same bits
     """
     if slices[0] < 6 or slices[1] < slices[0]:
-        raise ValueError(f"mrnet_phantoms: slices={slices} must be the fewest and the most, at least 6")
+        raise ValueError(f"knees.generate: slices={slices} must be the fewest and the most, at least 6")
     if min(train, valid) < 8:
-        raise ValueError(f"mrnet_phantoms: {train} and {valid} exams; ask for at least 8 of each, to have all labels")
+        raise ValueError(f"knees.generate: {train} and {valid} exams; ask for at least 8 of each, to have all labels")
     folder = Path(root).expanduser()
     rows: list[tuple[object, ...]] = []
     for number, (split, count) in enumerate({"train": train, "valid": valid}.items()):

@@ -1,10 +1,8 @@
-"""Radiographs of nobody with a lesion of somebody: images in which it is known where a network should look.
+"""Chest radiographs with a planted lesion: images in which it is known where a network should look.
 
-The pictures are the chest radiographs of `phantoms`, darkened a little. Every other one has a lesion, a soft ellipse
+The pictures are the chest radiographs of `scans`, darkened a little. Every other one has a lesion, a soft ellipse
 whose absorption adds to what lies behind it, at a random place of the inner part. Everybody, sick or healthy, wears an
-electrode somewhere, which is smaller, sharp, and the brightest thing on the film: who looks for brightness is misled.
-
-Knows NumPy alone.
+electrode somewhere, which is smaller, sharp, and the brightest thing on the film: looking for brightness misleads.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data import phantoms
+from tinygrad_med.data.phantoms.canvas import BLOCK, GRID, PIXEL, Canvas
+from tinygrad_med.data.phantoms.scans import cxr
 
 CLASSES = ("healthy", "lesion")
 HEADROOM = 0.65  # of the scale is for the patient, the rest for the lesion
@@ -40,8 +39,8 @@ def generate(n: int, seed: int = 0) -> Lesions:
     if n < 1:
         raise ValueError(f"lesions.generate: n is {n}; ask for at least one image")
     rng = np.random.default_rng((seed, len(CLASSES)))
-    blocks = range(-(-n // phantoms.BLOCK))
-    painted = [phantoms.cxr(phantoms.Canvas(np.random.default_rng((seed, 0, block)))) for block in blocks]
+    blocks = range(-(-n // BLOCK))
+    painted = [cxr(Canvas(np.random.default_rng((seed, 0, block)))) for block in blocks]
     patients = HEADROOM * np.concatenate(painted)[:n].astype(np.float32)  # 0 … 255 · HEADROOM
     labels = np.arange(n) % len(CLASSES)
     shapes = _ellipses(n, RADIUS, rng) * labels[:, None, None]
@@ -56,8 +55,8 @@ def _ellipses(n: int, radius: tuple[float, float], rng: np.random.Generator) -> 
     x, y = rng.uniform(-BETWEEN, BETWEEN, (2, n, 1, 1))
     a, b = rng.uniform(*radius, (2, n, 1, 1))
     turn = rng.uniform(0, np.pi, (n, 1, 1))
-    right, down = phantoms.GRID - x, phantoms.GRID[:, None] - y
+    right, down = GRID - x, GRID[:, None] - y
     u = (np.cos(turn) * right + np.sin(turn) * down) / a
     v = (np.cos(turn) * down - np.sin(turn) * right) / b
-    distance = (1 - np.hypot(u, v)) * np.minimum(a, b) / phantoms.PIXEL  # pixels from the line, positive inside
+    distance = (1 - np.hypot(u, v)) * np.minimum(a, b) / PIXEL  # pixels from the line, positive inside
     return (0.5 + distance / 2).clip(0, 1)

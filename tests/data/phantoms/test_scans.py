@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_med.data import medical_mnist, phantoms
-from tinygrad_med.data.phantoms import BLOCK, EVERYWHERE, PIXEL, SIZE, Canvas, generate
+from tinygrad_med.data.phantoms import generate
+from tinygrad_med.data.phantoms.canvas import BLOCK, EVERYWHERE, PIXEL, SIZE, Canvas
 
 EACH = 200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_med.data import lesions
+from tinygrad_med.data.phantoms import lesions
 
 
 @pytest.fixture(scope="module")
