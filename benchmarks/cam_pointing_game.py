@@ -227,7 +227,7 @@ def table(answers: list[Answer], facts: Sequence[str]) -> str:
 
 def main() -> None:
     """Play, print the table, and write it, all answers, and a picture of the first network's maps to `results/`."""
-    from tinygrad_med.data.files import writing
+    from tinygrad_med._files import writing
 
     with ProcessPoolExecutor() as pool:
         nets, rounds, facts = zip(*pool.map(play, range(NETWORKS)), strict=True)

@@ -32,7 +32,7 @@ def draw(name, over="PyTorch"):
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    from tinygrad_med.data.files import writing
+    from tinygrad_med._files import writing
 
     found = ratios(name, over)
     bars = [(work, who, ratio) for work, by in found.items() for who, ratio in by.items()]

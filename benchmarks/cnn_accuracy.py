@@ -16,7 +16,7 @@ from pathlib import Path
 
 from timing import RESULTS, machine
 
-from tinygrad_med.data.files import writing
+from tinygrad_med._files import writing
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "medical_mnist.py"
 EPOCHS, MARK = 2, 0.995

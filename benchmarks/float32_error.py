@@ -94,7 +94,7 @@ def main():
     """Write the table; 1 if a bar was missed."""
     import torch  # noqa: F401 - for the line about the machine
 
-    from tinygrad_med.data.files import writing
+    from tinygrad_med._files import writing
 
     lines = [
         f"# {__doc__.partition(chr(10))[0]}\n",

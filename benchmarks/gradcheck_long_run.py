@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tinygrad_med.data.files import writing
+from tinygrad_med._files import writing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "gradcheck_long_run.csv"

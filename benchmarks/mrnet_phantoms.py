@@ -23,8 +23,8 @@ from PIL import Image
 from timing import RESULTS
 
 import tinygrad_med as tm
+from tinygrad_med._files import writing
 from tinygrad_med.data import mrnet
-from tinygrad_med.data.files import writing
 from tinygrad_med.data.mrnet import LABELS, PLANES
 from tinygrad_med.data.phantoms import knees
 from tinygrad_med.models.mrnet import MRNet

@@ -219,7 +219,7 @@ def main(beginning=""):
 
 def compare_memory():
     """Measure the peak memory of a training step, and write the table."""
-    from tinygrad_med.data.files import writing
+    from tinygrad_med._files import writing
 
     memory = memory_table(["resnet training", "alexnet features"])
     print(memory)

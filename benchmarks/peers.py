@@ -45,7 +45,7 @@ PEERS = {
 def python(peer: str) -> Path:
     """The interpreter of the peer's environment, which is made if it is not there or not up to date."""
     requirements = [*PEERS[peer].requirements, "threadpoolctl>=3.5"]
-    from tinygrad_med.data.files import cache_folder  # not at the top: in a peer's environment there is no tinygrad_med
+    from tinygrad_med._files import cache_folder  # not at the top: in a peer's environment there is no tinygrad_med
 
     folder = cache_folder() / "peers" / peer
     interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

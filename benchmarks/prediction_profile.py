@@ -81,7 +81,7 @@ def main() -> None:
 
     import tinygrad_med
     from tinygrad_med import models
-    from tinygrad_med.data.files import writing
+    from tinygrad_med._files import writing
 
     image = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
     contenders = {

@@ -24,8 +24,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from timing import RESULTS, machine
 
 from tinygrad_med import plots
+from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist
-from tinygrad_med.data.files import writing
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "medical_mnist.py"
 MODELS = ("unnormalised", "linear", "mlp")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import tinygrad_med as torch
+from tinygrad_med._files import cache_folder, writing
 from tinygrad_med.data import radiographs
-from tinygrad_med.data.files import cache_folder, writing
 from tinygrad_med.data.transforms import aug_transforms
 from tinygrad_med.vision.all import ImageDataLoaders, Resize, accuracy, get_image_files, resnet18, vision_learner
 

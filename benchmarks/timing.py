@@ -209,7 +209,7 @@ def write(name: str, lines: Sequence[str], comparisons: Sequence[Comparison]) ->
 
     Below the lines it says which comparisons were disturbed by other processes.
     """
-    from tinygrad_med.data.files import writing  # not at the top: in a peer's environment there is no tinygrad_med
+    from tinygrad_med._files import writing  # not at the top: in a peer's environment there is no tinygrad_med
 
     disturbed = [
         f"- {c.work}: disturbed, other processes kept {c.others:.1f} cores busy; measure again"

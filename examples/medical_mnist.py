@@ -34,8 +34,8 @@ from tqdm import tqdm
 
 import tinygrad_med as torch
 from tinygrad_med import Tensor, models, nn, plots
+from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist, phantoms
-from tinygrad_med.data.files import writing
 from tinygrad_med.models.linear import log_softmax, unnormalised_softmax
 
 PUBLISHED = Path(__file__).parent / "published" / "medical_mnist.csv"

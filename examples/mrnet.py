@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 import tinygrad_med as torch
 from tinygrad_med import nn, optim, plots
+from tinygrad_med._files import writing
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import mrnet
-from tinygrad_med.data.files import writing
 from tinygrad_med.data.phantoms import knees
 from tinygrad_med.learner.state import facts_of, restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet

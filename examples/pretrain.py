@@ -22,8 +22,8 @@ import numpy as np
 
 import tinygrad_med as torch
 from tinygrad_med import models, optim
+from tinygrad_med._files import cache_folder, optional, writing
 from tinygrad_med.data import medical_mnist
-from tinygrad_med.data.files import cache_folder, optional, writing
 from tinygrad_med.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tinygrad_med.learner.schedules import combined_cos, one_cycle
 from tinygrad_med.learner.state import facts_of, restore, snapshot

@@ -32,8 +32,8 @@ from pretrain import weights_file
 
 import tinygrad_med as torch
 from tinygrad_med import cam
+from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist, radiographs
-from tinygrad_med.data.files import writing
 from tinygrad_med.data.images import open_image
 from tinygrad_med.learner import DivergedError, Learner, show_image
 from tinygrad_med.vision.all import (

@@ -37,16 +37,17 @@ HOUSE = [
 # What each room may import from the package. Whoever builds a room enters it here.
 MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in enumerate(HOUSE)}
 MAY_IMPORT |= {
+    "_files": set(),  # whole files, the cache folder, packages that may be missing
     "core": {"backend", "dtypes", "engine"},
-    "serialization": {"backend", "dtypes", "core", "data"},
-    "models": {*HOUSE[: HOUSE.index("models")], "data"},  # the cache folder, for trained weights
+    "serialization": {"backend", "dtypes", "core", "_files"},
+    "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
     "optim": {"backend", "core"},  # sees only tensors, whose arrays it writes in place
-    "data": set(),  # yields arrays
-    "plots": {"data"},  # draws arrays
+    "data": {"_files"},  # yields arrays
+    "plots": {"_files"},  # draws arrays
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
-    "learner": {*HOUSE, "optim", "data"},
+    "learner": {*HOUSE, "optim", "data", "_files"},
     "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 
@@ -202,6 +203,13 @@ def test_the_core_needs_numpy_alone():
     rooms = [room for room in [*HOUSE, "optim", "data"] if room in present]
     result = import_with_numpy_alone("tinygrad_med", *(f"tinygrad_med.{room}" for room in rooms))
     assert result.returncode == 0, result.stderr
+
+
+def test_the_package_loads_no_data_set():
+    """`import tinygrad_med` is for the engine: whoever wants a data set imports it."""
+    look = "import sys, tinygrad_med; print([name for name in sys.modules if name.startswith('tinygrad_med.data')])"
+    result = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
 
 
 def test_numpy_alone_check_notices(tmp_path):

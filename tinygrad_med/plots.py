@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_med.data.files import optional, writing
+from tinygrad_med._files import optional, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,5 +1,8 @@
-"""The data room: images as NumPy arrays, from files or from phantoms. It knows nothing of the engine."""
+"""Data as NumPy arrays: folders of images, data sets, phantoms. Nothing here knows of tensors.
 
-from tinygrad_med.data import medical_mnist, phantoms
+    images, transforms, loader, image_loaders    a folder of image files → pictures → arrays → batches
+    medical_mnist, radiographs, mrnet, adrenal   data sets, one file each
+    phantoms                                     scans of nobody, where the real ones can't be had
 
-__all__ = ["medical_mnist", "phantoms"]
+Each is imported by its own name: `from tinygrad_med.data import mrnet`. So `import tinygrad_med` loads none of them.
+"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_med.data.files import optional, say
+from tinygrad_med._files import optional, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image

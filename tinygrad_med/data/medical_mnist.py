@@ -31,8 +31,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_med._files import cache_folder, optional, say, writing
 from tinygrad_med.data import phantoms
-from tinygrad_med.data.files import cache_folder, optional, say, writing
 
 COUNTS = {"AbdomenCT": 10_000, "BreastMRI": 8_954, "CXR": 10_000, "ChestCT": 10_000, "Hand": 10_000, "HeadCT": 10_000}
 CLASSES = tuple(COUNTS)  # an image's label is its class's place in here

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data.files import optional
+from tinygrad_med._files import optional
 
 PLANES = ("axial", "coronal", "sagittal")
 LABELS = ("abnormal", "acl", "meniscus")

@@ -13,7 +13,7 @@ import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tinygrad_med.data.files import cache_folder, optional, writing
+from tinygrad_med._files import cache_folder, optional, writing
 from tinygrad_med.data.images import SUFFIXES
 
 URL = "https://github.com/wfwiggins/RSNA-Image-AI-2020/raw/master/data.zip"

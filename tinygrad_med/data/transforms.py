@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data.files import optional
+from tinygrad_med._files import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image

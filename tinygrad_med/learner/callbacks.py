@@ -16,7 +16,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_med.data.files import optional, say
+from tinygrad_med._files import optional, say
 
 if TYPE_CHECKING:
     from tinygrad_med.learner.learner import Learner

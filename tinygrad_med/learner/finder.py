@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_med.data.files import optional
+from tinygrad_med._files import optional
 from tinygrad_med.learner.recorder import Smooth
 from tinygrad_med.learner.schedules import exponential
 from tinygrad_med.random import default_generator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
-from tinygrad_med.data.files import optional
 
 if TYPE_CHECKING:
     from tinygrad_med.learner.learner import Learner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_med.data.files import optional
+from tinygrad_med._files import optional
 from tinygrad_med.learner.callbacks import Callback
 
 if TYPE_CHECKING:

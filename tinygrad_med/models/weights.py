@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tinygrad_med.data.files import cache_folder, optional, writing
+from tinygrad_med._files import cache_folder, optional, writing
 from tinygrad_med.nn import Module
 from tinygrad_med.serialization import load
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med._files import writing
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.data.files import writing
 from tinygrad_med.serialization import pth, safetensors
 from tinygrad_med.serialization.arrays import as_supported
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data.files import writing
+from tinygrad_med._files import writing
 from tinygrad_med.data.mrnet import LABELS, PLANES, SIZE
 
 AXES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # of the slices, the rows, the columns

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tinygrad_med.data.files import STALE, writing
+from tinygrad_med._files import STALE, writing
 
 
 def left(path, age=2 * STALE):
