@@ -69,7 +69,7 @@ class Mutant(NamedTuple):
 
     def copy(self) -> Primitive:
         """The wrong primitive."""
-        wrong = Primitive(self.forward or FORWARDS.get(self.primitive, self.primitive.forward), self.primitive.extras)
+        wrong = Primitive(self.forward or FORWARDS.get(self.primitive, self.primitive.forward))
         wrong.__name__ = self.primitive.__name__
         wrong.vjp(**{x: rule.function for x, rule in self.primitive.rules.items()} | self.rules)
         if self.keep_joint and self.primitive.joint:
@@ -111,12 +111,19 @@ def call(*args: Any, **kwargs: Any) -> Call:
     return Call(args, kwargs)
 
 
+def taps_of(image: np.ndarray, at: pool.Windows) -> np.ndarray:
+    """Which tap of each window max-pooling chooses."""
+    taps: np.ndarray = kernels(np).max_pool2d(image, **at._asdict())[1]
+    return taps
+
+
 AT = conv.Windows(stride=1, padding=1, dilation=1, groups=1)
 POOL = pool.Windows(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
 PADDED_POOL = pool.Windows(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
 MEAN_POOL = pool.MeanWindows(kernel_size=2, stride=1, padding=0, ceil_mode=False, count_include_pad=True)
 IMAGE = some(1, 1, 4, 4)
-TAPS = kernels(np).max_pool2d(IMAGE, **POOL._asdict())[1]
+TWINS = np.array([[[[1.0, 1], [0, 1]]]])
+TAPS = taps_of(IMAGE, POOL)
 GEOMETRY = conv._window_geometry("unfold", (4, 4), 2, 1, 0, 1)
 BATCH = some(3, 2, 4)
 STATISTICS = {"mean": BATCH.mean((0, 2)), "invstd": 1 / np.sqrt(BATCH.var((0, 2)) + 0.1), "eps": 0.1}
@@ -160,8 +167,7 @@ CALLS: dict[Primitive, Call] = {
     conv.channel_sum: call(some(3, 2, 4)),
     conv._unfold: call(some(1, 2, 4, 4), geometry=GEOMETRY),
     conv._fold: call(some(1, 4, 9), geometry=GEOMETRY),
-    pool._max_pool2d: call(IMAGE, at=POOL),
-    pool._max_pool2d_gather: call(IMAGE, taps=TAPS, at=POOL),
+    pool._max_pool2d: call(IMAGE, taps=TAPS, at=POOL),
     pool._max_pool2d_scatter: call(some(1, 1, 2, 2), taps=TAPS, input_size=(4, 4), at=POOL),
     pool._avg_pool2d: call(IMAGE, at=MEAN_POOL),
     pool._avg_pool2d_input: call(some(1, 1, 3, 3), input_size=(4, 4), at=MEAN_POOL),
@@ -465,6 +471,13 @@ def _to_all_ties(g: Any, x: Any, at: Any) -> Any:
     return spread(g) * (x == spread(largest))
 
 
+def _largest_with_zeros_around(xp: Any, x: Any, *, at: Any, taps: Any = None, largest: Any = None) -> Any:
+    """A max-pooling that pads with zeros."""
+    del taps, largest
+    padded = xp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    return kernels(xp).max_pool2d(padded, **at._replace(padding=0)._asdict(), choice=False)[0]
+
+
 plant(conv._conv2d, "∂x: one column later", "shifted", x=after(conv._conv2d, "x", lambda d: one_later(d, 3)))
 plant(conv._conv2d, "∂weight: flipped, as in a convolution", "reversed",
       weight=after(conv._conv2d, "weight", lambda d: shape.flip(d, 2, 3)))  # fmt: skip
@@ -487,8 +500,7 @@ plant(conv._conv2d_weight, "∂x: channels of the batch's first image", "detache
 plant(conv.channel_sum, "∂x: divides by n", "factor", x=lambda g, x_shape: expand(conv.per_channel(g, 3) / 12, x_shape))
 plant(conv._unfold, "∂x: one column later", "shifted", x=after(conv._unfold, "x", lambda d: one_later(d, 3)))
 plant(pool._max_pool2d, "pads with 0 for −∞", "value", at=call(-positive(1, 1, 4, 4), at=PADDED_POOL),
-      forward=lambda xp, x, *, at: kernels(xp).max_pool2d(
-          xp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), **at._replace(padding=0)._asdict()))  # fmt: skip
+      forward=_largest_with_zeros_around)  # fmt: skip
 plant(
     pool._max_pool2d,
     "∂x: off by one in the window",
@@ -496,7 +508,7 @@ plant(
     x=after(pool._max_pool2d, "x", lambda d: one_later(d, 3)),
 )
 plant(pool._max_pool2d, "∂x: all of g to each tie", "tie", x=_to_all_ties,
-      kinks=((call(np.array([[[[1.0, 1], [0, 1]]]]), at=POOL), np.array([[[[1.0, 0], [0, 0]]]])),))  # fmt: skip
+      kinks=((call(TWINS, taps=taps_of(TWINS, POOL), at=POOL), np.array([[[[1.0, 0], [0, 0]]]])),))  # fmt: skip
 plant(pool._avg_pool2d, "∂x: forgets 1 / n", "factor", x=after(pool._avg_pool2d, "x", lambda d: d * 4))
 plant(pool._avg_pool2d, "counts the padding, or not", "value",
       at=call(IMAGE, at=MEAN_POOL._replace(padding=1)),

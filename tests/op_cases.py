@@ -747,7 +747,6 @@ row(
     pooled(),
     lambda x, **options: _torch().nn.functional.max_pool2d(x, **options, return_indices=True),
     name="max_pool2d with indices",
-    primitive=pool._max_pool2d_gather,
 )
 row(_scatter, scatterings(), _scatter_of_torch, name="max_pool2d_scatter", primitive=pool._max_pool2d_scatter)
 row(ops.avg_pool2d, pooled(dilated=False), "nn.functional.avg_pool2d", primitive=pool._avg_pool2d, order=3)

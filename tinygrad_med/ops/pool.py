@@ -34,21 +34,16 @@ class Windows(NamedTuple):
     ceil_mode: bool
 
 
-@primitive(extras=("taps",))
-def _max_pool2d(xp, x, *, at, choice=True):
-    """z = the largest x of each window; beside it, for the rule (without `choice`, none), the tap where it lies
-
-    ∂x: g added at the chosen cells
-    """
-    return kernels(xp).max_pool2d(x, **at._asdict(), choice=choice)
-
-
 @primitive
-def _max_pool2d_gather(xp, x, *, taps, at):
-    """z = the x that each window has chosen
+def _max_pool2d(xp, x, *, at, taps=None, largest=None):
+    """z = the x that each window has chosen: the one at its tap; without `taps` (nobody will ask) the largest
 
     ∂x: g added at the chosen cells
     """
+    if taps is None:
+        return kernels(xp).max_pool2d(x, **at._asdict(), choice=False)[0]
+    if largest is not None:  # whoever made the choice has seen them
+        return largest
     return kernels(xp).max_pool2d_gather(x, taps, **at._asdict())
 
 
@@ -62,8 +57,7 @@ def _max_pool2d_scatter(xp, y, *, taps, input_size, at):
 
 
 _max_pool2d.vjp(x=lambda g, taps, x_shape, at: _max_pool2d_scatter(g, taps=taps, input_size=x_shape[2:], at=at))
-_max_pool2d_gather.vjp(x=_max_pool2d.rules["x"].function)
-_max_pool2d_scatter.vjp(y=lambda g, taps, at: _max_pool2d_gather(g, taps=taps, at=at))
+_max_pool2d_scatter.vjp(y=lambda g, taps, at: _max_pool2d(g, taps=taps, at=at))
 
 
 def max_pool2d(
@@ -88,12 +82,14 @@ def max_pool2d(
         (N, C, OH, OW), or two of them.
     """
     at = Windows(kernel_size, stride, padding, dilation, ceil_mode)
-    if not return_indices:  # and where no gradient is recorded, nobody will ask which cell won
-        return _max_pool2d(x, at=at, choice=is_grad_enabled() and getattr(x, "requires_grad", False))
+    if not (return_indices or (is_grad_enabled() and getattr(x, "requires_grad", False))):
+        return _max_pool2d(x, at=at)  # nobody will ask which cell won
     xp = backend.array_module(x.array)
-    _, taps = kernels(xp).max_pool2d(x.array, **at._asdict())
-    indices = windows.positions(xp, taps, pool_geometry(x.shape, **at._asdict()))
-    return ValuesAndIndices(_max_pool2d_gather(x, taps=taps, at=at), wrap(indices))
+    largest, taps = kernels(xp).max_pool2d(x.array, **at._asdict(), choice=True)
+    z = _max_pool2d(x, at=at, taps=taps, largest=largest)
+    if not return_indices:
+        return z
+    return ValuesAndIndices(z, wrap(windows.positions(xp, taps, pool_geometry(x.shape, **at._asdict()))))
 
 
 # The mean of each window --------------------------------------------------------------------------------------------
