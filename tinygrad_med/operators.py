@@ -19,7 +19,7 @@ from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, as_array, wrap
 from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.engine.errors import REFUSALS, did_you_mean, refuse
-from tinygrad_med.ops.indexing import as_key, on_library
+from tinygrad_med.ops.indexing import write as write_at
 
 # Conversions --------------------------------------------------------------------------------------------------------
 
@@ -198,11 +198,10 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value`, outside the graph."""
     _refuse_in_graph(x, "item assignment", value)
     array = value.array if isinstance(value, Tensor) else as_array(value, x.dtype, x.device)
-    key = on_library(backend.array_module(x.array), as_key(key, x.shape))
 
     def assign(a: Any) -> None:
         try:
-            a[key] = array
+            write_at(backend.array_module(a), a, key, array)
         except ValueError as error:
             raise ValueError(f"item assignment: {error}; x has shape {x.shape}, the value {array.shape}") from None
 

@@ -40,6 +40,8 @@ def _index_add(xp, g, *, key, shape):
 index.vjp(x=lambda g, x_shape, key: _index_add(g, key=key, shape=x_shape))
 _index_add.vjp(g=lambda g, key: index(g, key=key))
 
+_index = index  # for `gather` and `index_select`, which have an argument of this name
+
 
 def _with_ellipsis(key: Any) -> Any:
     """`key` with an ellipsis, so that even x[0] of a vector is a 0-d view of its memory rather than a copied scalar."""
@@ -62,11 +64,45 @@ def on_library(xp: Any, key: Any) -> Any:
     return xp.asarray(key) if backend.is_array(key) else key
 
 
-def as_key(key: Any, shape: tuple[int, ...]) -> Any:
-    """An index as Python has it (with tensors, lists, ranges) as one that the array libraries take."""
-    if isinstance(key, tuple):
-        return tuple(_as_part(k) for k in key)
-    return _as_part(key)
+def as_keys(key: Any, ndim: int) -> tuple[Any, ...]:
+    """An index as Python has it (with tensors, lists, ranges) as one or two keys, applied one after the other.
+
+    PyTorch first takes the places that single integers name, which is a view, and then indexes what is left by arrays.
+    NumPy counts an integer beside an array as one more array, and puts the dims of the arrays to the front where a
+    slice, `...` or `None` stands between the two, even an ellipsis that stands for no dim. So `x[0, :, [0, 1]]` becomes
+    `x[0, :, :][:, [0, 1]]`: two keys where integers and arrays meet, and slices in place of an ellipsis.
+    """
+    parts = [_as_part(part) for part in (key if isinstance(key, tuple) else (key,))]
+    if not any(backend.is_array(part) for part in parts):
+        return (tuple(parts) if isinstance(key, tuple) else parts[0],)
+    parts = _without_ellipsis(parts, ndim)
+    everything = slice(None)
+    integers: list[Any] = []
+    others: list[Any] = []
+    for part in parts:
+        if isinstance(part, int):
+            integers.append(part)
+        else:
+            integers += [everything] * _dims_read(part)
+            others.append(part)
+    return (tuple(integers), tuple(others)) if len(others) < len(parts) else (tuple(others),)
+
+
+def _dims_read(part: Any) -> int:
+    """How many dims of a tensor a part of a key reads: a mask as many as it has, None not any, all else one."""
+    if backend.is_array(part) and part.dtype == bool:
+        return int(part.ndim)
+    return 0 if part is None or part is Ellipsis else 1
+
+
+def _without_ellipsis(parts: list[Any], ndim: int) -> list[Any]:
+    """The parts of a key with slices in place of `...`, as many as there are dims that no other part reads."""
+    places = [i for i, part in enumerate(parts) if part is Ellipsis]
+    rest = ndim - sum(map(_dims_read, parts))
+    if len(places) > 1 or rest < 0:
+        what = "two ellipses" if len(places) > 1 else f"the {ndim - rest} dims of the key"
+        raise IndexError(f"index: {what} do not fit a tensor of {ndim} dims")
+    return [*parts[: places[0]], *[slice(None)] * rest, *parts[places[0] + 1 :]] if places else parts
 
 
 def _as_part(part: Any) -> Any:
@@ -75,9 +111,11 @@ def _as_part(part: Any) -> Any:
     elif isinstance(part, (list, range)):
         part = as_array(list(part), None if len(part) else "int64")
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
-        return part
+        return as_array(part) if isinstance(part, bool) else part
     if backend.is_array(part) and part.dtype.kind in "iub":
-        return part.astype(bool) if part.dtype == "uint8" else part  # as in PyTorch, whose masks once were of bytes
+        if part.dtype == "uint8":  # as in PyTorch, whose masks once were of bytes
+            return part.astype(bool)
+        return part if part.ndim or part.dtype == bool else int(part)
     kind = part.dtype if backend.is_array(part) else type(part).__name__
     raise IndexError(
         f"index: give an int, a slice, None, an ellipsis, a bool mask or an integer tensor, not {kind}; use .long()"
@@ -86,7 +124,17 @@ def _as_part(part: Any) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """`x[key]`."""
-    return index(x, key=as_key(key, x.shape))
+    for part in as_keys(key, x.ndim):
+        x = index(x, key=part)
+    return x
+
+
+def write(xp: Any, array: Any, key: Any, value: Any) -> None:
+    """`array[key] = value` for an array, with a key as `getitem` takes it."""
+    *views, last = as_keys(key, array.ndim)
+    for view in views:
+        array = array[_with_ellipsis(view)]
+    array[on_library(xp, last)] = value
 
 
 # Along one dim ------------------------------------------------------------------------------------------------------
@@ -142,6 +190,3 @@ def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tupl
     key = list(xp.ogrid[tuple(slice(n) for n in positions.shape)]) if len(shape) > 1 else [None]
     key[d] = positions
     return tuple(key)
-
-
-_index = index
