@@ -586,7 +586,15 @@ def einsums(draw: Any) -> Call:
     equations = "ij,jk->ik bij,bjk,bk->bi ij->j ij-> ii->i ii ij,kl->il ij,ij i,i i,j->ji ij,kb->bi ci,ib->cb ji ij,j->"
     equation = draw(st.sampled_from(equations.split()))
     terms = equation.partition("->")[0].split(",")
-    return Call((equation, *(draw(arrays(tuple(LENGTHS[label] for label in term))) for term in terms)), {})
+    short = draw(st.integers(-1, len(terms) - 1))  # the term in which labels that others have too may have length 1
+
+    def length(n: int, label: str) -> int:
+        others = "".join(term for k, term in enumerate(terms) if k != n)
+        stretched = n == short and label in others and terms[n].count(label) == 1
+        return draw(st.sampled_from((1, LENGTHS[label]))) if stretched else LENGTHS[label]
+
+    lengths = [tuple(length(n, label) for label in term) for n, term in enumerate(terms)]
+    return Call((equation, *(draw(arrays(shape)) for shape in lengths)), {})
 
 
 row(ops.matmul, products(), primitive=_matmul, order=3)

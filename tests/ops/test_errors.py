@@ -36,6 +36,13 @@ MESSAGES = [
         "",
     ),
     (lambda: tg.einsum("ij,jk", x(2, 3)), ValueError, "einsum: 'ij,jk' has 2 terms for 1 operands", ""),
+    (
+        lambda: tg.einsum("ij,jk", x(2, 3), x(2, 3)),
+        ValueError,
+        "einsum: a label of 'ij,jk' has several lengths",
+        "(2, 3)",
+    ),
+    (lambda: tg.einsum("ii", x(1, 3)), ValueError, "einsum: a label of 'ii' has several lengths", "(1, 3)"),
     (lambda: tg.einsum("ijk->i", x(2, 3)), ValueError, "einsum: the term 'ijk'", "shape (2, 3)"),
     (lambda: x(2, 3).reshape(5), ValueError, "reshape: ", "(2, 3)"),
     (lambda: x(2, 3).sum(2), IndexError, "sum: dim 2 is out of range for a tensor of 2 dims", ""),

@@ -132,11 +132,12 @@ def _einsum_rule(g: Any, i: int, xs: tuple[Any, ...], xs_shape: Any, terms: tupl
     present = set(result).union(*(term for term, _ in others))
     reduced = "".join(label for label in terms[i] if label in present)
     z = _einsum(g, *(x for _, x in others), terms=(result, *(term for term, _ in others)), result=reduced)
-    # A label that only this operand has was summed away: every one of its places gets the same gradient.
+    # A label that only this operand has was summed away, and one that the others have with length 1 was stretched:
+    # every one of its places gets the same gradient.
     lengths = dict(zip(terms[i], xs_shape[i], strict=True))
-    kept = dict(zip(reduced, z.shape, strict=True))
-    z = _reshape(z, shape=tuple(kept.get(label, 1) for label in terms[i]))
-    return expand(z, tuple(kept.get(label, lengths[label]) for label in terms[i]))
+    kept = dict.fromkeys(terms[i], 1) | dict(zip(reduced, z.shape, strict=True))
+    z = _reshape(z, shape=tuple(kept.values()))
+    return expand(z, tuple(lengths[label] if kept[label] == 1 else kept[label] for label in terms[i]))
 
 
 _einsum.vjp(xs=_einsum_rule)
@@ -148,7 +149,11 @@ def einsum(equation: str, *operands: Any) -> Any:
     Args:
         equation: a term of labels per operand, and after `->` those of the result; without an arrow these are all
             labels that occur once, sorted. `...` stands for dims that are broadcast.
-        operands: tensors, or one list of them.
+        operands: tensors, or one list of them. A dim of length 1 is broadcast to the length that its label has
+            elsewhere.
+
+    Raises:
+        ValueError: for terms that do not fit the operands, a label of several lengths, or an unknown one in the result.
     """
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
@@ -166,6 +171,7 @@ def einsum(equation: str, *operands: Any) -> Any:
         result = result.replace("...", ellipsis)
     if len(set(result)) < len(result) or not set(result) <= set("".join(terms)):
         raise ValueError(f"einsum: the result of '{equation}' must have labels of the terms, each once")
+    _check_lengths(equation, terms, operands)
     return _einsum(*_without_repeats(terms, operands, unused), terms=tuple(terms), result=result)
 
 
@@ -185,6 +191,19 @@ def _spell_out_ellipses(equation: str, terms: list[str], operands: Any, unused: 
         count = len(x.shape) - len(term.replace("...", ""))
         spelled.append(term.replace("...", labels[most - count :]))
     return spelled, labels
+
+
+def _check_lengths(equation: str, terms: list[str], operands: Any) -> None:
+    """Raise an error for a label of several lengths: 1 beside another one is broadcast, but not within one term."""
+    found: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        in_term: dict[str, int] = {}
+        for label, n in zip(term, x.shape, strict=True):
+            earlier = found.get(label, 1)
+            if in_term.setdefault(label, n) != n or (n != earlier and 1 not in (n, earlier)):
+                shapes = " and ".join(str(tuple(x.shape)) for x in operands)
+                raise ValueError(f"einsum: a label of '{equation}' has several lengths, the operands have {shapes}")
+            found[label] = earlier if n == 1 else n
 
 
 def _without_repeats(terms: list[str], operands: Any, unused: list[str]) -> list[Any]:
