@@ -295,3 +295,14 @@ def test_numbers_promote_as_pytorchs(operation, number, torch):
             z = OPERATIONS[operation](lib.ones(2, dtype=getattr(lib, dtype)), number)
             names.append(str(z.dtype).removeprefix("torch."))
         assert names[0] == names[1], dtype
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-30])
+def test_std_of_squares_that_leave_float32(torch, size):
+    found = []
+    for lib in (tg, torch):
+        x = lib.tensor([size, 2 * size, -size], dtype=lib.float32, requires_grad=True)
+        z = x.std()
+        z.backward()
+        found.append([z.item(), *x.grad.tolist()])
+    np.testing.assert_allclose(*found, rtol=1e-6)

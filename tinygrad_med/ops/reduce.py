@@ -111,9 +111,13 @@ def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, 
 
 
 @numpys_names
-@half_in_single
 def std(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
-    """The square root of `var`; where that is 0 its gradient is 0."""
+    """The square root of `var`; where that is 0 its gradient is 0.
+
+    Computed in float64: in float32 the squares of 1e20 are infinite and those of 1e-30 are 0.
+    """
+    if x.dtype in (float16, float32):
+        return cast(std(cast(x, dtype=float64), dim, keepdim, correction, unbiased), dtype=x.dtype)
     return _root(var(x, dim, keepdim, correction, unbiased), 2)
 
 
