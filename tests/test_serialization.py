@@ -242,6 +242,18 @@ def test_views_are_written_in_order(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32"])
+def test_the_byte_order_of_an_array_is_not_its_value(tmp_path, suffix, dtype):
+    values = np.array([[1, -2], [300, 4]], dtype)
+    tg.save({"a": values.astype(values.dtype.newbyteorder(">"))}, tmp_path / f"a.{suffix}")
+    same(tg.load(tmp_path / f"a.{suffix}")["a"], values)
+    for make in (tg.from_numpy, tg.tensor, tg.as_tensor):
+        found = make(values.astype(values.dtype.newbyteorder(">")))
+        same(found, values)
+        assert found.array.dtype.isnative
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
 def test_truncated_files_are_refused(tmp_path, suffix):
     tg.save({"a": np.ones((3, 4)), "b": np.arange(5)}, tmp_path / f"a.{suffix}")
     data = (tmp_path / f"a.{suffix}").read_bytes()

@@ -40,11 +40,11 @@ def set_default_dtype(dtype: Any) -> None:
 
 
 def as_dtype(dtype: Any) -> numpy.dtype:
-    """`dtype` as one of `DTYPES`; Python's own `float` means the default dtype."""
+    """`dtype` as one of `DTYPES`, whatever its byte order; Python's own `float` means the default dtype."""
     if dtype is float:
         return _default
     try:
-        found = numpy.dtype(dtype)
+        found = numpy.dtype(dtype).newbyteorder("=")
     except TypeError:
         found = None
     if found is None or found not in DTYPES:

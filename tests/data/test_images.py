@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,12 @@ def test_images_of_the_test_have_the_labels_of_their_folders(tmp_path):
         ("train/chest/chst33.png", "train/chest/chst33.png"),
         ("data/test/abd/abd_test.png", "test/abd/abd_test.png"),
         ("elbow.jpg", "elbow.jpg"),
+        ("train/chest/3fabd2.png", "train/chest/3fabd2.png"),
+        ("train/chest/abd.png", "train/chest/abd.png"),
+        ("train/abd/patient-7/chest.png", "train/abd/patient-7/chest.png"),
+        ("train/siteA/abd/1.png", "train/abd/siteA/1.png"),
+        ("abd_project/train/CXR/1.png", "train/chest/1.png"),
+        ("test/3fabd2-chest.png", "test/chest/3fabd2-chest.png"),
         ("__MACOSX/train/abd/._abd0.png", None),
         ("train/abd/", None),
     ],
@@ -158,6 +166,28 @@ def test_images_of_the_test_have_the_labels_of_their_folders(tmp_path):
 def test_both_archives_have_the_tutorials_layout(member, place):
     found = radiographs.place_of(member)
     assert place == (found and found.as_posix())
+
+
+def test_a_name_that_speaks_of_no_class_or_of_both():
+    for member in ("train/3fabd2.png", "train/abd_or_chest.png", "val/abd-chest/1.png"):
+        with pytest.raises(ValueError, match=f"radiographs: {member} is neither in a folder nor under a name of"):
+            radiographs.place_of(member)
+
+
+def test_two_sites_with_the_same_file_names(tmp_path):
+    """Under the split, above it, and in folders of the same class: no image takes another's place."""
+    members = [
+        f"{site}/{split}/{label}/1.png" for site in "AB" for split in ("train", "val") for label in ("abd", "cxr")
+    ]
+    members += ["train/abd/A/2.png", "train/abd/B/2.png", "train/A/chest/2.png", "train/chest/A/2.png"]
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        for member in members:
+            archive.writestr(member, member)
+    root = radiographs.load(tmp_path / "films.zip")
+    unpacked = {file.read_text(): file.relative_to(root).parts[:2] for file in get_image_files(root)}
+    assert sorted(unpacked) == sorted(members)
+    for member, (split, label) in unpacked.items():
+        assert split in member and (label == "abd") == ("abd" in member)
 
 
 def test_the_real_radiographs(shared):

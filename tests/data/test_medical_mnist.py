@@ -23,7 +23,8 @@ import platformdirs
 import pytest
 from PIL import Image
 
-from tinygrad_med.data import files, medical_mnist, phantoms
+from tinygrad_med import _files as files
+from tinygrad_med.data import medical_mnist, phantoms
 from tinygrad_med.data.medical_mnist import CLASSES, COUNTS, SIZE, load, split
 
 EACH = 2  # images of each class in the small sources

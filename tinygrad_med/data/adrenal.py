@@ -13,11 +13,12 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data.mrnet import Exam, standardize
+from tinygrad_med.data.mrnet import Exam, pos_weight, standardize
 
 COUNTS = {"train": 1188, "val": 98, "test": 298}
 SIZE = 64  # voxels along each axis
@@ -68,7 +69,15 @@ class Volumes(Sequence[Exam]):
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def __getitem__(self, index: int) -> Exam:  # type: ignore[override]  # one volume at a time
+    @overload
+    def __getitem__(self, index: int) -> Exam: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Exam]: ...
+
+    def __getitem__(self, index: int | slice) -> Exam | list[Exam]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
         volume = self.volumes[index]
         series = [np.moveaxis(volume, axis, 0)[self.at] for axis in range(3)]
         return Exam([standardize(one.astype(np.float32)) for one in series], self.labels[index])
@@ -76,5 +85,4 @@ class Volumes(Sequence[Exam]):
     @property
     def pos_weight(self) -> NDArray[np.float32]:
         """(1,), the negatives over the positives."""
-        positives = self.labels.sum(0)
-        return (len(self) - positives) / positives
+        return pos_weight(self.labels, ("hyperplasia",), "adrenal: volume")

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ COUNTS = {  # of the released splits: exams, and positives where they are publis
     "train": {"exams": 1130, "abnormal": 913, "acl": 208, "meniscus": 397},
     "valid": {"exams": 120},
 }
+
+MAX_NAMED = 20  # exams that a warning names
 
 Volume = NDArray[np.uint8]  # (slices, 256, 256)
 Series = NDArray[np.float32]  # (slices, 3, 224, 224)
@@ -64,7 +67,7 @@ class Augmentation(NamedTuple):
 
 
 class Exams(Sequence[Exam]):
-    """One split of the data set; `exams[i]` reads the exam `i`.
+    """One split of the data set; `exams[i]` reads the exam `i`, `exams[i:j]` a list of exams.
 
     Args:
         root: the folder MRNet-v1.0
@@ -81,9 +84,12 @@ class Exams(Sequence[Exam]):
     Raises:
         FileNotFoundError: for a CSV file, or an exam's file, that is not there
         ValueError: for rows that are not "id,0" or "id,1", an exam that comes twice or not in each of the three CSV
-            files, one that has a tear and yet is not abnormal, a volume of another shape or dtype, with NaN or damaged,
-            other counts than were released. Each names the file and the exam
+            files, a volume of another shape or dtype, with NaN or damaged, other counts than were released. Each names
+            the file and the exam
         ImportError: without pandas
+
+    Warns:
+        UserWarning: for exams that have a tear and yet are not abnormal; they are counted and named
     """
 
     def __init__(
@@ -114,7 +120,15 @@ class Exams(Sequence[Exam]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Exam:  # type: ignore[override]  # one exam at a time: a slice of them fills the memory
+    @overload
+    def __getitem__(self, index: int) -> Exam: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Exam]: ...
+
+    def __getitem__(self, index: int | slice) -> Exam | list[Exam]:
+        if isinstance(index, slice):
+            return [self.read(i) for i in range(*index.indices(len(self)))]
         return self.read(index)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Exam:
@@ -139,19 +153,35 @@ class Exams(Sequence[Exam]):
 
     @property
     def pos_weight(self) -> NDArray[np.float32]:
-        """Negatives over positives of each label, for a loss in which both weigh the same.
-
-        Raises:
-            ValueError: for a label without positives
-        """
-        positives = self.labels.sum(0)
-        if not positives.all():
-            missing = [name for name, n in zip(self.label_names, positives, strict=True) if not n]
-            raise ValueError(f"mrnet: no exam of {self.root / self.split} is positive for {', '.join(missing)}")
-        return (len(self) - positives) / positives
+        """(labels,), as `pos_weight` says; raises a `ValueError` for a label that no exam has, or every one."""
+        return pos_weight(self.labels, self.label_names, f"mrnet: exam of {self.root / self.split}")
 
     def _file(self, exam: str, plane: str) -> Path:
         return self.root / self.split / plane / f"{exam}.npy"
+
+
+def pos_weight(labels: NDArray[np.float32], names: Sequence[str], what: str) -> NDArray[np.float32]:
+    """Negatives over positives of each label, for a loss in which both weigh the same.
+
+    Args:
+        labels: (N, labels), 0 or 1
+        names: of the labels
+        what: an example is, for the error: "mrnet: exam of train"
+
+    Raises:
+        ValueError: for a label that none has, which would weigh infinitely much, or that all have, which would weigh
+            nothing and be learnt from no example
+    """
+    positives = labels.sum(0)
+    package, _, example = what.partition(": ")
+    for quantity, count in (("no", 0), ("every", len(labels))):
+        constant = [name for name, n in zip(names, positives, strict=True) if n == count]
+        if constant:
+            raise ValueError(
+                f"{package}: {quantity} {example} is positive for {', '.join(constant)}: there is nothing to weigh, "
+                "and nothing to learn; leave the label out, or take more exams"
+            )
+    return (len(labels) - positives) / positives
 
 
 # ---------------------------------------------------------------- from a volume to what a network sees
@@ -253,13 +283,14 @@ def _read_labels(root: Path, split: str) -> dict[str, dict[str, int]]:
                 "restore the files"
             )
     table = {exam: {name: columns[name][exam] for name in LABELS} for exam in sorted(first)}
-    for exam, labels in table.items():
-        for name in LABELS[1:]:
-            if labels[name] > labels["abnormal"]:
-                raise ValueError(
-                    f"mrnet: exam {exam} is positive in {root / f'{split}-{name}.csv'} and not abnormal in "
-                    f"{split}-abnormal.csv: a knee with a tear is abnormal; restore the files"
-                )
+    odd = [exam for exam, labels in table.items() if max(labels.values()) > labels["abnormal"]]
+    if odd:
+        named = ", ".join(odd[:MAX_NAMED]) + (", …" if len(odd) > MAX_NAMED else "")
+        warnings.warn(
+            f"mrnet: {len(odd)} of {len(table)} exams in {root / split} have a tear and are not abnormal: {named}; a "
+            "knee with a tear should be both",
+            stacklevel=4,
+        )
     return table
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinygrad_med._files import cache_folder, optional, writing
@@ -19,6 +21,7 @@ from tinygrad_med.data.images import SUFFIXES
 URL = "https://github.com/wfwiggins/RSNA-Image-AI-2020/raw/master/data.zip"
 SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 CLASSES = {"abd": r"abd", "chest": r"chest|chst|cxr"}
+LAYOUT = 2  # of what is unpacked; another rule in `place_of` has another number, so that the films are unpacked anew
 PATIENCE = 5.0  # seconds that the network may keep silent
 
 
@@ -41,7 +44,7 @@ def load(path: str | Path | None = None) -> Path:
         raise FileNotFoundError(f"radiographs: there is nothing at {path}; get the archive from {URL}")
     if path.is_dir():
         return path
-    stamp = f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    stamp = f"{LAYOUT} {path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
     target = cache_folder() / f"radiographs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
     if not target.is_dir():
         with writing(target) as temporary:
@@ -52,29 +55,54 @@ def load(path: str | Path | None = None) -> Path:
 def place_of(member: str) -> PurePosixPath | None:
     """Where a member of an archive belongs in the tutorial's layout; `None` for what is no image.
 
-    A name that belongs to no split (the tutorial's surprise image) comes to lie at the top.
+    The class is that of the innermost folder below the split that speaks of one; only where there is none, that of the
+    file's name. Other folders below the split are kept. A name that belongs to no split (the tutorial's surprise
+    image) comes to lie at the top.
     """
     name = PurePosixPath(member)
     if name.suffix.lower() not in SUFFIXES or name.name.startswith(".") or "__MACOSX" in name.parts:
         return None
-    split = next((SPLITS[part.lower()] for part in name.parts[:-1] if part.lower() in SPLITS), None)
-    if split is None:
+    above = [part.lower() for part in name.parts[:-1]]
+    at = next((i for i, part in enumerate(above) if part in SPLITS), None)
+    if at is None:
         return PurePosixPath(name.name)
-    near = f"{name.parts[-2]}/{name.name}".lower()
-    label = next((label for label, pattern in CLASSES.items() if re.search(pattern, near)), None)
-    if label is None:
+    split, below = SPLITS[above[at]], list(range(at + 1, len(above)))
+    home = next((i for i in reversed(below) if _classes(above[i])), None)
+    found = _classes(above[home]) if home is not None else _classes(name.stem.lower())
+    if len(found) != 1:
         raise ValueError(f"radiographs: {member} is neither in a folder nor under a name of {' or '.join(CLASSES)}")
-    return PurePosixPath(split, label, name.name)
+    others = [name.parts[i] for i in below if i != home]  # a folder per patient, or per site
+    return PurePosixPath(split, *found, *others, name.name)
+
+
+def _classes(name: str) -> list[str]:
+    """The class that a name speaks of; of a name that speaks of several, such as "abd_vs_cxr", nobody knows.
+
+    It counts where a word begins only: the letters of long numbers, such as 3fabd2, are no words.
+    """
+    words = re.findall("[a-z]+", name)
+    found = [label for label, pattern in CLASSES.items() if any(re.match(pattern, word) for word in words)]
+    return found if len(found) == 1 else []
+
+
+def places(members: Iterable[str]) -> dict[str, PurePosixPath]:
+    """Where each image of an archive belongs; of those for one place, each comes into a folder named after its own."""
+    found = {member: place for member in members if (place := place_of(member))}
+    counts = Counter(found.values())
+    for member, place in found.items():
+        if counts[place] > 1:
+            found[member] = place.parent / "-".join(PurePosixPath(member).parent.parts) / place.name
+    return found
 
 
 def _unpack(archive: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
-            places = {member: place for member in opened.namelist() if (place := place_of(member))}
-            missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in places.values())]
+            found = places(opened.namelist())
+            missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in found.values())]
             if missing:
                 raise ValueError(f"radiographs: {archive} has no images for {' and '.join(missing)}; get it from {URL}")
-            for member, place in places.items():
+            for member, place in found.items():
                 file = target / place
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(opened.read(member))

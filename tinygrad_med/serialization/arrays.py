@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Literal
 
 import numpy
@@ -37,4 +36,4 @@ def as_supported(array: numpy.ndarray) -> Any:
 
 def to_bytes(array: numpy.ndarray) -> bytes:
     """The numbers in order, the lowest byte of each first."""
-    return (array if sys.byteorder == "little" else array.byteswap()).tobytes()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
