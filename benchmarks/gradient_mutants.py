@@ -171,7 +171,7 @@ CALLS: dict[Primitive, Call] = {
     pool._max_pool2d_scatter: call(some(1, 1, 2, 2), taps=TAPS, input_size=(4, 4), at=POOL),
     pool._avg_pool2d: call(IMAGE, at=MEAN_POOL),
     pool._avg_pool2d_input: call(some(1, 1, 3, 3), input_size=(4, 4), at=MEAN_POOL),
-    resize.resample: call(some(1, 1, 4, 4), rows=some(4, 4), columns=some(4, 4)),
+    resize.resample: call(some(1, 1, 4, 4), matrices=(some(4, 4), some(4, 4))),
     normalization._batch_norm: call(BATCH, positive(2), some(2), **STATISTICS),
     normalization._scale_shift: call(some(3, 2, 4), some(2), some(2)),
 }
@@ -515,7 +515,7 @@ plant(pool._avg_pool2d, "counts the padding, or not", "value",
       forward=lambda xp, x, *, at:
       kernels(xp).avg_pool2d(x, **at._replace(count_include_pad=False)._asdict()))  # fmt: skip
 plant(resize.resample, "∂x: R for Rᵀ", "transposed",
-      x=lambda g, rows, columns: resize.resample(g, rows=rows, columns=columns.T))  # fmt: skip
+      x=lambda g, matrices: resize.resample(g, matrices=(matrices[0], matrices[1].T)))  # fmt: skip
 
 
 # Normalization ------------------------------------------------------------------------------------------------------

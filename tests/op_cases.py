@@ -781,6 +781,23 @@ row(
     "nn.functional.interpolate",
     name="interpolate to the nearest",
 )
+row(
+    ops.interpolate,
+    calls(
+        arrays(shapes(5, 5, max_side=2)),
+        size=st.tuples(*[st.integers(1, 3)] * 3),
+        mode="trilinear",
+        align_corners=st.booleans(),
+    ),
+    "nn.functional.interpolate",
+    name="interpolate volumes",
+)
+row(
+    ops.interpolate,
+    calls(arrays(shapes(4, 4)), size=st.tuples(st.integers(1, 5), st.integers(1, 5)), mode="bicubic"),
+    "nn.functional.interpolate",
+    name="interpolate by cubics",
+)
 
 # Normalization ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from tinygrad_med.testing.strategies import Call
 
 FOR_TENSORS = {
     *("linear", "max_pool2d with indices", "max_pool2d_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
-    *("resample", "interpolate to the nearest", "batch_norm", "batch_norm, evaluating"),
+    *("batch_norm", "batch_norm, evaluating"),
     *("nll_loss", "cross_entropy", "binary_cross_entropy"),
 }
 """The rows whose function asks its operands for what only a tensor has; all others take plain arrays too."""

@@ -100,6 +100,22 @@ def test_adaptive_pooling_is_pytorchs(torch, x, size):
     np.testing.assert_array_equal(chosen.reshape(z.shape), z.numpy())
 
 
+def test_float16_is_added_in_float32(torch):
+    """Nine numbers of 60,000 exceed what float16 holds, their mean does not."""
+    x = np.full((1, 1, 5, 5), 60000, "float16")
+    for pool in ("avg_pool2d", "adaptive_avg_pool2d"):
+        leaf = tg.tensor(x, requires_grad=True)
+        z = getattr(tg, pool)(leaf, 3)
+        assert z.dtype == tg.float16
+        np.testing.assert_array_equal(z.detach().numpy(), np.float16(60000))
+        z.backward(tg.ones_like(z))
+        assert leaf.grad.dtype == tg.float16
+        theirs = torch.tensor(x, requires_grad=True)
+        z = getattr(torch.nn.functional, pool)(theirs, 3)
+        z.backward(torch.ones_like(z))
+        np.testing.assert_allclose(leaf.grad.numpy(), theirs.grad.numpy(), rtol=2e-3)
+
+
 def test_padding_never_wins():
     x = -tg.ones(1, 1, 4, 4, requires_grad=True)
     assert (tg.max_pool2d(x, 3, 2, padding=1).detach().numpy() == -1).all()

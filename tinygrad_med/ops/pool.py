@@ -17,8 +17,8 @@ from tinygrad_med.core.modes import is_grad_enabled
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.reduce import ValuesAndIndices, mean
-from tinygrad_med.ops.resize import resample
+from tinygrad_med.ops.reduce import ValuesAndIndices, half_in_single, mean
+from tinygrad_med.ops.resize import mean_matrix, resample, spans
 from tinygrad_med.ops.shape import _reshape
 
 # The largest of each window -----------------------------------------------------------------------------------------
@@ -105,6 +105,7 @@ class MeanWindows(NamedTuple):
     count_include_pad: bool
 
 
+@half_in_single
 @primitive
 def _avg_pool2d(xp, x, *, at):
     """z = Σ x / n over each window of n cells
@@ -114,6 +115,7 @@ def _avg_pool2d(xp, x, *, at):
     return kernels(xp).avg_pool2d(x, **at._asdict())
 
 
+@half_in_single
 @primitive
 def _avg_pool2d_input(xp, y, *, input_size, at):
     """z = Σ y / n over the windows, of n cells each, that a cell lies in
@@ -161,8 +163,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     if kernel := _even_windows(x, size):
         return avg_pool2d(x, kernel)
     xp = backend.array_module(x.array)
-    rows, columns = (_mean_matrix(xp, n, out) for n, out in zip(x.shape[2:], size, strict=True))
-    return resample(x, rows=rows, columns=columns)
+    return resample(x, matrices=tuple(mean_matrix(xp, n, out) for n, out in zip(x.shape[2:], size, strict=True)))
 
 
 def adaptive_max_pool2d(
@@ -185,25 +186,12 @@ def _argmax_of_windows(xp, x, *, size):
     """Where the largest x of each adaptive window lies: row · W + column"""
     height, width = x.shape[2:]
     indices = xp.empty((*x.shape[:2], *size), "int64")
-    for o, (top, bottom) in enumerate(_spans(height, size[0])):
-        for p, (left, right) in enumerate(_spans(width, size[1])):
+    for o, (top, bottom) in enumerate(spans(height, size[0])):
+        for p, (left, right) in enumerate(spans(width, size[1])):
             window = x[:, :, top:bottom, left:right]
             best = window.reshape(*x.shape[:2], (bottom - top) * (right - left)).argmax(2)
             indices[:, :, o, p] = (top + best // (right - left)) * width + left + best % (right - left)
     return indices
-
-
-def _spans(length: int, count: int) -> list[Pair]:
-    """The adaptive windows along one axis."""
-    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
-
-
-def _mean_matrix(xp: Any, length: int, count: int) -> Any:
-    """(count, length): row i has 1 / n in the n columns of window i."""
-    matrix = xp.zeros((count, length))
-    for i, (start, stop) in enumerate(_spans(length, count)):
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
 
 
 def _even_windows(x: Tensor, size: Pair) -> Pair | None:
