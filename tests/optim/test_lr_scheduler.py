@@ -12,11 +12,15 @@ import tinygrad_med as tg
 from tinygrad_med import optim
 from tinygrad_med.optim.lr_scheduler import (
     CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
     LambdaLR,
+    LinearLR,
     LRScheduler,
     MultiStepLR,
     OneCycleLR,
     ReduceLROnPlateau,
+    SequentialLR,
     StepLR,
 )
 
@@ -28,6 +32,17 @@ CASES = [
     ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
     ("CosineAnnealingLR", {"T_max": 50}),
     ("CosineAnnealingLR", {"T_max": 8, "eta_min": 0.003}),  # up again, and down
+    ("LinearLR", {}),
+    ("LinearLR", {"start_factor": 0.1, "end_factor": 0.7, "total_iters": 30}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 7}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.001}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": [0.4, 0.2], "step_size_up": 6, "step_size_down": 9}),
+    ("CyclicLR", {"base_lr": [0.01, 0.02], "max_lr": 0.4, "step_size_up": 5, "mode": "triangular2"}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.4, "step_size_up": 5, "mode": "exp_range", "gamma": 0.95}),
+    (
+        "CyclicLR",
+        {"base_lr": 0.01, "max_lr": 0.4, "step_size_up": 4, "scale_fn": lambda c: 1 / c, "cycle_momentum": False},
+    ),
     ("OneCycleLR", {"max_lr": 0.4, "total_steps": 50}),
     ("OneCycleLR", {"max_lr": [0.4, 0.1], "epochs": 10, "steps_per_epoch": 5, "pct_start": 0.25, "div_factor": 5}),
     ("OneCycleLR", {"max_lr": 0.4, "total_steps": 57, "three_phase": True, "final_div_factor": 100.0}),
@@ -67,6 +82,101 @@ def test_fifty_steps_are_pytorchs(torch, name, arguments, kind):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-15)
         np.testing.assert_allclose(p, q, rtol=1e-10)
         np.testing.assert_allclose(rates, their_rates, rtol=1e-10, atol=1e-15)
+
+
+WARM_UP = ("LinearLR", {"start_factor": 0.1, "total_iters": 4})
+SEQUENCES = [
+    ([WARM_UP, ("ExponentialLR", {"gamma": 0.9})], [4]),
+    ([WARM_UP, ("CosineAnnealingLR", {"T_max": 20}), ("StepLR", {"step_size": 3})], [6, 30]),
+    ([WARM_UP, ("CosineAnnealingWarmRestarts", {"T_0": 5, "T_mult": 2}), ("LinearLR", {})], [5, 33]),
+    ([("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}), ("MultiStepLR", {"milestones": [3, 8]})], [10]),
+]
+
+
+def sequence(lib, optimizer, parts, milestones):
+    made = [getattr(lib.optim.lr_scheduler, name)(optimizer, **arguments) for name, arguments in parts]
+    return lib.optim.lr_scheduler.SequentialLR(optimizer, made, milestones=milestones)
+
+
+@pytest.mark.parametrize(("parts", "milestones"), SEQUENCES)
+def test_a_sequence_is_pytorchs(torch, parts, milestones):
+    found = []
+    for lib in (tg, torch):
+        schedule = sequence(lib, make_optimizer(lib), parts, milestones)
+        rates = [schedule.get_last_lr()]
+        for _ in range(50):
+            schedule.optimizer.step()
+            schedule.step()
+            rates.append([group["lr"] for group in schedule.optimizer.param_groups])
+            assert schedule.get_last_lr() == rates[-1]
+        found.append(rates)
+    np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize(("parts", "milestones"), SEQUENCES)
+@pytest.mark.parametrize("steps", [2, 7, 34])
+def test_a_sequence_goes_on_from_its_state(parts, milestones, steps):
+    whole = sequence(tg, make_optimizer(tg), parts, milestones)
+    run(whole, range(steps))
+    state = pickle.loads(pickle.dumps(whole.state_dict()))
+    resumed = sequence(tg, make_optimizer(tg), parts, milestones)
+    resumed.load_state_dict(state)
+    assert options(resumed.optimizer) == options(whole.optimizer)
+    assert run(resumed, range(8)) == run(whole, range(8))
+
+
+def test_warm_restarts_take_fractions_of_an_epoch(torch):
+    found = []
+    for lib in (tg, torch):
+        schedule = lib.optim.lr_scheduler.CosineAnnealingWarmRestarts(make_optimizer(lib), 2, T_mult=2)
+        rates = []
+        for i in range(30):
+            schedule.step(i / 4)
+            rates.append(schedule.get_last_lr())
+        found.append(rates)
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_second_schedule_begins_with_the_rate_that_it_finds(name, arguments, loaded):
+    """A rate set by hand after a first schedule, also in a state that was loaded, is not thrown away."""
+    optimizer = make_optimizer(tg)
+    run(StepLR(optimizer, 1, gamma=0.5), range(2))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.001
+    if loaded:
+        state, optimizer = optimizer.state_dict(), make_optimizer(tg)
+        optimizer.load_state_dict(state)
+    fresh = make_optimizer(tg)
+    for group in fresh.param_groups:
+        group["lr"] = 0.001
+    second, expected = (getattr(optim.lr_scheduler, name)(o, **arguments) for o in (optimizer, fresh))
+    assert second.get_last_lr() == expected.get_last_lr()
+    assert run(second, range(9)) == run(expected, range(9))
+
+
+@pytest.mark.parametrize("name", ["StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR"])
+def test_as_pytorchs_second_schedules_do(torch, name):
+    arguments = dict(CASES)[name]
+    found = []
+    for lib in (tg, torch):
+        optimizer = make_optimizer(lib)
+        first = lib.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        run(first, range(2))
+        optimizer.param_groups[0]["lr"] = 0.001
+        schedule = getattr(lib.optim.lr_scheduler, name)(optimizer, **arguments)
+        found.append([schedule.get_last_lr(), *(rate for (rate,) in [[o] for o in run(schedule, range(3))])][1:])
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_the_rate_may_be_a_tensor():
+    plain, given = make_optimizer(tg), make_optimizer(tg)
+    for group in given.param_groups:
+        group["lr"] = tg.tensor(group["lr"], dtype=tg.float64)
+    for optimizer in (plain, given):
+        run(CosineAnnealingLR(optimizer, 8), range(5))
+    assert [g["lr"] for g in plain.param_groups] == [g["lr"] for g in given.param_groups]
 
 
 def test_formulas():
@@ -137,7 +247,7 @@ def run(schedule, steps):
     found = []
     for t in steps:
         schedule.optimizer.step()
-        schedule.step(*([METRICS[t]] if type(schedule).__name__ == "ReduceLROnPlateau" else []))
+        schedule.step(*([METRICS[t % len(METRICS)]] if type(schedule).__name__ == "ReduceLROnPlateau" else []))
         found.append(options(schedule.optimizer))
     return found
 
@@ -174,7 +284,8 @@ def test_a_schedule_goes_on_from_its_state(torch, name, arguments, order):
     assert [before, *found] == expected[5:]
     assert schedule.get_last_lr() == whole.get_last_lr()
     assert "optimizer" not in schedule.state_dict()
-    if "optimizer's state" in ORDERS[order]:  # without, PyTorch multiplies the rates of the new optimizer
+    # Without the optimizer's state PyTorch multiplies the rates of the new one; and LinearLR multiplies loaded ones.
+    if "optimizer's state" in ORDERS[order] and (name, order) != ("LinearLR", "first the optimizer's state"):
         np.testing.assert_allclose(found, resume(torch, name, arguments, order)[2], rtol=1e-10, atol=1e-15)
 
 
@@ -225,6 +336,23 @@ def test_last_epoch_goes_on_without_a_state():
         (lambda o: ReduceLROnPlateau(o, mode="up"), ValueError, "mode='up' is unknown; give 'min' or 'max'"),
         (lambda o: ReduceLROnPlateau(o, threshold_mode="x"), ValueError, "threshold_mode='x' is unknown; give 'rel'"),
         (lambda o: ReduceLROnPlateau(o, min_lr=[0.1]), ValueError, "min_lr has 1 values for 2 groups"),
+        (lambda o: LinearLR(o, start_factor=0), ValueError, "LinearLR: start_factor=0 must be more than 0"),
+        (lambda o: LinearLR(o, end_factor=2), ValueError, "LinearLR: end_factor=2 must be between 0 and 1"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 0), ValueError, "T_0=0 must be an int, at least 1"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 2, 1.5), ValueError, "T_mult=1.5 must be an int, at least 1"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 2).step(-1), ValueError, "epoch=-1 must not be negative"),
+        (lambda o: CyclicLR(o, 0.1, 1.0, mode="x"), ValueError, "CyclicLR: mode='x' is unknown"),
+        (lambda o: CyclicLR(o, 0.1, 1.0, 0), ValueError, "step_size_up=0, step_size_down=0 must be at least 1"),
+        (lambda o: SequentialLR(o, [], []), ValueError, "SequentialLR: got 0 schedules and 0 milestones"),
+        (lambda o: SequentialLR(o, [StepLR(o, 1)], [3]), ValueError, "got 1 schedules and 1 milestones"),
+        (lambda o: SequentialLR(o, [StepLR(o, 1), 3], [3]), TypeError, "SequentialLR: schedule 1 is a int"),
+        (lambda o: SequentialLR(o, [ReduceLROnPlateau(o)], []), ValueError, "whose .* needs a metric"),
+        (lambda o: SequentialLR(o, [StepLR(make_optimizer(tg), 1)], []), ValueError, "belongs to another optimizer"),
+        (
+            lambda o: SequentialLR(o, [StepLR(o, 1), StepLR(o, 1), StepLR(o, 1)], [3, 2]),
+            ValueError,
+            r"milestones=\[3, 2\] must increase",
+        ),
         (LRScheduler, NotImplementedError, r"LRScheduler: define lr_at\(self, t, base_lr\)"),
     ],
 )
@@ -262,7 +390,9 @@ def test_the_optimizers_state_alone_is_not_enough():
         schedule.step()
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("StepLR", {"step_size": 3}), ("OneCycleLR", CASES[7][1])])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("StepLR", {"step_size": 3}), ("OneCycleLR", {"max_lr": 0.4, "total_steps": 50})]
+)
 def test_a_group_that_was_added(name, arguments):
     optimizer = make_optimizer(tg)
     schedule = getattr(optim.lr_scheduler, name)(optimizer, **arguments)

@@ -33,7 +33,21 @@ ADAM_OPTIONS = [
     {"lr": 0.05, "amsgrad": True, "weight_decay": 0.1, "betas": (0.0, 0.9)},
     {"lr": 0.05, "weight_decay": 0.1, "maximize": True, "fused": False},
 ]
+RMSPROP_OPTIONS = [
+    {},
+    {"lr": 0.05, "alpha": 0.7, "weight_decay": 0.1},
+    {"lr": 0.05, "momentum": 0.8},
+    {"lr": 0.05, "centered": True, "eps": 1e-3},
+    {"lr": 0.05, "momentum": 0.8, "centered": True, "weight_decay": 0.1, "maximize": True, "foreach": False},
+]
+ADAGRAD_OPTIONS = [
+    {},
+    {"lr": 0.5, "lr_decay": 0.1},
+    {"lr": 0.5, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3, "maximize": True},
+]
 CASES = [
+    *(("RMSprop", options) for options in RMSPROP_OPTIONS),
+    *(("Adagrad", options) for options in ADAGRAD_OPTIONS),
     *(("SGD", options) for options in SGD_OPTIONS),
     *(("Adam", options) for options in ADAM_OPTIONS),
     *(("AdamW", options) for options in ADAM_OPTIONS),
@@ -82,7 +96,7 @@ def test_fifty_steps_are_pytorchs(torch, name, options, separate):
         twins.assert_equal()
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "LBFGS"])
 def test_defaults_are_pytorchs(torch, name):
     ours, theirs = getattr(optim, name)([tg.zeros(1)]), getattr(torch.optim, name)([torch.zeros(1)])
     assert ours.defaults == {option: theirs.defaults[option] for option in ours.defaults}
@@ -135,7 +149,7 @@ def test_a_model_learns_the_same_way(torch):
 # ---------------------------------------------------------------- the state
 
 
-@pytest.mark.parametrize(("name", "options"), [CASES[5], CASES[-1]])
+@pytest.mark.parametrize(("name", "options"), [CASES[4], CASES[7], CASES[13], CASES[-1]])
 def test_state_goes_to_pytorch_and_back(torch, name, options):
     twins = Twins(torch)
     ours, theirs = getattr(optim, name)(twins.ours, **options), getattr(torch.optim, name)(twins.theirs, **options)
@@ -324,7 +338,7 @@ def test_large_parameters_are_cut_into_blocks(name):
 
 
 def test_float32_stays_float32():
-    for make in (optim.SGD, optim.Adam, optim.AdamW):
+    for make in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad):
         p = tg.ones(3, requires_grad=True)
         p.grad = tg.ones(3)
         optimizer = make([p], lr=0.1, weight_decay=0.1)
@@ -346,6 +360,97 @@ def test_cuda_takes_the_same_steps(name, options):
             optimizer.step()
         results.append(p.detach().cpu().numpy())
     np.testing.assert_allclose(*results, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_rate_may_be_a_tensor_that_changes(torch, name, dtype):
+    """As in PyTorch its value is read at each step; our parameters keep their dtype, whatever that of the rate is."""
+    found = []
+    for lib in (tg, torch):
+        p = lib.tensor([1.0, -2.0], dtype=getattr(lib, dtype), requires_grad=True)
+        rate = lib.tensor(0.5, dtype=lib.float64)
+        optimizer = getattr(lib.optim, name)([p], lr=rate, weight_decay=lib.tensor(0.1).item())
+        for t in range(3):
+            p.grad = lib.tensor([1.0, 3.0], dtype=getattr(lib, dtype))
+            optimizer.step()
+            rate.fill_(0.1 * t)
+        assert p.dtype == getattr(lib, dtype)
+        found.append(p.detach().numpy())
+    np.testing.assert_allclose(*found, rtol=1e-6 if dtype == "float32" else 1e-12)
+
+
+# ---------------------------------------------------------------- L-BFGS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.1, "max_iter": 1},  # with 40 steps in mind, of 4 parameters, both would be led by rounding errors
+        {"lr": 0.5, "history_size": 3, "max_iter": 5},
+        {"line_search_fn": "strong_wolfe"},
+        {"line_search_fn": "strong_wolfe", "lr": 3.0, "max_iter": 7, "max_eval": 9, "history_size": 2},
+        {"lr": 0.1, "tolerance_grad": 0.5, "tolerance_change": 1e-2},
+    ],
+)
+def test_twenty_steps_of_lbfgs_are_pytorchs(torch, options):
+    """Down Rosenbrock's valley, in two parameters; evaluations and loss too."""
+    histories = []
+    for lib in (tg, torch):
+        a, b = (lib.tensor(v, dtype=lib.float64, requires_grad=True) for v in ([-1.5, 1.0, 0.3], 2.0))
+        optimizer = lib.optim.LBFGS([a, b], **options)
+
+        def closure(a=a, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = ((1 - a) ** 2).sum() + 10 * ((a[1:] - a[:-1] ** 2) ** 2).sum() + (b - a.sum()) ** 2
+            loss.backward()
+            return loss
+
+        history = []
+        for _ in range(20):
+            loss = optimizer.step(closure).item()
+            state = optimizer.state[a]
+            history.append([loss, *a.tolist(), b.item(), state["func_evals"], state["n_iter"]])
+        histories.append(history)
+    np.testing.assert_allclose(*histories, rtol=1e-7, atol=1e-10)
+    assert histories[0][-1][0] < histories[0][0][0]
+
+
+def test_lbfgs_goes_on_from_its_state():
+    def start():
+        p = tg.tensor([-1.5, 1.0, 0.3], dtype=tg.float64, requires_grad=True)
+        return p, optim.LBFGS([p], lr=0.3, max_iter=3, history_size=2)
+
+    def step(p, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = ((1 - p) ** 2).sum() + 10 * ((p[1:] - p[:-1] ** 2) ** 2).sum()
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure).item()
+
+    p, whole = start()
+    for _ in range(4):
+        step(p, whole)
+    q, resumed = start()
+    q.data.copy_(p.detach())
+    resumed.load_state_dict(pickle.loads(pickle.dumps(whole.state_dict())))
+    assert [step(p, whole) for _ in range(4)] == [step(q, resumed) for _ in range(4)]
+
+
+def test_a_missing_gradient_is_zero_for_lbfgs():
+    p, unused = tg.tensor([3.0], requires_grad=True), tg.tensor([5.0], requires_grad=True)
+    optimizer = optim.LBFGS([p, unused])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((p - 1) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert p.item() == pytest.approx(1) and unused.item() == 5
 
 
 # ---------------------------------------------------------------- errors
@@ -372,6 +477,18 @@ def leaf():
         (lambda: optim.SGD([leaf()], weight_decay=-1), ValueError, "SGD: weight_decay=-1 must not be negative"),
         (lambda: optim.SGD([leaf()], nesterov=True), ValueError, "SGD: nesterov=True needs momentum > 0"),
         (lambda: optim.AdamW([leaf()], betas=(0.9, 1.0)), ValueError, r"AdamW: betas=\(0.9, 1.0\) must be two numbers"),
+        (lambda: optim.SGD([{"params": iter([])}]), ValueError, "SGD: the group's iterator has no parameters; was it"),
+        (
+            lambda: optim.SGD([leaf()], lr=tg.ones(2)),
+            ValueError,
+            r"SGD: lr is a tensor of shape \(2,\); give one number",
+        ),
+        (lambda: optim.Adam([leaf()], lr=tg.tensor(-1.0)), ValueError, "Adam: lr=-1.0 must not be negative"),
+        (lambda: optim.RMSprop([leaf()], momentum=-1), ValueError, "RMSprop: momentum=-1 must not be negative"),
+        (lambda: optim.Adagrad([leaf()], lr_decay=-1), ValueError, "Adagrad: lr_decay=-1 must not be negative"),
+        (lambda: optim.LBFGS([leaf()], line_search_fn="x"), ValueError, "LBFGS: line_search_fn='x' is unknown"),
+        (lambda: optim.LBFGS([leaf()]).step(), TypeError, r"LBFGS: step\(\) needs a closure"),
+        (lambda: optim.LBFGS([{"params": leaf()}, {"params": leaf()}]), ValueError, "LBFGS: takes one group"),
         (lambda: optim.Adam([leaf()], eps=-1), ValueError, "Adam: eps=-1 must not be negative"),
     ],
 )

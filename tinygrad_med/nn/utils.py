@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
-from tinygrad_med.ops import clamp, norm, stack
+from tinygrad_med.ops import cat, clamp, norm, stack
+
+
+def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if isinstance(parameters, Iterator) and not found:
+        raise ValueError(f"{name}: the iterator has no parameters; was it used up before? Give model.parameters() anew")
+    return [p.grad for p in found if p.grad is not None]
 
 
 @no_grad()
@@ -28,9 +35,11 @@ def clip_grad_norm_(
 
     Returns:
         The norm of all gradients as of one vector, before.
+
+    Raises:
+        ValueError: for a generator that was used up before, which would clip nothing.
     """
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = _gradients("clip_grad_norm_", parameters)
     if not gradients:
         return tensor(0.0)
     norm_type = float(norm_type)
@@ -43,3 +52,48 @@ def clip_grad_norm_(
     for g in gradients:
         g.mul_(factor)
     return total
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Cut every number of the gradients, in place, at −clip_value and clip_value.
+
+    Args:
+        parameters: whose gradients; those without one are passed over.
+        clip_value: at least 0.
+
+    Raises:
+        ValueError: for a negative value, or a generator that was used up before.
+    """
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: clip_value={clip_value} must not be negative")
+    for g in _gradients("clip_grad_value_", parameters):
+        g.clamp_(-float(clip_value), float(clip_value))
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters, one after the other, as a vector (n,) in the graph."""
+    found = list(parameters)
+    if not found:
+        raise ValueError("parameters_to_vector: got no parameters; was the iterator used up before?")
+    return cat([p.reshape(-1) for p in found])
+
+
+@no_grad()
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Write a vector (n,), as `parameters_to_vector` gives it, into the parameters.
+
+    Raises:
+        TypeError: for something that is no tensor.
+        ValueError: where the vector has another length.
+    """
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"vector_to_parameters: vec is a {type(vec).__name__}, not a tensor")
+    found = list(parameters)
+    count = sum(p.numel() for p in found)
+    if vec.shape != (count,):
+        raise ValueError(f"vector_to_parameters: vec has shape {vec.shape}, the parameters {count} numbers")
+    start = 0
+    for p in found:
+        p.copy_(vec[start : start + p.numel()].reshape(p.shape))
+        start += p.numel()

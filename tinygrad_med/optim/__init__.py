@@ -2,5 +2,7 @@
 
 from tinygrad_med.optim import lr_scheduler as lr_scheduler
 from tinygrad_med.optim.adam import Adam as Adam, AdamW as AdamW
+from tinygrad_med.optim.lbfgs import LBFGS as LBFGS
 from tinygrad_med.optim.optimizer import Optimizer as Optimizer
+from tinygrad_med.optim.rmsprop import Adagrad as Adagrad, RMSprop as RMSprop
 from tinygrad_med.optim.sgd import SGD as SGD

@@ -56,8 +56,7 @@ class Adam(Optimizer):
         super().check(group)
         if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
             raise ValueError(f"{self._name}: betas={group['betas']} must be two numbers, at least 0 and less than 1")
-        if not group["eps"] >= 0:
-            raise ValueError(f"{self._name}: eps={group['eps']} must not be negative")
+        self.not_negative(group, "eps")
 
     def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
         """The formulas of the class; state: step (t), exp_avg (m), exp_avg_sq (v), max_exp_avg_sq with amsgrad."""

@@ -36,7 +36,8 @@ class Optimizer:
         defaults: the options of the groups that don't set them.
 
     Attributes:
-        param_groups: the groups; change their options (`group["lr"] = …`) between steps as you like.
+        param_groups: the groups; change their options (`group["lr"] = …`) between steps as you like. An option may be
+            a tensor of one element, whose value is read at each step.
         state: what the optimizer remembers, a dict per parameter.
     """
 
@@ -65,7 +66,10 @@ class Optimizer:
         params = param_group["params"]
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{self._name}: a set of parameters has no order; give a list")
+        used_up = isinstance(params, Iterator)
         params = [params] if isinstance(params, Tensor) else list(params)
+        if used_up and not params:
+            raise ValueError(f"{self._name}: the group's iterator has no parameters; was it used up before?")
         for i, p in enumerate(params):
             if not isinstance(p, Tensor):
                 raise TypeError(f"{self._name}: parameter {i} is a {type(p).__name__}, not a tensor")
@@ -75,12 +79,26 @@ class Optimizer:
         every = [id(p) for g in [*self.param_groups, group] for p in g["params"]]
         if len(set(every)) < len(every):
             raise ValueError(f"{self._name}: a parameter appears twice, each step would move it twice; name it once")
-        self.check(group)
+        self.check(self._numbers(group))
         self.param_groups.append(group)
 
+    def _numbers(self, group: Group) -> Group:
+        """The group with plain numbers where its options are tensors, whose values may change from step to step."""
+
+        def plain(name: str, value: Any) -> Any:
+            if isinstance(value, (tuple, list)):
+                return type(value)(plain(name, v) for v in value)
+            return number(value, f"{self._name}: {name}") if isinstance(value, Tensor) else value
+
+        return {name: value if name == "params" else plain(name, value) for name, value in group.items()}
+
     def check(self, group: Group) -> None:
-        """Raise a ValueError for options that make no sense."""
-        for option in ("lr", "weight_decay"):
+        """Raise a ValueError for options that make no sense; those that are tensors come as numbers."""
+        self.not_negative(group, "lr", "weight_decay")
+
+    def not_negative(self, group: Group, *options: str) -> None:
+        """Raise a ValueError where one of these options is negative, or not a number."""
+        for option in options:
             if not group[option] >= 0:
                 raise ValueError(f"{self._name}: {option}={group[option]} must not be negative")
 
@@ -110,7 +128,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        parameters = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        groups = [self._numbers(group) for group in self.param_groups]
+        parameters = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
         if sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK or any(p.is_cuda for p, _ in parameters):
             for move, block in jobs:  # too little for a second thread, or the GPU's
@@ -156,13 +175,24 @@ class Optimizer:
             raise ValueError(f"load_state_dict: the groups have {sizes} parameters here, {saved_sizes} in the state")
         groups = [{**mine, **new, "params": mine["params"]} for mine, new in zip(self.param_groups, saved, strict=True)]
         for group in groups:
-            self.check(group)
+            self.check(self._numbers(group))
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         numbers = (number for group in saved for number in group["params"])
         for p, number in zip(self._parameters(), numbers, strict=True):
             for name, value in state_dict["state"].get(number, {}).items():
-                state[p][name] = _as_state(value, p, f"{name} of parameter {number}")
+                state[p][name] = self.load_value(value, p, f"{name} of parameter {number}")
         self.state, self.param_groups = state, groups
+
+    def load_value(self, value: Any, p: Tensor, what: str) -> Any:
+        """One value of a state that is loaded: a copy of a tensor, as p is; another thing as it is."""
+        shape = getattr(value, "shape", None)
+        if shape is None:
+            return value
+        if tuple(shape) == p.shape:
+            return wrap(as_array(value, p.dtype, p.device).copy())
+        if tuple(shape) == ():  # PyTorch keeps the number of steps in a tensor
+            return value.item()
+        raise ValueError(f"load_state_dict: {what} has shape {tuple(shape)}, the parameter {p.shape}")
 
     def __repr__(self) -> str:
         lines = [f"{self._name} ("]
@@ -189,12 +219,14 @@ def zeros_like(p: Tensor) -> Tensor:
     return wrap(backend.array_module(p.array).zeros_like(p.array))
 
 
-def _as_state(value: Any, p: Tensor, what: str) -> Any:
-    shape = getattr(value, "shape", None)
-    if shape is None:
+def number(value: Any, what: str) -> Any:
+    """An option's value as a number: a tensor of one element as what it holds.
+
+    Raises:
+        ValueError: a tensor of another size.
+    """
+    if not isinstance(value, Tensor):
         return value
-    if tuple(shape) == p.shape:
-        return wrap(as_array(value, p.dtype, p.device).copy())
-    if tuple(shape) == ():  # PyTorch keeps the number of steps in a tensor
-        return value.item()
-    raise ValueError(f"load_state_dict: {what} has shape {tuple(shape)}, the parameter {p.shape}")
+    if value.numel() != 1:
+        raise ValueError(f"{what} is a tensor of shape {value.shape}; give one number")
+    return value.item()

@@ -49,8 +49,7 @@ class SGD(Optimizer):
     def check(self, group: Group) -> None:
         """Raise a ValueError for options that make no sense."""
         super().check(group)
-        if not group["momentum"] >= 0:
-            raise ValueError(f"SGD: momentum={group['momentum']} must not be negative")
+        self.not_negative(group, "momentum")
         if group["nesterov"] and (not group["momentum"] or group["dampening"]):
             raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening=0")
 
