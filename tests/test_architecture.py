@@ -48,6 +48,7 @@ MAY_IMPORT |= {
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data", "_files"},
+    "explain": set(HOUSE[: HOUSE.index("models")]),  # the engine and modules
     "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 

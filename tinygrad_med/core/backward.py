@@ -22,6 +22,9 @@ from tinygrad_med.engine.errors import describe_nonfinite
 Node = Record | Tensor
 """A place in the graph: the record of an operation, or a leaf."""
 
+Steps = Iterator[tuple[Node, Any, Sequence[Any]]]
+"""What `steps` yields."""
+
 
 def backward(
     tensor: Tensor,
@@ -46,7 +49,8 @@ def backward(
     receivers = None if inputs is None else {_node(x, "backward"): x for x in inputs}
     seed = _seed(tensor, gradient, create_graph, "backward")
     handed_out = {id(seed)}
-    for node, g, _ in steps({_node(tensor, "backward"): seed}, receivers, retain_graph, create_graph):
+    walk = watched(steps({_node(tensor, "backward"): seed}, receivers, retain_graph, create_graph))
+    for node, g, _ in walk:
         receiver = node if receivers is None else receivers.get(node)
         if isinstance(receiver, Tensor):
             _accumulate(receiver, g, create_graph, handed_out)
@@ -89,11 +93,19 @@ def grad(
         pending[node] = g
 
     targets = set(nodes)
-    found = {node: g for node, g, _ in steps(pending, targets, retain_graph, create_graph) if node in targets}
+    walk = watched(steps(pending, targets, retain_graph, create_graph))
+    found = {node: g for node, g, _ in walk if node in targets}
     missing = [i for i, node in enumerate(nodes) if node not in found]
     if missing and not allow_unused:
         raise RuntimeError(f"grad: no output depends on input {missing[0]}; pass allow_unused=True to get None for it")
     return tuple(_as_tensor(found[node]) if node in found else None for node in nodes)
+
+
+def watched(walk: Steps) -> Steps:
+    """The steps, past the eyes of this thread's watchers."""
+    for watcher in mode.watchers:
+        walk = watcher.walk(walk)
+    return walk
 
 
 def records(tensor: Tensor) -> list[Record]:
@@ -109,7 +121,7 @@ def steps(
     targets: Collection[Node] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-) -> Iterator[tuple[Node, Any, Sequence[Any]]]:
+) -> Steps:
     """Walk back from the nodes in `pending` and yield `(node, gradient, contributions)` for one node after the other.
 
     Args:

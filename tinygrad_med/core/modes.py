@@ -10,8 +10,8 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy
 
@@ -20,18 +20,31 @@ from tinygrad_med import backend
 # Modes --------------------------------------------------------------------------------------------------------------
 
 
+class Watcher(Protocol):
+    """Who is told of every operation on tensors in this thread, and looks on at its walks; it changes nothing."""
+
+    def operation(
+        self, primitive: Any, operands: Sequence[Any], arrays: Sequence[Any], constants: dict[str, Any], output: Any
+    ) -> None:
+        """`primitive` made the tensor `output`, recorded or not, of `operands`, whose arrays are `arrays`."""
+
+    def walk(self, steps: Iterator[Any]) -> Iterator[Any]:
+        """The same steps of `backward()` or `grad()`, passed on unchanged."""
+
+
 class _Mode(threading.local):
     grad = True
     anomaly = False
-    plain = True  # grad and not anomaly: the ordinary case, one look for the quick path of an operation
+    watchers: tuple[Watcher, ...] = ()
+    plain = True  # grad and neither anomaly nor watchers: the ordinary case, one look for an operation's quick path
 
-    def __setattr__(self, flag: str, value: bool) -> None:
+    def __setattr__(self, flag: str, value: Any) -> None:
         super().__setattr__(flag, value)
-        super().__setattr__("plain", self.grad and not self.anomaly)
+        super().__setattr__("plain", self.grad and not (self.anomaly or self.watchers))
 
 
 mode = _Mode()
-"""The flags of the calling thread: `grad`, record operations; `anomaly`, check every result."""
+"""What the calling thread has on: `grad`, record operations; `anomaly`, check all results; `watchers`, who looks on."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

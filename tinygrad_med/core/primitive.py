@@ -314,14 +314,16 @@ class Primitive:
 
         needed = tuple(isinstance(x, Tensor) and x.requires_grad for x in operands)
         if not (self.differentiable and mode.grad and any(needed)):
-            return wrap(z)
-        plan = self.plans[needed]
-        saved = plan.keep(z, *arrays, **constants, **dict(zip(self.extras, extras, strict=True)))
-        inputs = tuple((x.origin or x) if need else None for x, need in zip(operands, needed, strict=True))
-        if not mode.anomaly:
-            return _recorded(z, plan, inputs, saved)
-        tensor = _recorded(z, plan, inputs, saved, _LocatedRecord)
-        tensor.origin.line = user_line()  # type: ignore[union-attr]
+            tensor = wrap(z)
+        else:
+            plan = self.plans[needed]
+            saved = plan.keep(z, *arrays, **constants, **dict(zip(self.extras, extras, strict=True)))
+            inputs = tuple((x.origin or x) if need else None for x, need in zip(operands, needed, strict=True))
+            tensor = _recorded(z, plan, inputs, saved, _LocatedRecord if mode.anomaly else Record)
+            if mode.anomaly:
+                tensor.origin.line = user_line()  # type: ignore[union-attr]
+        for watcher in mode.watchers:
+            watcher.operation(self, operands, arrays, constants, tensor)
         return tensor
 
     def _bind(self, operands: tuple[Any, ...], constants: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
