@@ -9,14 +9,26 @@ import contextlib
 import glob
 import importlib
 import os
+import pickle
 import shutil
+import struct
 import time
+import tokenize
 import uuid
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+# What Python's, NumPy's and Pillow's readers raise at bytes that are not what they should be. Whoever reads a file
+# makes a `ValueError` of it that names the file.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError, MemoryError),
+    *(ArithmeticError, SyntaxError, AssertionError),
+    *(struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError, pickle.UnpicklingError),
+)
 STALE = 3600.0  # seconds after which a half-written file belongs to nobody: the run that wrote it was killed
 
 

@@ -82,3 +82,38 @@ def test_options_that_make_no_sense():
         DataLoader(Numbers(3), 0)
     with pytest.raises(ValueError, match="the data set is empty"):
         DataLoader(Numbers(0))
+
+
+class Items(list):
+    """A data set of these items."""
+
+    def item(self, i, _):
+        return self[i]
+
+
+def test_items_may_be_dicts_and_nested():
+    items = Items({"x": np.full(3, i), "y": (i, {"z": [i, -i]})} for i in range(5))
+    for workers in (0, 2):
+        first, second = DataLoader(items, 3, num_workers=workers)
+        assert list(first) == ["x", "y"]
+        np.testing.assert_array_equal(first["x"], np.repeat([[0], [1], [2]], 3, 1))
+        np.testing.assert_array_equal(second["y"][0], [3, 4])
+        np.testing.assert_array_equal(second["y"][1]["z"][1], [-3, -4])
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ((np.zeros((2, 3)), 0), r"the shape of item 3\[0\] of the data set: \(2, 3\), of item 2\[0\]: \(2, 2\)"),
+        ((np.zeros((2, 2)), [1, 2]), r"the shape of item 3\[1\] .*: \(2,\), of item 2\[1\]: \(\); those of one batch"),
+        ((np.zeros((2, 2)),), r"the length of item 3 of the data set: 1, of item 2: 2; .*batch_size=1"),
+        ({"x": 1}, r"the length of item 3 of the data set: <class 'dict'>, of item 2: 2"),
+    ],
+)
+def test_items_that_do_not_fit_are_named(odd, message):
+    items = Items([(np.zeros((2, 2)), 0)] * 5)
+    items[3] = odd
+    with pytest.raises(ValueError, match=rf"DataLoader: {message}"):
+        list(DataLoader(items, 2))
+    with pytest.raises(ValueError, match=r"the keys of item 1\[0\] of the data set: \['b'\], of item 0\[0\]: \['a'\]"):
+        list(DataLoader(Items([({"a": 1},), ({"b": 1},)]), 2))

@@ -2,15 +2,15 @@
 
     for x, y in DataLoader(dataset, batch_size=16, shuffle=True):
 
-A data set has a length and `item(i, rng)`, which returns a tuple of arrays or numbers; `rng` is for random changes, and
-`None` where there shall be none. The order of an epoch depends on (seed, epoch), the random changes of an item on
-(seed, epoch, i): so the batches are the same for any number of worker threads.
+A data set has a length and `item(i, rng)`, which returns a tuple or a dict of arrays or numbers; `rng` is for random
+changes, and `None` where there shall be none. The order of an epoch depends on (seed, epoch), the random changes of an
+item on (seed, epoch, i): so the batches are the same for any number of worker threads.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -84,7 +84,7 @@ class DataLoader:
 
 def _one_by_one(make: Callable[[int], tuple[Any, ...]], batches: list[list[int]]) -> Iterator[Batch]:
     for batch in batches:
-        yield collate([make(i) for i in batch])
+        yield collate([make(i) for i in batch], batch)
 
 
 def _ahead(make: Callable[[int], tuple[Any, ...]], batches: list[list[int]], workers: int) -> Iterator[Batch]:
@@ -101,6 +101,38 @@ def _ahead(make: Callable[[int], tuple[Any, ...]], batches: list[list[int]], wor
         pool.shutdown(cancel_futures=True)
 
 
-def collate(items: list[tuple[Any, ...]]) -> Batch:
-    """Items as arrays: [(x, y), …] -> (xs, ys)."""
-    return tuple(np.stack(parts) for parts in zip(*items, strict=True))
+def collate(items: Sequence[Any], numbers: Sequence[int] | None = None) -> Any:
+    """Items as arrays: [(x, y), …] -> (xs, ys), [{"x": x}, …] -> {"x": xs}, and what is within them likewise.
+
+    Args:
+        items: of one form: arrays or numbers of one shape, or tuples, lists or dicts of such.
+        numbers: the items' numbers in the data set, for errors.
+
+    Raises:
+        ValueError: for items of unequal form or shape, which are named.
+    """
+    return _collate(items, list(range(len(items)) if numbers is None else numbers), "")
+
+
+def _collate(items: Sequence[Any], numbers: list[int], where: str) -> Any:
+    first = items[0]
+    if isinstance(first, Mapping):
+        _demand_same(
+            [sorted(map(str, i)) if isinstance(i, Mapping) else type(i) for i in items], numbers, where, "keys"
+        )
+        return {key: _collate([item[key] for item in items], numbers, f"{where}[{key!r}]") for key in first}
+    if isinstance(first, tuple | list):
+        _demand_same([len(i) if isinstance(i, tuple | list) else type(i) for i in items], numbers, where, "length")
+        parts = (_collate(part, numbers, f"{where}[{k}]") for k, part in enumerate(zip(*items, strict=True)))
+        return tuple(parts)
+    _demand_same([np.shape(item) for item in items], numbers, where, "shape")
+    return np.stack(items)
+
+
+def _demand_same(facts: list[Any], numbers: list[int], where: str, what: str) -> None:
+    for fact, number in zip(facts, numbers, strict=True):
+        if fact != facts[0]:
+            raise ValueError(
+                f"DataLoader: the {what} of item {number}{where} of the data set: {fact}, of item {numbers[0]}{where}: "
+                f"{facts[0]}; those of one batch must agree: make them alike, or give batch_size=1"
+            )
