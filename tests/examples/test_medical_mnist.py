@@ -9,15 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import medical_mnist_page as shown
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from recipes import RECIPES
 
 from tinygrad_med.data import medical_mnist, phantoms
+from tinygrad_med.models import LinearModel
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "medical_mnist.py"
-FILES = {"history.csv", "summary.md", "curves.png", "confusion.png", "weights.png", "mistakes.png"}
+PICTURES = {"curves.png", "confusion.png", "weights.png", "mistakes.png"}
+FILES = {"history.csv", "index.html", "run.txt", "last.safetensors", "weights.safetensors", *PICTURES}
 MODELS = ("unnormalised", "linear", "mlp", "cnn")
 
 
@@ -58,7 +62,7 @@ def test_each_model_learns_and_reports(example, model, tmp_path, capsys):
     assert list(history.epoch) == [0, 1, 2]
     assert history.valid_loss.is_monotonic_decreasing
     assert history.valid_accuracy.between(0, 1).all()
-    published = pd.read_csv(example.PUBLISHED, comment="#")
+    published = pd.read_csv(shown.PUBLISHED, comment="#")
     published = published[published.model == model].head(3)
     assert list(history.valid_loss_published.dropna()) == list(published.valid_loss)
     assert list(history.valid_accuracy_published.dropna()) == list(published.valid_accuracy)
@@ -69,18 +73,19 @@ def test_each_model_learns_and_reports(example, model, tmp_path, capsys):
         if picture.endswith(".png"):
             with Image.open(tmp_path / picture) as image:
                 assert np.asarray(image.convert("L")).std() > 10, f"{picture} is blank"
-    summary = (tmp_path / "summary.md").read_text("utf-8")
-    assert set(re.findall(r"\]\((\S+)\)", summary)) == {name for name in expected if name.endswith(".png")}
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert set(re.findall(r'<img src="(\S+)" alt="[^"]{20,}"', page)) == {n for n in expected if n.endswith(".png")}
+    assert "Phantoms: generated pictures" in page
     printed = capsys.readouterr().out
     assert "300 images (phantoms, as asked): 240 to learn from, 60 to validate" in printed
     assert f"{history.valid_loss.iloc[-1]:.4f}" in printed.splitlines()[-2]
-    assert f"{history.valid_accuracy.iloc[-1]:.2%}" in summary
-    assert printed.rstrip().endswith(str(tmp_path / "summary.md"))
+    assert f"{history.valid_accuracy.iloc[-1]:.2%}" in page
+    assert printed.rstrip().endswith(str(tmp_path / "index.html"))
 
 
 def test_the_same_seed_gives_the_same_history(example, tmp_path):
     def history(seed: int) -> pd.DataFrame:
-        out = tmp_path / "out"
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
         arguments = ["--phantoms", "20", "--epochs", "2", "--model", "mlp", "--seed", str(seed), "--out", str(out)]
         assert example.main(arguments) == 0
         return pd.read_csv(out / "history.csv").drop(columns="seconds")
@@ -91,46 +96,81 @@ def test_the_same_seed_gives_the_same_history(example, tmp_path):
 
 
 def test_the_numbers_published_are_those_of_the_tutorials(example, shared):
-    ours = pd.read_csv(example.PUBLISHED, comment="#")
+    ours = pd.read_csv(shown.PUBLISHED, comment="#")
     for model, name in (("unnormalised", "unnormalised_softmax"), ("linear", "log_softmax")):
         reference = pd.read_csv(shared / "reference" / f"medical_mnist_{name}.csv")
         mine = ours[ours.model == model].drop(columns="model").reset_index(drop=True)
         pd.testing.assert_frame_equal(mine, reference, check_exact=True)
-        assert len(mine) == example.RECIPES[model].epochs
+        assert len(mine) == RECIPES[model].epochs
 
 
 def test_a_class_weight_is_the_derivative_of_its_score(example):
     rng = np.random.default_rng(0)
-    model = example.models.LinearModel()
+    model = LinearModel()
     with example.torch.no_grad():
         model.weights.copy_(rng.standard_normal((4096, 10)).astype(np.float32))
-    weights = example.class_weights(model.scores, example.torch.randn(3, 4096))
+    weights = shown.class_weights(model.scores, example.torch.randn(3, 4096))
     np.testing.assert_allclose(weights.reshape(6, 4096), model.weights.detach().numpy().T[:6], rtol=1e-5, atol=1e-6)
 
 
 def test_confusion_has_the_true_class_in_rows(example):
     preds = np.zeros((3, 10), np.float32)
     preds[[0, 1, 2], [4, 4, 1]] = 1
-    counts = example.confusion(np.array([4, 2, 1]), preds)
+    counts = shown.confusion(np.array([4, 2, 1]), preds)
     assert counts.shape == (6, 6)
     assert {place: counts[place] for place in zip(*counts.nonzero(), strict=True)} == {(4, 4): 1, (2, 4): 1, (1, 1): 1}
 
 
 @pytest.mark.parametrize("subtracted", [0, 7])
-def test_the_hardest_images_come_first(example, subtracted):
-    pixels, labels = phantoms.generate(1)
-    data = medical_mnist.Images(pixels, labels, medical_mnist.CLASSES, "phantoms", is_phantom=True)
-    rows = np.array([5, 2, 0])  # HeadCT, CXR, AbdomenCT
+def test_the_hardest_images_come_first(subtracted):
+    pixels, _ = phantoms.generate(1)
+    labels = np.array([5, 2, 0])  # HeadCT, CXR, AbdomenCT
     probabilities = np.full((3, 6), 0.01)
     probabilities[0, [5, 4]] = 0.56, 0.40
     probabilities[1, [2, 3]] = 0.16, 0.80
     probabilities[2, [0, 1]] = 0.90, 0.06
     preds = np.log(probabilities / probabilities.sum(1, keepdims=True)) - subtracted
-    figure = example.hardest(example.Batches(data, rows, example.twice_divided, "cpu"), preds)
-    shown = [axes for axes in figure.axes if axes.images]
-    captions = ["CXR, taken for\nChestCT (80%)", "HeadCT\nright, 56% sure", "AbdomenCT\nright, 90% sure"]
-    assert [axes.get_xlabel() for axes in shown] == captions
-    np.testing.assert_array_equal(shown[0].images[0].get_array(), pixels[2])
+    figure = shown.hardest(pixels[labels], labels, preds, medical_mnist.CLASSES)
+    drawn = [axes for axes in figure.axes if axes.images]
+    captions = ["CXR 16%\ntaken for\nChestCT 80%", "HeadCT 56%\nright", "AbdomenCT 90%\nright"]
+    assert [axes.get_xlabel() for axes in drawn] == captions
+    np.testing.assert_array_equal(drawn[0].images[0].get_array(), pixels[2])
+
+
+def test_no_mistake_fills_the_sheet():
+    labels = np.array([0] * 9 + [1] * 3)
+    preds = np.log(np.full((12, 6), 0.1))
+    preds[:, 2] = 0
+    figure = shown.hardest(np.zeros((12, 64, 64)), labels, preds, medical_mnist.CLASSES)
+    captions = [axes.get_xlabel().split()[0] for axes in figure.axes if axes.images]
+    assert captions == ["AbdomenCT"] * shown.OF_A_KIND + ["BreastMRI"] * 3
+
+
+def test_a_net_has_no_weight_per_pixel(example, tmp_path):
+    for model, title in (("linear", "One weight per pixel and class"), ("mlp", "This model has no weight per pixel")):
+        assert example.main(["--phantoms", "9", "--epochs", "1", "--model", model, "--out", str(tmp_path / model)]) == 0
+        assert title in (tmp_path / model / "index.html").read_text("utf-8")
+
+
+# ---------------------------------------------------------------- one picture
+
+
+def test_it_can_be_asked_about_a_picture(example, tmp_path, capsys):
+    arguments = ["--model", "mlp", "--out", str(tmp_path / "run")]
+    assert example.main(["--phantoms", "200", "--epochs", "3", *arguments]) == 0
+    pixels, labels = phantoms.generate(1, seed=7)
+    capsys.readouterr()
+    for image, label in zip(pixels, labels, strict=True):
+        Image.fromarray(image).resize((100, 80)).save(tmp_path / "scan.png")
+        assert example.main([*arguments, "--ask", str(tmp_path / "scan.png")]) == 0
+        best, *others, last = capsys.readouterr().out.splitlines()
+        assert best.split()[1] == medical_mnist.CLASSES[label]
+        assert sum(float(line.split()[0].rstrip("%")) for line in (best, *others)) == pytest.approx(100, abs=0.1)
+        assert "whatever the picture shows" in last
+
+
+def test_it_must_have_learned_before_it_is_asked(example, tmp_path, capsys):
+    assert "train first" in refused(example, capsys, "--ask", "scan.png", "--out", str(tmp_path))
 
 
 # ---------------------------------------------------------------- Ctrl-C
@@ -149,32 +189,50 @@ def interrupted_after(steps: int, example, monkeypatch):
     monkeypatch.setattr(example, "loss_func", loss_func)
 
 
-def test_an_interrupt_leaves_what_was_finished(example, tmp_path, monkeypatch, capsys):
+def test_an_interrupt_leaves_what_was_finished_and_the_run_goes_on(example, tmp_path, monkeypatch, capsys):
     arguments = ["--phantoms", "50", "--out"]  # 4 batches an epoch, and the loss once more for validation
-    assert example.main([*arguments, str(tmp_path / "whole"), "--epochs", "2"]) == 0
+    for name, epochs in (("whole", "2"), ("all", "4")):
+        assert example.main([*arguments, str(tmp_path / name), "--epochs", epochs]) == 0
     interrupted_after(2 * 5 + 3, example, monkeypatch)
-    assert example.main([*arguments, str(tmp_path / "part")]) == 130
-    assert "interrupted; the report is about the epochs that were finished" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["examples/medical_mnist.py", "--phantoms", "50", "--out", "x y"])
+    assert example.main([*arguments, str(tmp_path / "part"), "--epochs", "4"]) == 130
+    printed = capsys.readouterr().out
+    assert "interrupted; what follows is about what was reached" in printed
+    assert "To go on: python examples/medical_mnist.py --phantoms 50 --out 'x y' --resume" in printed
     assert files(tmp_path / "part") == FILES
     whole, part = (pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "part"))
     pd.testing.assert_frame_equal(part, whole)
     for picture in ("weights.png", "confusion.png"):  # of the end of epoch 1, not of the third batch after it
         assert (tmp_path / "part" / picture).read_bytes() == (tmp_path / "whole" / picture).read_bytes()
-    assert "2 of 16 epochs, then interrupted" in (tmp_path / "part" / "summary.md").read_text("utf-8")
+    assert "2 of 4 epochs, then interrupted" in (tmp_path / "part" / "index.html").read_text("utf-8")
+
+    monkeypatch.undo()
+    assert example.main([*arguments, str(tmp_path / "part"), "--epochs", "4", "--resume"]) == 0
+    for file in ("weights.safetensors", "weights.png", "confusion.png"):
+        assert (tmp_path / "part" / file).read_bytes() == (tmp_path / "all" / file).read_bytes()
 
 
 def test_an_interrupt_in_the_first_epoch_leaves_nothing(example, tmp_path, monkeypatch, capsys):
     interrupted_after(2, example, monkeypatch)
     assert example.main(["--phantoms", "50", "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "interrupted before the first epoch was finished\n"
-    assert files(tmp_path) == set()
+    assert capsys.readouterr().err == "\ninterrupted before anything was saved\n"
+    assert files(tmp_path) == {"run.txt"}
+
+
+def test_another_run_is_not_gone_on_with(example, tmp_path, capsys):
+    arguments = ["--phantoms", "20", "--out", str(tmp_path)]
+    assert example.main([*arguments, "--epochs", "1"]) == 0
+    line = refused(example, capsys, *arguments, "--resume", "--seed", "1", ran=True)
+    assert "is of a run with seed=0 instead of 1; finish that one" in line
 
 
 # ---------------------------------------------------------------- what can't be used
 
 
-def refused(example, capsys, *arguments: str) -> str:
+def refused(example, capsys, *arguments: str, ran: bool = False) -> str:
     """The last line on standard error with which the example ends with exit status 2."""
+    if ran:
+        capsys.readouterr()
     assert example.main(list(arguments)) == 2
     out, err = capsys.readouterr()
     *progress, line = err.splitlines()
@@ -195,7 +253,7 @@ def test_a_class_is_missing(example, scans, tmp_path, capsys):
     (scans / "Hand").rmdir()
     line = refused(example, capsys, "--data", str(scans), "--subset", "--out", str(tmp_path / "out"))
     assert "Hand" in line
-    assert files(tmp_path / "out") == set()
+    assert not (tmp_path / "out").exists()
 
 
 def test_fewer_images_than_published(example, scans, tmp_path, capsys):

@@ -1,0 +1,172 @@
+"""What all examples do alike: their options, the folder of a run and its checkpoint, and how a mistake or Ctrl-C ends.
+
+An example's `main` is `return command.run(story, arguments)`; the story opens a `Run`, which
+
+- begins a folder anew, after it has moved an earlier run's out of the way, or with `--resume` goes on with that one;
+- keeps a checkpoint, `last.safetensors`, from which the run goes on as if nothing had happened;
+- turns Ctrl-C into an early end: the story's pictures are still drawn, of what was reached, and the last line is the
+  command that goes on.
+
+A mistake of the user's is answered with one line, and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tinygrad_med as torch
+from tinygrad_med._files import writing
+from tinygrad_med.learner import DivergedError
+from tinygrad_med.learner.state import facts_of, restore, snapshot
+from tinygrad_med.nn import Module
+from tinygrad_med.optim import Optimizer
+
+MISTAKE, INTERRUPTED = 2, 130  # exit statuses; the second is what shells give to what Ctrl-C ended
+CHECKPOINT = "last.safetensors"
+MARK = "run.txt"  # the command that began a run; a folder that holds this file is a run's
+
+
+def parser(doc: str, out: str, epilog: str = "") -> argparse.ArgumentParser:
+    """The options that all examples have; `doc` is the story's docstring, whose first line says what it does."""
+    made = argparse.ArgumentParser(
+        description=doc.splitlines()[0], epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--seed", type=int, default=0, help="of the first weights and of every random choice; default: 0")
+    made.add_argument("--device", default="cpu", help="cpu, or cuda with CuPy installed; default: cpu")
+    made.add_argument("--out", type=Path, help=f"the folder for the results; default: {out}")
+    made.add_argument("--resume", action="store_true", help="go on with the run in --out, from its last checkpoint")
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error instead of one line")
+    return made
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for options: a whole number, not below `least`."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
+
+
+positive = at_least(1)
+
+
+def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Namespace) -> int:
+    """Tell the story; the exit status."""
+    try:
+        told = story(options)
+        return told.status if told else 0
+    except KeyboardInterrupt:
+        saved = (options.out / CHECKPOINT).exists()
+        print(
+            f"\ninterrupted; to go on: {again()}" if saved else "\ninterrupted before anything was saved",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except (OSError, ValueError, RuntimeError, ImportError, DivergedError) as error:
+        if options.debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return MISTAKE
+
+
+class Run:
+    """A run's folder, its checkpoint, and whether it was interrupted.
+
+    Args:
+        options: those of `parser`; with `resume`, the folder's checkpoint must be of a run of the same plan.
+        plan: what makes the training what it is: data, model, rate, seed …; anything that JSON holds.
+
+    Raises:
+        FileNotFoundError: there is nothing to resume.
+        FileExistsError: the folder holds other files than those of a run.
+    """
+
+    def __init__(self, options: argparse.Namespace, plan: Mapping[str, Any]) -> None:
+        self.folder: Path = options.out
+        self.plan, self.interrupted = dict(plan), False
+        self.checkpoint = self.folder / CHECKPOINT
+        self.resumed = options.resume
+        if self.resumed and not self.checkpoint.exists():
+            raise FileNotFoundError(f"--resume: there is no {CHECKPOINT} in {self.folder}")
+        if not self.resumed:
+            make_way(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder / MARK) as path:  # before any work: it fails where the folder can't be written
+            path.write_text(command_line() + "\n", "utf-8")
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return INTERRUPTED if self.interrupted else 0
+
+    def save(self, model: Module, optimizer: Optimizer | None = None, **facts: Any) -> None:
+        """Write the checkpoint, whole or not at all; the one before stays until then."""
+        torch.save(snapshot(model, optimizer, {**self.plan, **facts}), self.checkpoint)
+
+    def load(self, model: Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
+        """Put model and optimizer where the checkpoint has them; its facts, or none where there is no checkpoint yet.
+
+        Raises:
+            ValueError: the checkpoint is of another run.
+        """
+        if not self.checkpoint.exists():
+            return {}
+        state = torch.load(self.checkpoint)
+        facts = facts_of(state, self.plan, self.checkpoint)
+        restore(state, model, optimizer)
+        return facts
+
+    @contextlib.contextmanager
+    def until_interrupted(self) -> Iterator[None]:
+        """Ctrl-C ends this block, and not the program; where nothing has been saved yet, the program too."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.checkpoint.exists():
+                raise
+            self.interrupted = True
+            print("\ninterrupted; what follows is about what was reached")
+
+    def end(self, results: Path) -> Run:
+        """Say where the results are, and how an interrupted run goes on."""
+        print(f"The results: {results}")
+        if self.interrupted:
+            print(f"To go on: {again()}")
+        return self
+
+
+def again() -> str:
+    """The command that goes on with this run."""
+    words = [word for word in sys.argv if word != "--resume"]
+    return shlex.join(["python", *words, "--resume"])
+
+
+def command_line() -> str:
+    """The command that this program was started by."""
+    return shlex.join(["python", *sys.argv])
+
+
+def make_way(folder: Path) -> None:
+    """Move an earlier run's folder aside, so that nothing is lost and nothing is mixed.
+
+    Raises:
+        FileExistsError: what the folder holds is not a run's.
+    """
+    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    if not there - {MARK}:
+        return
+    if MARK not in there:
+        raise FileExistsError(f"--out {folder} holds other files; choose a folder that is empty or not there yet")
+    number = next(n for n in range(1, sys.maxsize) if not folder.with_name(f"{folder.name}-{n}").exists())
+    aside = folder.with_name(f"{folder.name}-{number}")
+    folder.rename(aside)
+    print(f"{folder} held an earlier run, which is now {aside} (--resume would have gone on with it)")

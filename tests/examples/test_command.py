@@ -1,0 +1,136 @@
+"""What all examples do alike: one line for a mistake, an earlier run out of the way, Ctrl-C as an early end."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import command
+import pytest
+
+import tinygrad_med as torch
+from tinygrad_med import nn, optim
+from tinygrad_med.learner import DivergedError
+
+
+def options(out: Path, **more: object) -> Namespace:
+    return Namespace(**{"out": out, "resume": False, "debug": False, **more})
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError, ImportError, DivergedError])
+def test_a_mistake_is_one_line(error, tmp_path, capsys):
+    def story(_):
+        raise error("this file\nis not there")
+
+    assert command.run(story, options(tmp_path)) == 2
+    assert capsys.readouterr().err == "error: this file is not there\n"
+    with pytest.raises(error, match="this file"):
+        command.run(story, options(tmp_path, debug=True))
+
+
+def test_a_fault_of_ours_is_a_traceback(tmp_path):
+    def story(_):
+        raise IndexError
+
+    with pytest.raises(IndexError):
+        command.run(story, options(tmp_path))
+
+
+def test_an_earlier_run_is_moved_aside(tmp_path, capsys):
+    out = tmp_path / "run"
+    for number in range(3):
+        command.Run(options(out), {})
+        (out / "history.csv").write_text(str(number))
+    assert {folder.name: (folder / "history.csv").read_text() for folder in tmp_path.iterdir()} == {
+        "run-1": "0",
+        "run-2": "1",
+        "run": "2",
+    }
+    assert "which is now" in capsys.readouterr().out
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    assert command.run(lambda o: command.Run(o, {}), options(tmp_path)) == 2
+    assert "holds other files; choose a folder that is empty" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_noticed_before_any_work(tmp_path, capsys):
+    (tmp_path / "run").mkdir(mode=0o555)
+    assert command.run(lambda o: command.Run(o, {}), options(tmp_path / "run")) == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_folder_that_cant_be_written_is_noticed_before_any_work(tmp_path, capsys, monkeypatch):
+    """As above, also for root."""
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", "run.txt")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert command.run(lambda o: command.Run(o, {}), options(tmp_path)) == 2
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'run.txt'\n"
+
+
+def test_a_run_goes_on_where_its_checkpoint_is(tmp_path):
+    plan = {"lr": 0.1, "slices": (6, 7)}
+
+    def beginning():
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        return model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    model, optimizer = beginning()
+    run = command.Run(options(tmp_path), plan)
+    assert run.load(model, optimizer) == {}
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    run.save(model, optimizer, history=[{"loss": 1.0}])
+
+    again, its_optimizer = beginning()
+    facts = command.Run(options(tmp_path, resume=True), plan).load(again, its_optimizer)
+    assert facts["history"] == [{"loss": 1.0}]
+    assert (again.weight == model.weight).all()
+    assert its_optimizer.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+    with pytest.raises(ValueError, match="is of a run with lr=0.1 instead of 0.2"):
+        command.Run(options(tmp_path, resume=True), {**plan, "lr": 0.2}).load(again)
+
+
+def test_there_must_be_something_to_resume(tmp_path, capsys):
+    assert command.run(lambda o: command.Run(o, {}), options(tmp_path, resume=True)) == 2
+    assert "--resume: there is no last.safetensors in" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_block_and_the_story_goes_on(tmp_path, monkeypatch, capsys):
+    def story(o):
+        run = command.Run(o, {})
+        with run.until_interrupted():
+            run.save(nn.Linear(1, 1))
+            raise KeyboardInterrupt
+        (tmp_path / "index.html").touch()
+        return run.end(tmp_path / "index.html")
+
+    monkeypatch.setattr("sys.argv", ["examples/x.py", "--out", "two words"])
+    assert command.run(story, options(tmp_path)) == 130
+    printed = capsys.readouterr().out
+    assert (tmp_path / "index.html").exists()
+    assert printed.endswith("To go on: python examples/x.py --out 'two words' --resume\n")
+
+
+def test_ctrl_c_outside_of_the_block_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def story(o):
+        command.Run(o, {}).save(nn.Linear(1, 1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["examples/x.py", "--resume"])
+    assert command.run(story, options(tmp_path)) == 130
+    assert capsys.readouterr().err == "\ninterrupted; to go on: python examples/x.py --resume\n"
+
+
+def test_whole_numbers_have_a_least():
+    assert command.at_least(6)("6") == 6
+    with pytest.raises(command.argparse.ArgumentTypeError, match="5 is less than 6"):
+        command.at_least(6)("5")
