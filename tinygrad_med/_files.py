@@ -62,10 +62,10 @@ def cache_folder() -> Path:
 def writing(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside `target`, a file or a folder, and rename it to `target` once the block ended well.
 
-    So `target` is whole or not there. Of several runs that write it at the same time, the last to end gives the file,
-    but the first to end the folder, for a folder that holds something can't be replaced. Where the block raises, Ctrl-C
-    included, what is under the temporary name is removed; where the process was killed, it stays behind, and a later
-    writer of the same target removes it, or warns where it can't.
+    So `target` is whole or not there, also where the power fails. Of several runs that write it at the same time, the
+    last to end gives the file, but the first to end the folder, for a folder that holds something can't be replaced.
+    Where the block raises, Ctrl-C included, what is under the temporary name is removed; where the process was killed,
+    it stays behind, and a later writer of the same target removes it, or warns where it can't.
 
     Args:
         target: in a folder that is there.
@@ -80,6 +80,9 @@ def writing(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield temporary
+        if temporary.is_file():
+            with temporary.open("rb+") as written:  # else the new name may reach the disk before the bytes
+                os.fsync(written.fileno())
         try:
             os.replace(temporary, target)
         except OSError:

@@ -52,8 +52,29 @@ def test_it_stops_at_four_times_the_best_loss(new_learner, monkeypatch):
 
 def test_a_loss_that_is_never_a_number_is_an_error_with_advice(new_learner, monkeypatch):
     monkeypatch.setattr("tinygrad_med.learner.learner.Learner.one_batch", lambda *_: float("nan"))
-    with pytest.raises(ValueError, match="after 0 steps the loss was no number.*is the data normalized"):
+    with pytest.raises(ValueError, match="after 0 steps the loss was nan at the rate 1e-07; is the data normalized"):
         new_learner().lr_find(show_plot=False)
+
+
+def test_too_few_steps_are_not_blamed_on_the_data(new_learner):
+    with pytest.raises(ValueError, match="num_it=5, start_lr=1e-07, end_lr=10.0: needs at least 8 steps, as the first"):
+        new_learner().lr_find(num_it=5, show_plot=False)
+    new_learner().lr_find(num_it=8, stop_div=False, show_plot=False)
+    with pytest.raises(ValueError, match="rates that grow from more than 0"):
+        new_learner().lr_find(start_lr=0, show_plot=False)
+
+
+def test_data_that_is_no_number_is_blamed(new_learner):
+    learn = new_learner()
+    learn.dls.train.dataset.x[5, 2] = np.nan
+    with pytest.raises(ValueError, match="because of the data: 1 of 32 numbers in the images are NaN or infinite"):
+        learn.lr_find(show_plot=False)
+
+
+def test_noise_at_the_lowest_rates_is_no_reason_to_stop(new_learner, monkeypatch):
+    losses = iter([0.01, 0.4, 0.02, *[0.05] * 60, *np.linspace(0.05, 0.001, 17), *[9.0] * 20])
+    monkeypatch.setattr("tinygrad_med.learner.learner.Learner.one_batch", lambda *_: next(losses))
+    assert len(new_learner().lr_find(show_plot=False).lrs) > 60
 
 
 def test_steep_is_where_the_loss_falls_fastest():

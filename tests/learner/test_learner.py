@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_med as torch
 from tinygrad_med import optim
-from tinygrad_med.learner import Callback, CancelFit, DivergedError, Learner, accuracy, error_rate
+from tinygrad_med.learner import Callback, CancelFit, DivergedError, Learner, SaveCheckpoint, accuracy, error_rate
 from tinygrad_med.learner.recorder import Smooth
 from tinygrad_med.nn import functional as F
 
@@ -178,7 +178,7 @@ def test_a_rate_that_diverges_stops_with_advice(new_learner, rate):
     learn = new_learner(opt_func=lambda groups: optim.SGD(groups, lr=0.1))
     with (
         pytest.raises(
-            DivergedError, match=r"the (validation )?loss is .* in epoch .* is too high.*lr_find\(\).*try a tenth"
+            DivergedError, match=r"the training loss is .* in epoch 0, step 1.* is too high.*lr_find\(\).*try a tenth"
         ),
         np.errstate(all="ignore"),
     ):
@@ -192,8 +192,8 @@ def test_save_and_load(new_learner, state_of, same, tmp_path):
     assert path.name == "weights.safetensors"
     other = new_learner().load(path)
     assert same(state_of(other), state_of(learn))
+    assert other.recorder.history == learn.recorder.history
     torch.manual_seed(5), learn.fit_one_cycle(1)
-    other.dls.train.epoch = 1
     torch.manual_seed(5), other.fit_one_cycle(1)
     assert same(state_of(other), state_of(learn))
     model_alone = new_learner().load(learn.save(tmp_path / "model", with_opt=False), with_opt=False)
@@ -201,6 +201,209 @@ def test_save_and_load(new_learner, state_of, same, tmp_path):
         {k: v.numpy() for k, v in model_alone.model.state_dict().items()},
         {k: v.numpy() for k, v in learn.model.state_dict().items()},
     )
+
+
+def test_two_epochs_a_file_and_two_more_are_four(new_learner, state_of, same, tmp_path):
+    """With dropout, an order of the data and random changes that go on, none of which is set by hand."""
+    whole, half = new_learner(), new_learner()
+    torch.manual_seed(1), whole.fit(4)
+    torch.manual_seed(1), half.fit(2)
+    half.save(tmp_path / "half")
+    torch.manual_seed(99), torch.rand(5)
+    resumed = new_learner().load(tmp_path / "half")
+    resumed.fit(2)
+    assert same(state_of(resumed), state_of(whole))
+    assert [row["valid_loss"] for row in resumed.recorder.history] == [
+        row["valid_loss"] for row in whole.recorder.history
+    ]
+
+
+def test_a_file_without_an_optimizer_leaves_the_optimizer_alone(new_learner, state_of, same, tmp_path):
+    learn = new_learner()
+    learn.fit(1)
+    learn.save(tmp_path / "model", with_opt=False)
+    before = state_of(learn)
+    with pytest.warns(UserWarning, match="model.safetensors holds a model and no optimizer; the optimizer stays"):
+        learn.load(tmp_path / "model")
+    assert same(state_of(learn), before) and any(name.startswith("optimizer") for name in before)
+
+
+class BrokenError(Exception):
+    pass
+
+
+class Break(Callback):
+    """Raise after so many steps, counted over all trainings."""
+
+    def __init__(self, steps, error=BrokenError):
+        self.left, self.error = steps, error
+
+    def after_batch(self, learn):
+        self.left -= 1
+        if not self.left:
+            raise self.error
+
+
+@pytest.mark.parametrize("steps", [3, 5, 6, 13, 20, 21, 29])
+def test_a_run_that_was_broken_off_ends_with_the_same_bits(new_learner, state_of, same, tmp_path, steps):
+    """fine_tune, two trainings of one and three epochs of five steps each, and a third; broken off once and again."""
+
+    def train(learn, seed):
+        torch.manual_seed(seed)
+        learn.fine_tune(3)
+        learn.fit(2)
+        return learn
+
+    whole = train(new_learner(), 0)
+    file, run = tmp_path / "last.safetensors", {"lr": 1e-2}
+    with pytest.raises(BrokenError):
+        train(new_learner(cbs=[SaveCheckpoint(file, run), Break(steps)]), 0)
+    again = steps > 5  # else there is nothing to go on from yet
+    with pytest.raises(BrokenError):
+        train(
+            new_learner(cbs=[SaveCheckpoint(file, run, resume=again), Break(7 if steps < 25 else 3)]), 1 if again else 0
+        )
+    resumed = train(new_learner(cbs=[SaveCheckpoint(file, run, resume=True)]), 2)
+    assert same(state_of(resumed), state_of(whole))
+    assert resumed.recorder.history == whole.recorder.history
+    assert resumed.recorder.losses == whole.recorder.losses and resumed.recorder.ends == whole.recorder.ends
+
+
+def test_what_a_resumed_run_refuses(new_learner, tmp_path):
+    file = tmp_path / "last.safetensors"
+    new_learner(cbs=[SaveCheckpoint(file, {"lr": 1})]).fit(1)
+    with pytest.raises(ValueError, match="last.safetensors is of a run with lr=1 instead of 2"):
+        new_learner(cbs=[SaveCheckpoint(file, {"lr": 2}, resume=True)]).fit(1)
+    with pytest.raises(ValueError, match="is of a training of 1 epochs, this one is of 3"):
+        new_learner(cbs=[SaveCheckpoint(file, {"lr": 1}, resume=True)]).fit(3)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint .*none.safetensors; begin without resuming"):
+        new_learner(cbs=[SaveCheckpoint(tmp_path / "none.safetensors", resume=True)]).fit(1)
+
+
+def test_ctrl_c_says_where_to_go_on(new_learner, tmp_path, capsys):
+    file = tmp_path / "last.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        new_learner(cbs=[SaveCheckpoint(file), Break(8, KeyboardInterrupt)]).fit(3)
+    assert f"interrupted; {file} holds the last whole epoch" in capsys.readouterr().out
+
+
+def test_nothing_is_refused_that_trains_well(new_learner, monkeypatch):
+    """A validation loss far above the training loss is a warning, once; and no word of spoilt weights."""
+    learn = new_learner()
+    monkeypatch.setattr(Learner, "validate", lambda *_: [400.0, 0.5])
+    with pytest.warns(UserWarning, match="the validation loss is 400 in epoch 0.*may be batch-norm") as warned:
+        learn.fit(3)
+    assert len(warned) == 1 and len(learn.recorder.values) == 3
+
+
+def test_a_good_model_may_be_trained_on(new_learner, monkeypatch):
+    """Its first loss is next to nothing, so that any other is many times as large."""
+    losses = iter([1e-6, 0.5, 2.0, *[0.1] * 30])
+    monkeypatch.setattr(Learner, "one_batch", lambda *_: next(losses))
+    new_learner().fit(2)
+
+
+def test_a_training_that_diverges_gives_the_last_good_weights_back(new_learner):
+    learn = new_learner(opt_func=lambda groups: optim.SGD(groups, lr=0.1, momentum=0.9))
+    learn.fit(1)
+    good = {name: value.numpy().copy() for name, value in learn.model.state_dict().items()}
+    with (
+        pytest.raises(DivergedError, match="The weights are again those before this training"),
+        np.errstate(all="ignore"),
+    ):
+        learn.fit(5, 1e25)
+    for name, value in learn.model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), good[name])
+    learn.fit(1)
+    assert np.isfinite(learn.recorder.values[-1]["valid_loss"])
+
+
+@pytest.mark.parametrize("which", ["train", "valid"])
+def test_numbers_in_the_data_that_are_none_are_blamed(new_learner, which):
+    learn = new_learner()
+    getattr(learn.dls, which).dataset.x[3, 1] = np.inf
+    text = "because of the data: 1 of 32 numbers in the images are NaN or infinite of "
+    text += "this batch" if which == "train" else "validation batch 0"
+    with pytest.raises(DivergedError, match=text), np.errstate(all="ignore"):
+        learn.fit(1)
+    assert all(np.isfinite(value.numpy()).all() for value in learn.model.state_dict().values())
+
+
+def test_a_loss_that_is_no_number_at_once_is_not_the_rates_fault(new_learner):
+    learn = new_learner(loss_func=lambda output, y: output.sum() * float("nan"))
+    with pytest.raises(DivergedError, match="the training loss is nan in epoch 0, step 0, before anything was learned"):
+        learn.fit(1)
+
+
+@pytest.mark.parametrize("lr", [-1, float("nan"), float("inf"), slice(-1e-3), slice(0, 1e-3), [0.1, -0.1]])
+def test_rates_that_make_no_sense_are_refused_before_the_first_step(new_learner, lr):
+    learn = new_learner()
+    with pytest.raises(ValueError, match="^learning rate: .* (must be 0 or more, and finite|must be more than 0)"):
+        learn.fit(1, lr)
+    assert learn.recorder.losses == []
+
+
+def test_weight_decay_of_one_training(new_learner):
+    class Note(Callback):
+        decays = ()
+
+        def before_batch(self, learn):
+            self.decays = [group["weight_decay"] for group in learn.optimizer.param_groups]
+
+    note = Note()
+    learn = new_learner(cbs=[note])
+    for fit in (learn.fit, learn.fit_one_cycle, learn.fine_tune):
+        fit(1, wd=0.3)
+        assert note.decays == [0.3, 0.0, 0.3, 0.0]
+        fit(1)
+        assert note.decays == [0.01, 0.0, 0.01, 0.0]
+    with pytest.raises(ValueError, match="fit: wd=-1 must not be negative"):
+        learn.fit(1, wd=-1)
+
+
+@pytest.mark.parametrize("valid", [None, []])
+def test_nothing_to_validate_is_no_divergence(new_learner, valid, capsys):
+    learn = new_learner(progress=True)
+    learn.dls.valid = valid
+    learn.fit(1)
+    row = learn.recorder.values[0]
+    assert row["valid_loss"] is None and row["accuracy"] is None and row["train_loss"] > 0
+    assert capsys.readouterr().out.splitlines()[1].split()[2:4] == ["-", "-"]
+    with pytest.raises(ValueError, match="there are no images to look at: the loader has no batch"):
+        learn.validate([])
+
+
+def test_an_iterator_is_no_loader(new_learner):
+    from types import SimpleNamespace
+
+    learn = new_learner()
+    with pytest.raises(TypeError, match="dls.valid can be gone through only once"):
+        Learner(SimpleNamespace(train=[1], valid=iter([1])), learn.model)
+
+
+def test_validation_is_of_all_images_at_once():
+    """A metric that is no mean over images, and a loss with weights: both would differ if batches were averaged."""
+    from types import SimpleNamespace
+
+    from tinygrad_med import nn
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((10, 3)).astype(np.float32), rng.integers(0, 2, 10)
+    model, loss = nn.Linear(3, 2), nn.CrossEntropyLoss(torch.tensor([1.0, 5.0]))
+    batches = [(x[:7], y[:7]), (x[7:], y[7:])]
+    spread = lambda output, y: output[:, 0].std()  # noqa: E731
+    learn = Learner(SimpleNamespace(train=batches, valid=batches), model, loss, spread, progress=False)
+    with torch.no_grad():
+        output = model(torch.tensor(x))
+    expected = [loss(output, torch.tensor(y)).item(), output[:, 0].std().item()]
+    np.testing.assert_allclose(learn.validate(), expected, rtol=1e-6)
+
+
+def test_a_loader_that_shuffles_is_looked_at_in_order(new_learner):
+    learn = new_learner()
+    data, epoch = learn.dls.train.dataset, learn.dls.train.epoch
+    _, labels = learn.get_preds(learn.dls.train)
+    assert labels.tolist() == data.y.tolist() and learn.dls.train.epoch == epoch and learn.dls.train.shuffle
 
 
 def test_what_makes_no_sense(new_learner):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_med._files import optional
+from tinygrad_med.learner.callbacks import not_finite
 from tinygrad_med.learner.recorder import Smooth
 from tinygrad_med.learner.schedules import exponential
 from tinygrad_med.random import default_generator
@@ -60,13 +61,20 @@ def find_rate(
     """Train a copy of the learner for `num_it` steps while the rate grows from `start_lr` to `end_lr`.
 
     Args:
-        stop_div: stop when the smoothed loss is four times the best.
+        stop_div: stop when the smoothed loss is four times the best, both without the first tenth of the steps,
+            whose rates are too low to have done it.
         show_plot: draw what was found.
 
     Raises:
-        ValueError: if the loss was not finite often enough to suggest a rate.
+        ValueError: if `num_it` is too small, or the loss was not finite often enough to suggest a rate.
     """
-    rate, smooth = exponential(start_lr, end_lr), Smooth()
+    least = next(n for n in range(1, 100) if len(range(n)[_kept(n)]) >= 3)
+    if num_it < least or not 0 < start_lr < end_lr:
+        raise ValueError(
+            f"lr_find: {num_it=}, {start_lr=}, {end_lr=}: needs at least {least} steps, as the first tenth and the "
+            "last five are left out, and rates that grow from more than 0"
+        )
+    rate, smooth, end = exponential(start_lr, end_lr), Smooth(), ""
     lrs: list[float] = []
     losses: list[float] = []
     with _as_it_was(learn.dls.train):
@@ -76,17 +84,18 @@ def find_rate(
             probe.set_rates([lr] * len(learn.groups))
             loss = smooth.add(probe.one_batch(batch))
             if not math.isfinite(loss):
+                end = f"the loss was {loss} at the rate {lr:.2g}"
+                if spoilt := not_finite(learn, batch):
+                    raise ValueError(f"lr_find: {end}, because of the data: {spoilt}. Mend or leave out such images")
                 break
             lrs.append(lr)
             losses.append(loss)
-            if stop_div and loss > 4 * min(losses):
+            if stop_div and loss > 4 * min(losses[num_it // 10 :], default=math.inf):
+                end = f"the loss had grown fourfold at the rate {lr:.2g}; where it is only noise, pass stop_div=False"
                 break
     x, y = _trimmed(lrs, losses, num_it)
     if len(x) < 3:
-        raise ValueError(
-            f"lr_find: after {len(lrs)} steps the loss was no number, or had grown fourfold; is the data normalized? "
-            "If so, try a lower start_lr"
-        )
+        raise ValueError(f"lr_find: after {len(lrs)} steps {end}; is the data normalized? If so, try a lower start_lr")
     found = Suggestions(valley(x, y), steep(x, y), lrs, losses, num_it)
     if show_plot:
         found.plot()
@@ -110,8 +119,12 @@ def steep(lrs: np.ndarray, losses: np.ndarray) -> float:
 
 
 def _trimmed(lrs: list[float], losses: list[float], num_it: int) -> tuple[np.ndarray, np.ndarray]:
-    keep = slice(num_it // 10, -5)
+    keep = _kept(num_it)
     return np.array(lrs[keep]), np.array(losses[keep])
+
+
+def _kept(num_it: int) -> slice:
+    return slice(num_it // 10, -5)
 
 
 def _copy(learn: Learner) -> Learner:

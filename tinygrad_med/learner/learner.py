@@ -10,22 +10,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import from_numpy
 from tinygrad_med.learner.callbacks import Callback, CancelFit, Progress, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
+from tinygrad_med.learner.outputs import joined, loss_of_each, names_of, reading_of
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
-from tinygrad_med.learner.state import restore, snapshot
+from tinygrad_med.learner.state import Checkpoint, Randomness, holds, restore, snapshot
 from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter, functional as F
-from tinygrad_med.ops import cat, softmax
+from tinygrad_med.ops import cat
 from tinygrad_med.optim import AdamW, Optimizer
 from tinygrad_med.serialization import load, save
 
@@ -44,11 +46,11 @@ class Learner:
 
     Args:
         dls: it has `train` and `valid`, which can be gone through again and again; each yields batches, tuples (x, y)
-            of arrays or tensors.
+            of arrays or tensors. `valid` may be empty, or `None`: then nothing is validated.
         model: a module; it learns on the device where it is.
-        loss_func: of the model's output and y; the mean over the batch, or, called with `reduction="none"`, one number
-            per image.
-        metrics: functions of output and y, which return a number.
+        loss_func: of the model's output and y: a function, or a module such as `nn.CrossEntropyLoss(weight)`. What the
+            outputs mean follows from it: see `outputs`.
+        metrics: functions of all outputs and all y of the validation images, which return a number.
         lr: the default learning rate.
         splitter: from the model to its layer groups (lists of modules), the head last; by default all in one.
         opt_func: from groups of parameters to an optimizer.
@@ -79,14 +81,19 @@ class Learner:
     ) -> None:
         self.dls, self.model, self.loss_func, self.lr, self.moms = dls, model, loss_func, lr, moms
         self.metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
-        self.train_bn = train_bn
+        self.train_bn, self.first_epoch = train_bn, 0
+        for name in ("train", "valid"):
+            if isinstance(getattr(dls, name, None), Iterator):
+                raise TypeError(
+                    f"Learner: dls.{name} can be gone through only once; give a loader, or a list of batches"
+                )
         self.groups = [_parameters(modules) for modules in splitter(model)]
         left_out = {id(p) for p in model.parameters()} - {id(p) for group in self.groups for p, _ in group}
         if left_out:
             raise ValueError(f"Learner: the splitter leaves out {len(left_out)} of the model's parameters")
         self.optimizer = opt_func(
             [
-                {"params": chosen, "layer": layer} | ({} if decays else {"weight_decay": 0.0})
+                {"params": chosen, "layer": layer, "decays": decays} | ({} if decays else {"weight_decay": 0.0})
                 for layer, group in enumerate(self.groups)
                 for decays in (True, False)
                 if (chosen := [p for p, kind in group if (kind == "weight") == decays])
@@ -97,28 +104,55 @@ class Learner:
 
     # The loop -------------------------------------------------------------------------------------------------------
 
-    def _train(self, n_epoch: int, rates: Sequence[Schedule], momentum: Schedule | None) -> None:
+    def _train(
+        self, n_epoch: int, rates: Sequence[Schedule], momentum: Schedule | None, wd: float | None = None
+    ) -> None:
         """Go through the data `n_epoch` times; each layer group's rate, and the momentum, are functions of the way."""
-        self.n_epoch, self.n_steps, self.step = n_epoch, n_epoch * len(self.dls.train), 0
+        self.n_epoch, self.n_steps, self.first_epoch = n_epoch, n_epoch * len(self.dls.train), 0
         if not self.n_steps:
             raise ValueError("fit: there is nothing to train on: no epoch, or no batch")
         try:
-            self._call("before_fit")
-            for self.epoch in range(n_epoch):
-                for batch in self.dls.train:
-                    self.batch = batch
-                    position = self.step / self.n_steps
-                    self.set_rates([rate(position) for rate in rates], momentum and momentum(position))
-                    self._call("before_batch")
-                    self.loss = self.one_batch(self.batch)
-                    self._call("after_batch")
-                    self.step += 1
-                self.recorder.end_epoch(self, self.validate())
-                self._call("after_epoch")
+            with self._decay(wd):
+                self._call("before_fit")  # where a callback may set first_epoch, to go on with a training
+                self.step = self.first_epoch * len(self.dls.train)
+                for epoch in range(self.first_epoch, n_epoch):
+                    self.epoch = epoch
+                    for batch in self.dls.train:
+                        self.batch = batch
+                        position = self.step / self.n_steps
+                        self.set_rates([rate(position) for rate in rates], momentum and momentum(position))
+                        self._call("before_batch")
+                        self.loss = self.one_batch(self.batch)
+                        self._call("after_batch")
+                        self.step += 1
+                    self.recorder.end_epoch(self, self.validate() if self._validates() else self._nothing())
+                    self._call("after_epoch")
         except CancelFit:
             pass
         finally:
             self._call("after_fit")
+
+    def _validates(self) -> bool:
+        valid = getattr(self.dls, "valid", None)
+        return valid is not None and (not hasattr(valid, "__len__") or len(valid) > 0)
+
+    def _nothing(self) -> list[None]:
+        return [None] * (1 + len(self.metrics))
+
+    @contextlib.contextmanager
+    def _decay(self, wd: float | None) -> Iterator[None]:
+        """Let weights decay by `wd` meanwhile; biases and normalizations don't decay."""
+        groups = [group for group in self.optimizer.param_groups if wd is not None and group["decays"]]
+        before = [group["weight_decay"] for group in groups]
+        if wd is not None and not wd >= 0:
+            raise ValueError(f"fit: {wd=} must not be negative")
+        for group in groups:
+            group["weight_decay"] = wd
+        try:
+            yield
+        finally:
+            for group, old in zip(groups, before, strict=True):
+                group["weight_decay"] = old
 
     def one_batch(self, batch: Sequence[Any]) -> float:
         """Learn from one batch; returns its loss."""
@@ -148,10 +182,10 @@ class Learner:
 
     # How to train ---------------------------------------------------------------------------------------------------
 
-    def fit(self, n_epoch: int, lr: Rate | None = None) -> None:
-        """Train at a constant rate."""
+    def fit(self, n_epoch: int, lr: Rate | None = None, wd: float | None = None) -> None:
+        """Train at a constant rate; `wd` is the weight decay of this training, by default the optimizer's."""
         rates = self._rates(lr)
-        self._train(n_epoch, [lambda _, rate=rate: rate for rate in rates], None)  # type: ignore[misc]
+        self._train(n_epoch, [lambda _, rate=rate: rate for rate in rates], None, wd)  # type: ignore[misc]
 
     def fit_one_cycle(
         self,
@@ -160,14 +194,15 @@ class Learner:
         div: float = 25.0,
         div_final: float = 1e5,
         pct_start: float = 0.25,
+        wd: float | None = None,
         moms: tuple[float, float, float] | None = None,
     ) -> None:
         """Train for one cycle: the rate rises from lr_max / div over `pct_start` of the way, and falls to nearly 0.
 
-        The momentum does the opposite.
+        The momentum does the opposite; `wd` is the weight decay of this training, by default the optimizer's.
         """
         rates = [one_cycle(rate, div, div_final, pct_start) for rate in self._rates(lr_max)]
-        self._train(n_epoch, rates, combined_cos(pct_start, *(moms or self.moms)))
+        self._train(n_epoch, rates, combined_cos(pct_start, *(moms or self.moms)), wd)
 
     def fine_tune(
         self,
@@ -177,13 +212,14 @@ class Learner:
         lr_mult: float = 100.0,
         pct_start: float = 0.3,
         div: float = 5.0,
+        wd: float | None = None,
     ) -> None:
         """Train the head alone for `freeze_epochs`, then everything, the first layers `lr_mult` times slower."""
         self.freeze()
-        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99)
+        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, wd=wd)
         self.unfreeze()
         base_lr /= 2
-        self.fit_one_cycle(epochs, slice(base_lr / lr_mult, base_lr), div=div, pct_start=pct_start)
+        self.fit_one_cycle(epochs, slice(base_lr / lr_mult, base_lr), div=div, pct_start=pct_start, wd=wd)
 
     def _rates(self, lr: Rate | None) -> list[float]:
         return group_rates(self.lr if lr is None else lr, len(self.groups))
@@ -218,51 +254,95 @@ class Learner:
 
     def validate(self, dl: Any = None) -> list[float]:
         """The loss and the metrics, over all images of a loader, by default of the validation images."""
-        totals, count = np.zeros(1 + len(self.metrics)), 0
-        for output, y in self._outputs(self.dls.valid if dl is None else dl):
-            numbers = [self.loss_func(output, y).item(), *(metric(output, y) for metric in self.metrics)]
-            totals += len(output) * np.array(numbers)
-            count += len(output)
-        return [float(total) for total in totals / count]
+        output, y = self._outputs(self.dls.valid if dl is None else dl)
+        if y is None:
+            raise ValueError("validate: the images have no labels")
+        return [float(self.loss_func(output, y).item()), *(float(metric(output, y)) for metric in self.metrics)]
 
-    def get_preds(self, dl: Any = None, with_decoded: bool = False, with_loss: bool = False) -> tuple[Any, ...]:
-        """Probabilities (N, classes), labels (N,) or `None`, and what else is asked for.
+    def get_preds(
+        self,
+        dl: Any = None,
+        with_decoded: bool = False,
+        with_loss: bool = False,
+        act: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Any, ...]:
+        """Probabilities (N, classes), or what else the loss makes of the outputs, and labels (N,) or `None`.
 
         Args:
-            dl: a loader, by default of the validation images.
-            with_decoded: also the most probable class of each image.
+            dl: a loader, by default of the validation images. Of one that shuffles, the images come in the order of the
+                data set, all of them, and as they are.
+            with_decoded: also the answers: of a classifier the most probable class of each image (see `outputs`).
             with_loss: also the loss of each image.
+            act: what to make of the outputs instead.
         """
-        parts = list(self._outputs(self.dls.valid if dl is None else dl))
-        output = cat([output for output, _ in parts])
-        labels = None if parts[0][1] is None else cat([y for _, y in parts])
-        answer: tuple[Any, ...] = (softmax(output, 1), labels)
+        output, labels = self._outputs(self.dls.valid if dl is None else dl)
+        if act is None or with_decoded:
+            reading = reading_of(self.loss_func)
+            act = act or reading.activation
+        found = act(output)
+        answer: tuple[Any, ...] = (found, labels)
         if with_decoded:
-            answer += (output.argmax(1),)
+            answer += (reading.decodes(found),)
         if with_loss:
-            answer += (None if labels is None else self.loss_func(output, labels, reduction="none"),)
+            with no_grad():
+                answer += (None if labels is None else loss_of_each(self.loss_func, output, labels),)
         return answer
 
-    def _outputs(self, dl: Any) -> Iterable[tuple[Tensor, Any]]:
+    def predict(self, item: Any) -> tuple[str, Tensor, Tensor]:
+        """What the model takes one image for: the name of the class, its number, and the probabilities.
+
+        Args:
+            item: a file, a picture of Pillow's, or its pixels (H, W) or (H, W, 3) as uint8.
+        """
+        probabilities, _, decoded = self.get_preds(self.dls.one(item), with_decoded=True)
+        (name,) = names_of(reading_of(self.loss_func).kind, decoded.cpu().numpy(), self.dls.vocab)
+        return name, decoded[0], probabilities[0]
+
+    def _outputs(self, dl: Any) -> tuple[Any, Any]:
+        """All outputs, and all labels or `None`."""
         self.model.eval()
-        for batch in dl:
+        parts: list[tuple[Any, Any]] = []
+        for batch in in_order(dl):
             x, *rest = self.tensors(batch)
             with no_grad():
-                output = self.model(x)
-            yield output, rest[0] if rest else None
+                parts.append((self.model(x), rest[0] if rest else None))
+        if not parts:
+            raise ValueError("Learner: there are no images to look at: the loader has no batch")
+        return joined([output for output, _ in parts]), None if parts[0][1] is None else cat([y for _, y in parts])
 
     # Files ----------------------------------------------------------------------------------------------------------
 
+    def parts(self) -> dict[str, Any]:
+        """What, beside the model, a training that goes on needs: for `Checkpoint`."""
+        return {"optimizer": self.optimizer, "recorder": self.recorder, "order": _Order(self.dls.train)}
+
     def save(self, file: str | Path, with_opt: bool = True) -> Path:
-        """Write the model's state, and the optimizer's, as `.safetensors` (added where the name has no ending)."""
+        """Write the model's state as `.safetensors` (added where the name has no ending).
+
+        Args:
+            file: where to.
+            with_opt: write all that training needs to go on, too: the optimizer, the numbers of the recorder, the order
+                of the data and the place in the stream of random numbers. fit(2), save, load and fit(2) are fit(4).
+        """
         path = _with_suffix(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(snapshot(self.model, self.optimizer if with_opt else None), path)
+        if with_opt:
+            return Checkpoint(path, model=self.model, **self.parts()).save()
+        save(snapshot(self.model), path)
         return path
 
     def load(self, file: str | Path, with_opt: bool = True) -> Learner:
-        """Read what `save` wrote; returns the learner itself."""
-        restore(load(_with_suffix(file)), self.model, self.optimizer if with_opt else None)
+        """Read what `save` wrote; returns the learner itself.
+
+        With `with_opt`, training will go on as it would have where it was saved; of a file without an optimizer, a
+        warning says so, and only the model is loaded.
+        """
+        path = _with_suffix(file)
+        state = load(path)
+        if with_opt and not holds(state, "optimizer"):
+            warnings.warn(f"{path} holds a model and no optimizer; the optimizer stays as it is", stacklevel=2)
+            with_opt = False
+        restore(state, self.model, **(self.parts() | {"random": Randomness()} if with_opt else {}))
         return self
 
     # Pictures -------------------------------------------------------------------------------------------------------
@@ -283,6 +363,29 @@ def _parameters(modules: Iterable[Module]) -> list[tuple[Parameter, str]]:
                 kind = "norm" if isinstance(module, NORMS) else "bias" if name.endswith("bias") else "weight"
                 found.setdefault(id(p), (p, kind))
     return list(found.values())
+
+
+class _Order:
+    """Where a loader is in its sequence of orders, as a part of a checkpoint: how often it was gone through."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": getattr(self.loader, "epoch", None)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["epoch"] is not None:
+            self.loader.epoch = state["epoch"]
+
+
+def in_order(dl: Any) -> Any:
+    """A loader of the same images, all of them, unchanged, in the order of the data set; `dl` doesn't notice."""
+    if not getattr(dl, "shuffle", False):
+        return dl
+    dl = copy.copy(dl)
+    dl.shuffle = dl.drop_last = False
+    return dl
 
 
 def _with_suffix(file: str | Path) -> Path:

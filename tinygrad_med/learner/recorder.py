@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_med._files import optional
+from tinygrad_med.learner import metrics
 from tinygrad_med.learner.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Recorder(Callback):
             training loss.
         values: of the last training, a dict per epoch: epoch, train_loss (smoothed), valid_loss, the metrics.
         history: the same of all trainings of this learner.
+        first_loss: of the very first step of this learner.
     """
 
     def __init__(self) -> None:
@@ -42,32 +45,46 @@ class Recorder(Callback):
         self.values: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
         self.names: list[str] = []
+        self.first_loss: float | None = None
+        self._smooth = Smooth()
 
     def before_fit(self, learn: Learner) -> None:
         """Begin anew; only the history stays."""
         self.lrs, self.moms, self.losses, self.ends, self.values = [], [], [], [], []
-        self.names = ["epoch", "train_loss", "valid_loss", *(metric.__name__ for metric in learn.metrics)]
+        self.names = ["epoch", "train_loss", "valid_loss", *metrics.names(learn.metrics)]
         self._smooth = Smooth()
 
     def after_batch(self, learn: Learner) -> None:
         """Note the step."""
+        if self.first_loss is None:
+            self.first_loss = learn.loss
         head = learn.optimizer.param_groups[-1]
         self.lrs.append(head["lr"])
         self.moms.append(head["betas"][0] if "betas" in head else head.get("momentum", 0.0))
         self.losses.append(self._smooth.add(learn.loss))
 
-    def end_epoch(self, learn: Learner, validation: list[float]) -> None:
-        """Note the epoch, with its validation loss and metrics."""
+    def end_epoch(self, learn: Learner, validation: Sequence[float | None]) -> None:
+        """Note the epoch, with its validation loss and metrics, or `None` where there are no validation images."""
         row = dict(zip(self.names, [learn.epoch, self.losses[-1], *validation], strict=True))
         self.ends.append(len(self.losses))
         self.values.append(row)
         self.history.append(row)
 
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        state = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {**state, "smooth": [self._smooth.mean, self._smooth.count]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        vars(self).update({name: value for name, value in state.items() if name != "smooth"})
+        self._smooth.mean, self._smooth.count = state["smooth"]
+
     def plot_loss(self, skip_start: int = 5, with_valid: bool = True, ax: Any = None) -> Any:
         """Draw the losses of the last training over its steps, the validation loss at the end of each epoch.
 
         Args:
-            skip_start: how many steps to leave out at the beginning.
+            skip_start: how many steps to leave out at the beginning, provided that two are left.
             with_valid: draw the validation loss too.
             ax: matplotlib's axes; by default of a new figure.
 
@@ -75,14 +92,20 @@ class Recorder(Callback):
             The axes.
         """
         ax = ax or optional("matplotlib.pyplot", "drawing").subplots()[1]
-        ax.plot(range(skip_start, len(self.losses)), self.losses[skip_start:], label="train")
+        if len(self.losses) < skip_start + 2:  # else there would be no line
+            skip_start = 0
+        marker = "o" if len(self.losses) == 1 else ""
+        ax.plot(range(skip_start, len(self.losses)), self.losses[skip_start:], marker=marker, label="train")
         if with_valid:
+            rows = zip(self.ends, self.values, strict=True)
             shown = [
-                (end, row["valid_loss"]) for end, row in zip(self.ends, self.values, strict=True) if end > skip_start
+                (end, row["valid_loss"]) for end, row in rows if end > skip_start and row["valid_loss"] is not None
             ]
-            ax.plot(*zip(*shown, strict=True), "o-", label="valid") if shown else None
+            if shown:
+                ax.plot(*zip(*shown, strict=True), "o-", label="valid")
             ax.legend()
         ax.set(xlabel="step", ylabel="loss")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         return ax
 
     def plot_sched(self) -> Any:

@@ -47,15 +47,28 @@ def group_rates(lr: float | slice | Sequence[float], n: int) -> list[float]:
         lr: a number for all; `slice(stop)`: `stop` for the head, a tenth of it before; `slice(start, stop)`: from
             `start` to `stop` in even multiples; or one number per group.
         n: the number of groups.
+
+    Raises:
+        ValueError: for a rate that is negative, infinite or no number, or for another number of rates.
     """
+    rates = [float(rate) for rate in _group_rates(lr, n)]
+    if not all(0 <= rate < math.inf for rate in rates):
+        raise ValueError(f"learning rate: {lr} must be 0 or more, and finite; lr_find() suggests one")
+    return rates
+
+
+def _group_rates(lr: float | slice | Sequence[float], n: int) -> Sequence[float]:
     if isinstance(lr, slice):
         if lr.stop is None:
             raise ValueError(f"learning rate: {lr} has no end; give slice(stop) or slice(start, stop)")
+        for end in (lr.start, lr.stop):
+            if end is not None and not end > 0:
+                raise ValueError(f"learning rate: the ends of {lr} must be more than 0")
         if lr.start is None:
             return [lr.stop / 10] * (n - 1) + [lr.stop]
         return even_mults(lr.start, lr.stop, n)
     if isinstance(lr, Sequence):
         if len(lr) != n:
             raise ValueError(f"learning rate: {len(lr)} numbers for {n} layer groups; give {n}, one number, or a slice")
-        return list(lr)
+        return lr
     return [lr] * n

@@ -161,7 +161,8 @@ class Optimizer:
         """
         numbers = {p: i for i, p in enumerate(self._parameters())}
         groups = [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups]
-        return {"state": {numbers[p]: dict(state) for p, state in self.state.items() if state}, "param_groups": groups}
+        states = {i: dict(self.state[p]) for p, i in numbers.items() if self.state.get(p)}
+        return {"state": states, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state and its options; tensors are copied, in the dtype and to the device of their parameter."""
