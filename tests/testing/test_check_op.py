@@ -495,3 +495,38 @@ def test_on_a_gpu_every_argument_goes_along():
 def test_on_a_gpu_another_result_is_found():
     other = made(lambda xp, x: x * (2 if xp is np else 3), x=lambda g, z: g * 2)
     assert verdict(other, np.array([1.0, 2.0])) == "device"
+
+
+def parabola(size, factor):
+    """z = size · x², its derivative wrong by a factor."""
+
+    @tg.primitive
+    def op(xp, x):
+        """z = size · x²"""
+        return size * x * x
+
+    op.vjp(x=lambda g, x: g * x * (2 * size * factor))
+    return op
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-12, 1e-100, 1e-300])
+def test_derivatives_of_any_size_count(size):
+    x = np.array([1.3, -0.7, 2.1])
+    assert check_op(parabola(size, 1.0), x)
+    assert check_op(parabola(size, -1.0), x, raise_exception=False).verdict == "sign"
+    assert check_op(parabola(size, 1.0001), x, raise_exception=False).verdict == "factor"
+
+
+def test_a_tiny_rule_for_tensors_alone_must_be_right_too():
+    op = parabola(1e-12, 1.0)
+    op.vjp(x=lambda g, x: g * x * (2e-12 if isinstance(x, np.ndarray) else 2.002e-12))
+    assert check_op(op, np.array([1.3, -0.7, 2.1]), raise_exception=False).verdict == "rules disagree"
+
+
+@pytest.mark.parametrize("size", [1e5, 1.0, 1e-5])
+def test_what_rounding_leaves_of_a_constant_raises_no_alarm(size):
+    for values in ([0.5, 1.5], [0.1, 0.2, 0.7], [3.0]):
+        x = np.array(values)
+        assert check_op(lambda x: size * (tg.sin(x) ** 2 + tg.cos(x) ** 2 - 1), x)
+        assert check_op(lambda x: size * (tg.softmax(x, 0).sum() - 1), x)
+        assert check_op(lambda x: size * (tg.log(tg.exp(x)) - x), x)

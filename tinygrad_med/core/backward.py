@@ -17,7 +17,7 @@ from tinygrad_med.core.broadcast import sum_to
 from tinygrad_med.core.modes import AnomalyError, enable_grad, mode, set_grad_enabled, writes
 from tinygrad_med.core.primitive import Record
 from tinygrad_med.core.tensor import Tensor, as_array, wrap
-from tinygrad_med.engine.errors import describe_nonfinite
+from tinygrad_med.engine.errors import RuleShapeError, describe_nonfinite
 
 Node = Record | Tensor
 """A place in the graph: the record of an operation, or a leaf."""
@@ -265,9 +265,7 @@ def _undo_broadcast(d: Any, shape: tuple[int, ...], record: Record) -> Any:
     """Sum a gradient over the dims that broadcasting added to its operand."""
     added = len(d.shape) - len(shape)
     if added < 0 or any(n not in (1, m) for n, m in zip(shape, d.shape[added:], strict=True)):
-        raise RuntimeError(
-            f"{record.primitive}: its rule gave a gradient of shape {d.shape} for an operand of shape {shape}"
-        )
+        raise RuleShapeError(record.primitive, d.shape, shape)
     with set_grad_enabled(isinstance(d, Tensor)):
         return sum_to(d, shape=shape)
 

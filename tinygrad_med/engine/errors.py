@@ -12,6 +12,14 @@ REFUSALS = (IndexError, ValueError, TypeError, OverflowError)
 """What an array function raises that can't do what it was asked for."""
 
 
+class RuleShapeError(RuntimeError):
+    """A derivative rule gave a gradient whose shape is not its operand's, nor that of a broadcast of it."""
+
+    def __init__(self, primitive: object, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        super().__init__(f"{primitive}: its rule gave a gradient of shape {got} for an operand of shape {expected}")
+        self.primitive, self.got, self.expected = primitive, got, expected
+
+
 def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoReturn:
     """Raise `error`, one of `REFUSALS`, again, with the name of the operation and what it got."""
     text = str(error)

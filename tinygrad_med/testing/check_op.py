@@ -13,10 +13,10 @@ from tinygrad_med import backend
 from tinygrad_med.core.backward import grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.testing import checks
-from tinygrad_med.testing.compare import random_like
+from tinygrad_med.testing.compare import check_orders
 from tinygrad_med.testing.diagnosis import Finding
-from tinygrad_med.testing.gradcheck import check_orders, tolerance_for
 from tinygrad_med.testing.layouts import LAYOUTS, copied, laid_out
+from tinygrad_med.testing.precision import Options, random_like
 from tinygrad_med.testing.problem import WALK_ERRORS, Problem, float_results, operation_name, problem_of
 from tinygrad_med.testing.report import GradcheckError, Report
 
@@ -85,20 +85,9 @@ def check_op(
         GradcheckError: if a check fails; from a strategy, for the smallest example found.
         ValueError: if the check can't say anything, as for `gradcheck`, or the strategy yields no valid example.
     """
-    checker = _Checker(
-        fn=fn,
-        reference=reference,
-        order=order,
-        view=view,
-        fast_mode=fast_mode,
-        tolerances=(eps, atol, rtol),
-        value_tol=value_tol,
-        nondet_tol=nondet_tol,
-        allow_float32=allow_float32,
-        check_float32=check_float32,
-        check_gpu=check_gpu and backend.cuda_problem() is None,
-        seed=seed,
-    )
+    options = Options(order, eps, atol, rtol, True, nondet_tol, allow_float32, fast_mode, seed)
+    check_gpu = check_gpu and backend.cuda_problem() is None
+    checker = _Checker(fn, options, reference, value_tol, view, check_float32, check_gpu)
     if type(inputs).__module__.partition(".")[0] == "hypothesis":
         report = _search(checker, inputs, max_examples)
     else:
@@ -147,17 +136,12 @@ class _Checker:
     """The arguments of `check_op`, and the check of one call."""
 
     fn: Callable[..., Any]
+    options: Options
     reference: Callable[..., Any] | None
-    order: int
-    view: bool
-    fast_mode: bool
-    tolerances: tuple[float | None, float | None, float | None]
     value_tol: float
-    nondet_tol: float
-    allow_float32: bool
+    view: bool
     check_float32: bool
     check_gpu: bool
-    seed: int
 
     @property
     def name(self) -> str:
@@ -172,7 +156,7 @@ class _Checker:
             if finding := _value(self.fn, args, kwargs, self.reference, self.value_tol):
                 return _fail(report, finding)
             report.passed.append("value")
-        if not self.order:
+        if not self.options.order:
             return report
         if not any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
             got = [f"an array of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__ for x in args]
@@ -180,11 +164,11 @@ class _Checker:
                 f"check_op: an operand is a float array or tensor, and {self.name} got none among {', '.join(got)}; "
                 "give np.array([1.0, …]), several arguments as a tuple, strategies of them as strategies.calls(…)"
             )
-        checks.refuse_bad_inputs([*args, *kwargs.values()], self.allow_float32, "check_op")
+        checks.refuse_bad_inputs([*args, *kwargs.values()], self.options.allow_float32, "check_op")
         problem = problem_of(self.fn, args, kwargs)
         checks.refuse_silent_function(problem, self.name, "check_op")
-        checks.refuse_random_function(problem, self.nondet_tol, self.name, "check_op")
-        rng = numpy.random.default_rng(self.seed)
+        checks.refuse_random_function(problem, self.options.nondet_tol, self.name, "check_op")
+        rng = numpy.random.default_rng(self.options.seed)
         try:
             if finding := checks.overwritten(problem, rng):
                 return _fail(report, finding, order=1)
@@ -195,21 +179,15 @@ class _Checker:
                 return _fail(report, finding, order=1)
         except WALK_ERRORS:
             pass  # the walk itself fails: the comparison below reports it, with its order and verdict
-        tolerance = tolerance_for(problem, *self.tolerances)
-        if self.tolerances[1:] == (None, None) and not problem.coarse:
-            tolerance = tolerance._replace(strict=True)
-        compared = check_orders(problem, self.order, tolerance, rng, self.fast_mode, self.name, self.nondet_tol)
+        compared = check_orders(problem, self.options, rng, self.name)
         compared.passed = [*report.passed, *compared.passed]
         return self._check_conditions(compared, problem, args, kwargs, rng) if compared.ok else compared
 
     def _check_conditions(
         self, report: Report, problem: Problem, args: list[Any], kwargs: dict[str, Any], rng: numpy.random.Generator
     ) -> Report:
-        """The same derivatives under other conditions: upstream gradients, dtype, memory layout, device."""
+        """The same derivatives under other conditions: dtype, memory layout, device."""
         module = hasattr(self.fn, "named_modules")  # a copy of it goes along, with its parameters
-
-        def not_linear() -> Finding | None:
-            return checks.not_linear(problem, rng)
 
         def in_layouts() -> Finding | None:
             return _layouts(problem, rng)
@@ -225,7 +203,6 @@ class _Checker:
             return _gpu(problem, there, rng)
 
         for passed, wanted, check, where in (
-            ("linear in g", True, not_linear, "for another upstream gradient"),
             ("float32", self.check_float32, in_float32, "for float32 operands (check_float32=False leaves them out)"),
             ("memory layouts", True, in_layouts, "for operands in another memory layout"),
             ("GPU", self.check_gpu, on_a_gpu, "on the GPU (check_gpu=False leaves it out)"),

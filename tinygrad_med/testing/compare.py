@@ -7,16 +7,18 @@ one.)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.errors import RuleShapeError
+from tinygrad_med.testing.checks import not_linear
 from tinygrad_med.testing.diagnosis import Evidence, diagnose
 from tinygrad_med.testing.numeric import Estimate, differentiate, flat, unit
-from tinygrad_med.testing.problem import PROJECTION, WALK_ERRORS, Arrays, Problem
+from tinygrad_med.testing.precision import Arrays, Options, Tolerance, random_like, same
+from tinygrad_med.testing.problem import PROJECTION, WALK_ERRORS, Problem
 from tinygrad_med.testing.report import Report
 
 SMALL = 128
@@ -25,69 +27,33 @@ SMALL = 128
 _SAMPLE = 256  # elements of a large operand that a diagnosis looks at
 
 
-class Tolerance(NamedTuple):
-    """|analytic − numerical| ≤ atol + rtol · |numerical|, and the step of the central differences.
-
-    If it is `strict`, that is the most it allows: atol is for derivatives of size 1 and shrinks with a function whose
-    largest one is smaller, rtol shrinks to 1e-6, both as far as the numerical ones can tell. So a tiny derivative
-    counts, and so does a constant with only four right digits.
-    """
-
-    eps: float
-    atol: float
-    rtol: float
-    strict: bool = False
-
-    def exceeded(
-        self, analytic: numpy.ndarray, numerical: numpy.ndarray, error: numpy.ndarray | float = 0.0
-    ) -> numpy.ndarray:
-        """Where the two differ by more than is allowed; `error` is how far the numerical one is from certain."""
-        size = numpy.abs(numerical)
-        atol: Any = self.atol
-        relative = self.rtol * size
-        if self.strict:
-            largest = float(size[numpy.isfinite(size)].max(initial=0))
-            lowest = 1e-4 * atol  # below it, what the function loses on its way may decide
-            atol = numpy.clip(numpy.maximum(largest * atol, 10 * error), lowest, atol)
-            relative = numpy.minimum(relative, 1e-6 * size + 10 * error)
-        return ~(numpy.abs(analytic - numerical) <= atol + relative)
-
-    @property
-    def quick_steps(self) -> tuple[float, ...]:
-        """Two steps, enough where all is well."""
-        return (100 * self.eps, 10 * self.eps)
-
-    @property
-    def all_steps(self) -> tuple[float, ...]:
-        """The steps of a diagnosis."""
-        return tuple(self.eps * 10.0**k for k in range(4, -2, -1))
-
-
-def random_like(arrays: Arrays, rng: numpy.random.Generator) -> list[numpy.ndarray]:
-    """Random upstream gradients or directions: of both signs, and none near 0."""
-    return [(rng.uniform(0.5, 1.5, a.shape) * rng.choice((-1.0, 1.0), a.shape)).astype(a.dtype) for a in arrays]
+def check_orders(problem: Problem, options: Options, rng: numpy.random.Generator, operation: str) -> Report:
+    """Compare the derivatives from the problem's own order up to that of the options; the first mismatch ends it."""
+    report = Report(operation)
+    while True:
+        mismatch, upstream = compare(problem, options, rng, operation)
+        if mismatch is not None:
+            mismatch.passed = report.passed
+            return mismatch
+        report.passed.append(f"order {problem.order}")
+        if problem.order >= options.order:
+            report.passed.append("linear in g")
+            return report
+        problem = problem.derivative(upstream)
 
 
 def compare(
-    problem: Problem,
-    tolerance: Tolerance,
-    rng: numpy.random.Generator,
-    fast: bool = False,
-    operation: str = "function",
-    goes_on: bool = False,
-    nondet_tol: float = 0.0,
+    problem: Problem, options: Options, rng: numpy.random.Generator, operation: str
 ) -> tuple[Report | None, list[numpy.ndarray]]:
     """Check one order of derivative.
 
+    If a higher order comes next, that starts from the gradient under `create_graph`, which then has to be the same.
+
     Args:
         problem: the function and the point.
-        tolerance: what counts as equal.
+        options: how exactly to look.
         rng: where upstream gradients and directions come from.
-        fast: compare projections also for small problems.
         operation: what the report calls the function.
-        nondet_tol: by how much two runs may differ.
-        goes_on: whether a higher order comes next. It starts from the gradient under `create_graph`, which then has to
-            be the same.
 
     Returns:
         The report of what is wrong (`None` if nothing is), and the upstream gradients for the next order.
@@ -96,7 +62,7 @@ def compare(
     try:
         upstream = random_like(problem(problem.point), rng)
         gradients = problem.pull_back(upstream)
-        with_graph = problem.pull_back(upstream, create_graph=True) if goes_on else gradients
+        with_graph = problem.pull_back(upstream, create_graph=True) if problem.order < options.order else gradients
     except WALK_ERRORS as error:
         return _failed(problem, error, operation), upstream
     for name, x, g in zip(problem.names, problem.point, gradients, strict=True):
@@ -104,10 +70,10 @@ def compare(
             says = f"{name} has shape {x.shape}, its gradient {g.shape}"
             return Report(operation, verdict="shape", evidence=[says], order=problem.order, operand=name), upstream
 
-    mismatch = _not_linear(problem, upstream, gradients, nondet_tol, operation)
-    if mismatch is None:
-        mismatch = _mismatch(problem, upstream, gradients, tolerance, rng, fast, operation)
-    if mismatch is None and _differ(gradients, with_graph):
+    if found := not_linear(problem, upstream, gradients, rng, options.nondet_tol):
+        return Report(operation, verdict=found.verdict, evidence=found.evidence, order=problem.order), upstream
+    mismatch = _mismatch(problem, upstream, gradients, options, rng, operation)
+    if mismatch is None and _rules_disagree(problem, upstream, gradients, with_graph, options, rng):
         says = "create_graph=True gives another gradient: the rule for tensors, or the one for arrays alone, is wrong"
         mismatch = Report(operation, verdict="rules disagree", evidence=[says], order=problem.order)
     return mismatch, upstream
@@ -117,24 +83,26 @@ def _mismatch(
     problem: Problem,
     upstream: Arrays,
     gradients: Arrays,
-    tolerance: Tolerance,
+    options: Options,
     rng: numpy.random.Generator,
-    fast: bool,
     operation: str,
 ) -> Report | None:
     """Compare the gradients with numerical ones: by a projection, by Jacobians, or by the one before the other."""
     results = problem(problem.point)
     small = max(sum(x.size for x in problem.point), sum(z.size for z in results)) <= SMALL
     everything = list(range(len(problem.point)))
-    if small and (not fast or _projection_fails(problem, upstream, gradients, everything, rng, tolerance.strict)):
+    sieve, tolerance = options.sieve(problem.coarse), options.tolerance(problem.coarse)
+    if not (small and not options.fast_mode) and not _projection_fails(
+        problem, upstream, gradients, everything, rng, sieve
+    ):
+        return None
+    if small:
         analytic = _analytic_jacobians(problem)
         samples = [numpy.arange(x.size) for x in problem.point]
-    elif not small and _projection_fails(problem, upstream, gradients, everything, rng, tolerance.strict):
-        samples = [_sample(problem, upstream, gradients, i, rng, tolerance.strict) for i in everything]
+    else:
+        samples = [_sample(problem, upstream, gradients, i, rng, sieve) for i in everything]
         analytic = [g.reshape(-1, 1) for g in gradients]
         problem = _projected(problem, upstream)
-    else:
-        return None
     for i in everything:
         found = _by_jacobian(problem, i, samples[i], analytic[i], tolerance)
         if found is not None:
@@ -142,23 +110,23 @@ def _mismatch(
     return None
 
 
-def _not_linear(
-    problem: Problem, upstream: Arrays, gradients: Arrays, nondet_tol: float, operation: str
-) -> Report | None:
-    """Whether −2 times the upstream gradient doesn't give −2 times the gradient.
-
-    A power of two rounds nothing but numbers that are next to 0, of less than the full precision.
-    """
-    others = problem.pull_back([-2 * u for u in upstream])
-    for name, x, g, other in zip(problem.names, problem.point, gradients, others, strict=True):
-        largest = float(numpy.abs(g[numpy.isfinite(g)]).max(initial=0))
-        bound = 1e-9 * largest + float(numpy.finfo(x.dtype).tiny) + 3 * nondet_tol
-        if numpy.isfinite(g).all() and not (numpy.abs(other + 2 * g) <= bound).all():
-            says = [f"the gradient of {name} for −2·g is not −2 times that for g"]
-            if numpy.array_equal(other, g):
-                says.append("it is the same: the rule forgets the upstream gradient")
-            return Report(operation, verdict="linearity", evidence=says, order=problem.order, operand=name)
-    return None
+def _rules_disagree(
+    problem: Problem,
+    upstream: Arrays,
+    gradients: Arrays,
+    with_graph: Arrays,
+    options: Options,
+    rng: numpy.random.Generator,
+) -> bool:
+    """Whether the gradient with a graph is another one than that without, which is right."""
+    if all(same(g, h, problem.eps, rtol=1e-6) for g, h in zip(gradients, with_graph, strict=True)):
+        tiny = [g.size and 0 < numpy.abs(g).max() < 1e-6 for g in gradients]
+        if not options.closer or not any(tiny) or all(map(numpy.array_equal, gradients, with_graph)):
+            return False
+        sieve, everything = options.sieve(problem.coarse), list(range(len(gradients)))
+        fails = (_projection_fails(problem, upstream, g, everything, rng, sieve) for g in (with_graph, gradients))
+        return next(fails) and not next(fails)
+    return True
 
 
 def _projection_fails(
@@ -167,13 +135,10 @@ def _projection_fails(
     gradients: Arrays,
     operands: Sequence[int],
     rng: numpy.random.Generator,
-    strict: bool,
+    sieve: Tolerance,
     within: slice = slice(None),
 ) -> bool:
-    """Whether the gradients don't tell how the weighted results change along a random direction of some operands.
-
-    A sieve, stricter than the comparison of the Jacobians that follows it.
-    """
+    """Whether the gradients don't tell how the weighted results change along a random direction of some operands."""
     weights = flat(upstream)
 
     def weighted(point: Sequence[numpy.ndarray]) -> list[numpy.ndarray]:
@@ -186,13 +151,12 @@ def _projection_fails(
         v[within] = random_like([v], rng)[0][within]
         directions[i] = v.reshape(problem.point[i].shape)
         claimed += float((gradients[i] * directions[i]).sum())
-    sieve = Tolerance(1e-3, 1e-3, 1e-2) if problem.coarse else Tolerance(1e-6, 1e-6, 1e-6, strict)
     estimate = differentiate(weighted, problem.point, directions, sieve.quick_steps)
-    return bool(sieve.exceeded(numpy.array([claimed]), estimate.value, estimate.error).any())
+    return bool(sieve.exceeded(numpy.array([claimed]), estimate).any())
 
 
 def _sample(
-    problem: Problem, upstream: Arrays, gradients: Arrays, i: int, rng: numpy.random.Generator, strict: bool
+    problem: Problem, upstream: Arrays, gradients: Arrays, i: int, rng: numpy.random.Generator, sieve: Tolerance
 ) -> numpy.ndarray:
     """Some elements of an operand, among them, if its gradient is wrong, one that is: found by halving."""
     size = problem.point[i].size
@@ -200,10 +164,10 @@ def _sample(
         return numpy.arange(size)
     chosen = rng.choice(size, _SAMPLE, replace=False)
     start, stop = 0, size
-    if _projection_fails(problem, upstream, gradients, [i], rng, strict):
+    if _projection_fails(problem, upstream, gradients, [i], rng, sieve):
         while stop - start > 1:
             middle = (start + stop) // 2
-            if _projection_fails(problem, upstream, gradients, [i], rng, strict, slice(start, middle)):
+            if _projection_fails(problem, upstream, gradients, [i], rng, sieve, slice(start, middle)):
                 stop = middle
             else:
                 start = middle
@@ -242,6 +206,7 @@ def _analytic_jacobians(problem: Problem) -> list[numpy.ndarray]:
 
 
 def _numerical_rows(problem: Problem, i: int, elements: Iterable[int], steps: Sequence[float]) -> list[Estimate]:
+    """The derivatives with respect to elements of operand i, an estimate of all results for each."""
     x = problem.point[i]
     rows = []
     for element in elements:
@@ -260,10 +225,12 @@ def _by_jacobian(
     analytic = analytic[elements]
     for steps in (tolerance.quick_steps, tolerance.all_steps):
         rows = _numerical_rows(problem, i, elements, steps)
-        numerical, error = (
-            numpy.array([getattr(row, name) for row in rows]).reshape(analytic.shape) for name in ("value", "error")
+        value, error, certain = (
+            numpy.array([getattr(row, name) for row in rows]).reshape(analytic.shape)
+            for name in ("value", "error", "certain")
         )
-        wrong = tolerance.exceeded(analytic, numerical, error)
+        numerical = Estimate(value, error, certain, {}, None)
+        wrong = tolerance.exceeded(analytic, numerical)
         if not wrong.any():
             return None
 
@@ -273,7 +240,7 @@ def _by_jacobian(
 
     results = problem(problem.point)
     shape = results[0].shape if len(results) == 1 else None
-    return Evidence(problem, i, elements, analytic, numerical, error, wrong, jacobian_of, shape)
+    return Evidence(problem, i, elements, analytic, value, error, wrong, jacobian_of, shape)
 
 
 def _report(e: Evidence, tolerance: Tolerance, operation: str) -> Report:
@@ -317,14 +284,8 @@ def _failed(problem: Problem, error: Exception, operation: str) -> Report:
     """The report of a walk that raised an error; wrong shapes have a verdict of their own."""
     text = f"{type(error).__name__}: {error}"
     verdict = "error"
-    shapes = re.search(r"gave a gradient of shape \(([\d, ]*)\) for an operand of shape \(([\d, ]*)\)", str(error))
-    if shapes:
-        got, expected = ([int(n) for n in re.findall(r"\d+", part)] for part in shapes.groups())
-        verdict = "transposed" if sorted(got) == sorted(expected) else "shape"
-    elif "matmul" in text and ("must have the same length" in text or "core dimension" in text):
+    if isinstance(error, RuleShapeError):
+        verdict = "transposed" if sorted(error.got) == sorted(error.expected) else "shape"
+    elif "core dimension" in text:  # NumPy's words where the matrices of a product don't fit
         verdict = "transposed"
     return Report(operation, verdict=verdict, evidence=[text], order=problem.order)
-
-
-def _differ(a: Arrays, b: Arrays) -> bool:
-    return any(not numpy.allclose(x, y, rtol=1e-6, atol=1e-9) for x, y in zip(a, b, strict=True))

@@ -71,6 +71,12 @@ class Evidence(NamedTuple):
         )
 
     @property
+    def scale(self) -> float:
+        """The largest derivative, but at most 1: a derivative is next to nothing if it is so beside this."""
+        size = numpy.abs(self.numerical[numpy.isfinite(self.numerical)])
+        return min(1.0, float(size.max(initial=0))) or 1.0
+
+    @property
     def alike(self) -> float:
         """Up to which share of the largest derivative two are taken for the same: finer than the mistake is."""
         scale, mistake = (numpy.abs(a).max(initial=0) for a in (self.analytic, self.analytic - self.numerical))
@@ -126,15 +132,15 @@ def _at_the_end(e: Evidence, row: int) -> Finding:
 def _is_kink(e: Evidence, element: int) -> bool:
     """Whether the slopes to the left and to the right of an element differ, or grow, however small the step."""
     directions = _along(e, {e.operand: unit(e.x, element)})
-    size = 1 + float(numpy.abs(flat(e.problem(e.problem.point))).max(initial=0))
+    size = e.scale + float(numpy.abs(flat(e.problem(e.problem.point))).max(initial=0))
     gaps, slopes = [], []
     for h in (1e-4, 1e-5, 1e-6):
         left, right = one_sided(e.problem, e.problem.point, directions, h)
         noise = 1e-13 / h * size
         gaps.append(float(numpy.nanmax(numpy.abs(right - left), initial=0)) - noise)
         slopes.append(float(numpy.nanmax(numpy.abs(right + left) / 2, initial=0)) - noise)
-    bends = min(gaps) > 1e-4 and gaps[-1] > 0.3 * gaps[0]
-    jumps = min(slopes) > 1e3 and slopes[-1] > 30 * slopes[0]
+    bends = min(gaps) > 1e-4 * e.scale and gaps[-1] > 0.3 * gaps[0]
+    jumps = min(slopes) > 1e3 * e.scale and slopes[-1] > 30 * slopes[0]
     return bends or jumps
 
 
@@ -159,9 +165,10 @@ def _at_kink(e: Evidence, row: int) -> Finding:
         gradients = e.problem.pull_back(_split(upstream, e.problem))
         claimed = float(sum((gradients[k] * v).sum() for k, v in directions.items()))
         low, high = sorted((float(left), float(right)))
-        if not low - 1e-4 <= claimed <= high + 1e-4:
+        little = 1e-4 * e.scale
+        if not low - little <= claimed <= high + little:
             what = f"{ties} elements equal to {value:.4g}" if ties > 1 else f"{e.name} = {value:.4g}"
-            slopes = f"{low:.4g}" if high - low < 1e-4 else f"between {low:.4g} and {high:.4g}"
+            slopes = f"{low:.4g}" if high - low < little else f"between {low:.4g} and {high:.4g}"
             return Finding(
                 "tie" if ties > 1 else "boundary",
                 [f"moving {what} changes the result at a rate {slopes}, the gradient claims {claimed:.4g}"],
@@ -228,8 +235,9 @@ def _sign(e: Evidence) -> Finding | None:
 
 
 def _factor(e: Evidence) -> Finding | None:
-    square = float((e.numerical**2).sum())
-    c = float((e.analytic * e.numerical).sum()) / square if square else 0.0
+    analytic, numerical = e.analytic / e.scale, e.numerical / e.scale  # the squares of tiny ones would be 0
+    square = float((numerical**2).sum())
+    c = float((analytic * numerical).sum()) / square if square else 0.0
     part = e.problem.order > 1 and 0 < c < 1  # what a constant in a product leaves: of x · x · x two thirds
     if not c or part or not e.is_analytic(c * e.numerical):
         return None
@@ -357,7 +365,7 @@ def _summed(jacobian: numpy.ndarray, operand_dims: int, axis: int) -> bool:
 def _wrong_dim(e: Evidence) -> Finding | None:
     if not e.whole or e.results_shape != e.x.shape:
         return None
-    mixed = [_mixed_dims(e.as_tensor(j), e.x.ndim) for j in (e.analytic, e.numerical)]
+    mixed = [_mixed_dims(e.as_tensor(j / e.scale), e.x.ndim) for j in (e.analytic, e.numerical)]
     if mixed[0] == mixed[1] or not all(mixed):
         return None
     analytic, numerical = (" and ".join(map(str, sorted(m))) for m in mixed)
@@ -454,7 +462,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
 
 def _varying_factor(e: Evidence) -> Finding | None:
     """Whether analytic / numerical is, up to a constant, a simple function of an operand or of the result."""
-    support = (numpy.abs(e.numerical) > 1e-6) & (numpy.abs(e.analytic) > 1e-6)
+    support = (numpy.abs(e.numerical) > 1e-6 * e.scale) & (numpy.abs(e.analytic) > 1e-6 * e.scale)
     if support.sum() < 3 or (e.wrong & ~support).any():
         return None
     ratio = e.analytic[support] / e.numerical[support]
@@ -505,7 +513,7 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 
 def _term(e: Evidence) -> Finding:
-    analytic, numerical = numpy.abs(e.analytic) > 1e-7, numpy.abs(e.numerical) > 1e-7
+    analytic, numerical = (numpy.abs(j) > 1e-7 * e.scale for j in (e.analytic, e.numerical))
     evidence = [f"{_count(e.wrong)} of {e.wrong.size} derivatives are wrong"]
     if (gone := numerical & ~analytic & e.wrong).any():
         evidence.append(

@@ -10,8 +10,9 @@ import numpy
 from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.testing import checks
-from tinygrad_med.testing.compare import Tolerance, compare, random_like
+from tinygrad_med.testing.compare import check_orders
 from tinygrad_med.testing.layouts import laid_out
+from tinygrad_med.testing.precision import Options, random_like
 from tinygrad_med.testing.problem import Problem, operation_name, problem_of
 from tinygrad_med.testing.report import GradcheckError, Report
 
@@ -67,18 +68,17 @@ def gradcheck(
         raise NotImplementedError(
             "gradcheck: this engine has neither batched gradients nor forward mode; leave these checks off"
         )
-    args = _as_arguments(inputs)
+    options = Options(order, eps, atol, rtol, False, nondet_tol, allow_float32, fast_mode, seed)
     try:
-        problem = _checkable(func, args, allow_float32, nondet_tol, "gradcheck")
+        problem = _checkable(func, _as_arguments(inputs), options, "gradcheck")
     except checks.UncheckableError:
         if raise_exception:
             raise
         return False
     if not check_backward_ad:
         return True
-    tolerance = tolerance_for(problem, eps, atol, rtol)
     rng = numpy.random.default_rng(seed)
-    report = check_orders(problem, order, tolerance, rng, fast_mode, operation_name(func), nondet_tol)
+    report = check_orders(problem, options, rng, operation_name(func))
     return _verdict(report, problem, rng, check_undefined_grad, check_grad_dtypes, raise_exception)
 
 
@@ -124,8 +124,9 @@ def gradgradcheck(
         raise NotImplementedError(
             "gradgradcheck: this engine has neither forward mode nor batched gradients; leave these checks off"
         )
+    options = Options(2, eps, atol, rtol, False, nondet_tol, allow_float32, fast_mode, seed)
     try:
-        problem = _checkable(func, _as_arguments(inputs), allow_float32, nondet_tol, "gradgradcheck")
+        problem = _checkable(func, _as_arguments(inputs), options, "gradgradcheck")
     except checks.UncheckableError:
         if raise_exception:
             raise
@@ -144,8 +145,7 @@ def gradgradcheck(
         if expected != got:
             raise ValueError(f"gradgradcheck: grad_outputs have the shapes {got}, the results {expected}")
     gradient = problem.derivative(upstream)
-    tolerance = tolerance_for(problem, eps, atol, rtol)
-    report = check_orders(gradient, 2, tolerance, rng, fast_mode, operation_name(func), nondet_tol)
+    report = check_orders(gradient, options, rng, operation_name(func))
     return _verdict(report, gradient, rng, check_undefined_grad, check_grad_dtypes, raise_exception)
 
 
@@ -153,46 +153,13 @@ def _as_arguments(inputs: Any) -> tuple[Any, ...]:
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
-def _checkable(
-    func: Callable[..., Any], args: tuple[Any, ...], allow_float32: bool, nondet_tol: float, caller: str
-) -> Problem:
+def _checkable(func: Callable[..., Any], args: tuple[Any, ...], options: Options, caller: str) -> Problem:
     """The problem, unless a check of it would say nothing."""
-    checks.refuse_bad_inputs(args, allow_float32, caller)
+    checks.refuse_bad_inputs(args, options.allow_float32, caller)
     problem = problem_of(func, args)
     checks.refuse_silent_function(problem, operation_name(func), caller)
-    checks.refuse_random_function(problem, nondet_tol, operation_name(func), caller)
+    checks.refuse_random_function(problem, options.nondet_tol, operation_name(func), caller)
     return problem
-
-
-def tolerance_for(
-    problem: Problem, eps: float | None = None, atol: float | None = None, rtol: float | None = None
-) -> Tolerance:
-    """PyTorch's tolerances in float64, and in lower precision what a numerical derivative can tell there."""
-    defaults = Tolerance(1e-3, 1e-2, 1e-2) if problem.coarse else Tolerance(1e-6, 1e-5, 1e-3)
-    given: dict[str, Any] = {name: v for name, v in (("eps", eps), ("atol", atol), ("rtol", rtol)) if v is not None}
-    return defaults._replace(**given)
-
-
-def check_orders(
-    problem: Problem,
-    order: int,
-    tolerance: Tolerance,
-    rng: numpy.random.Generator,
-    fast: bool,
-    operation: str,
-    nondet_tol: float = 0.0,
-) -> Report:
-    """Compare the derivatives from the problem's own order up to `order`; the first mismatch ends it."""
-    report = Report(operation)
-    while True:
-        mismatch, upstream = compare(problem, tolerance, rng, fast, operation, problem.order < order, nondet_tol)
-        if mismatch is not None:
-            mismatch.passed = report.passed
-            return mismatch
-        report.passed.append(f"order {problem.order}")
-        if problem.order >= order:
-            return report
-        problem = problem.derivative(upstream)
 
 
 def _verdict(

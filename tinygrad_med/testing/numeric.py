@@ -33,12 +33,14 @@ class Estimate(NamedTuple):
         value: the best estimate.
         error: how far it is from certain: by how much the central differences of neighbouring steps disagree there,
             and what rounding adds; next to nothing where the complex step agrees with them.
+        certain: where the central differences of neighbouring steps agree to 1%, so that they can't be rounding alone.
         by_step: per step size, the central difference.
         complex_step: the complex step's value, `None` where the function does not take complex numbers.
     """
 
     value: numpy.ndarray
     error: numpy.ndarray
+    certain: numpy.ndarray
     by_step: dict[float, numpy.ndarray]
     complex_step: numpy.ndarray | None
 
@@ -92,6 +94,7 @@ def differentiate(
     """The derivative of f along `directions`, from central differences at `steps` (the largest first) and complex."""
     found = {h: central(f, point, directions, h) for h in steps}
     value, error = _best(found)
+    certain = numpy.isfinite(value) & (100 * error <= numpy.abs(value)) & (value != 0)
     imaginary = complex_step(f, point, directions)
     if imaginary is not None:
         known = error <= DISAGREEMENT * (1 + numpy.abs(value))  # else the differences leave everything open
@@ -102,7 +105,7 @@ def differentiate(
         error = numpy.where(agrees, 1e-12 * numpy.abs(imaginary), error)
         error = numpy.where(alone, 1e-6 * numpy.abs(imaginary), error)
         value = numpy.where(agrees | alone, imaginary, value)
-    return Estimate(value, error, {h: difference for h, (difference, _) in found.items()}, imaginary)
+    return Estimate(value, error, certain, {h: difference for h, (difference, _) in found.items()}, imaginary)
 
 
 def _best(found: dict[float, numpy.ndarray]) -> tuple[numpy.ndarray, numpy.ndarray]:

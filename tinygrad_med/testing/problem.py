@@ -18,8 +18,7 @@ from tinygrad_med.core.backward import grad
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.testing.layouts import copied
-
-Arrays = Sequence[numpy.ndarray]
+from tinygrad_med.testing.precision import Arrays
 
 PROJECTION = "Σ g·z"
 """What reports call the sum of all results, each weighted by its upstream gradient."""
