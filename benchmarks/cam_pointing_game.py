@@ -150,12 +150,12 @@ def play(seed: int) -> tuple[Any, list[Answer], str]:
     for i in np.flatnonzero(data.labels == LESION):
         image, mask = data.images[i].astype(np.float32), data.masks[i]
         x = prepare(data.images[i : i + 1])
-        for name, method in cam.METHODS.items():
-            found = method(net, x, LESION, LAST)
+        for name, method in (cam.METHODS | cam.INPUT_METHODS).items():
+            at_block = name in cam.METHODS
+            found = method(net, x, LESION, LAST) if at_block else method(net, x, LESION)
             values = enlarged(found.raw, len(image))
             empty = found.problem is not None
-            at_block = found.attribution is None and name != "CAM"
-            before = method(net, x, LESION, BEFORE) if at_block else None
+            before = method(net, x, LESION, BEFORE) if at_block and name != "CAM" else None
             sharper = None if before is None else not before.problem and hit(enlarged(before.raw, len(image)), mask)
             areas = deletion_and_insertion(net, image, values)
             answers.append(Answer(seed, i, name, not empty and hit(values, mask), sharper, empty, *areas))
@@ -174,11 +174,12 @@ def picture(net: Any, path: Path) -> None:
 
     data = lesions.generate(12, seed=300)
     sick = np.flatnonzero(data.labels == LESION)
-    figure, rows = plt.subplots(len(sick), 1 + len(cam.METHODS), figsize=(15, 9), layout="constrained")
-    titles = ["image", *(name.replace(" ", "\n") for name in cam.METHODS)]
+    methods = cam.METHODS | cam.INPUT_METHODS
+    figure, rows = plt.subplots(len(sick), 1 + len(methods), figsize=(15, 9), layout="constrained")
+    titles = ["image", *(name.replace(" ", "\n") for name in methods)]
     for row, i in zip(rows, sick, strict=True):
         row[0].imshow(data.images[i], cmap="gray", extent=(0, 64, 64, 0))
-        for ax, method in zip(row[1:], cam.METHODS.values(), strict=True):
+        for ax, method in zip(row[1:], methods.values(), strict=True):
             method(net, prepare(data.images[i : i + 1]), LESION).overlay(data.images[i], ax)
         for ax, title in zip(row, titles, strict=True):
             ax.set_axis_off()

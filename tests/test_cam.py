@@ -11,9 +11,8 @@ import tinygrad_med as tg
 from tinygrad_med import cam, models, nn
 from tinygrad_med.random import Generator
 
-AT_THE_INPUT = {"guided backpropagation", "SmoothGrad", "integrated gradients"}
-AT_A_BLOCK = [name for name in cam.METHODS if name not in AT_THE_INPUT]
-ANY_HEAD = [name for name in cam.METHODS if name != "CAM"]
+ALL = cam.METHODS | cam.INPUT_METHODS
+ANY_HEAD = [name for name in ALL if name != "CAM"]
 TOLERANCE = 1e-8
 
 
@@ -103,7 +102,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("block", range(-8, 0))
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", [name for name in AT_A_BLOCK if name != "CAM"])
+@pytest.mark.parametrize("name", [name for name in cam.METHODS if name != "CAM"])
 def test_methods_at_a_block_equal_pytorchs(pair, reference, name, head, block):
     ours, theirs, x, x_torch = pair(HEADS[head])
     found = cam.METHODS[name](ours, x, 1, block)
@@ -162,7 +161,8 @@ def test_resnet18_by_the_other_methods(resnets, reference, name):
     ours, theirs, x, x_torch = resnets
     block = -4 if name in ("Score-CAM", "Ablation-CAM") else -1  # -4: the last block of only 64 channels
     few = {"steps": 3} if name == "integrated gradients" else {}
-    found = cam.METHODS[name](ours, x, 0, block, **few)
+    where = {"block": block} if name in cam.METHODS else {}
+    found = ALL[name](ours, x, 0, **where, **few)
     assert_same(found.raw, reference.METHODS[name](theirs, x_torch, 0, theirs[0][block], **few))
 
 
@@ -217,17 +217,17 @@ def test_maps_known_by_hand(mean_of_channel):
         "SmoothGrad": np.full((4, 5), 1 / 20),
         "integrated gradients": own / 20,
     }
-    assert set(expected) == set(cam.METHODS)
+    assert set(expected) == set(ALL)
     for name, values in expected.items():
-        found = cam.METHODS[name](net, tg.tensor(image), 1)
+        found = ALL[name](net, tg.tensor(image), 1)
         np.testing.assert_allclose(found.raw, values, rtol=1e-12, atol=1e-15, err_msg=name)
         assert found.score == pytest.approx(mean, rel=1e-12)
 
 
 def test_methods_at_the_input_give_a_value_per_channel(mean_of_channel):
     net, image = mean_of_channel
-    for name in AT_THE_INPUT:
-        found = cam.METHODS[name](net, tg.tensor(image), 1)
+    for name in cam.INPUT_METHODS:
+        found = cam.INPUT_METHODS[name](net, tg.tensor(image), 1)
         assert found.attribution.shape == (3, 4, 5)
         assert np.abs(found.attribution[[0, 2]]).max() == 0 < np.abs(found.attribution[1]).min()
     assert cam.grad_cam(net, tg.tensor(image), 1).attribution is None
@@ -269,7 +269,7 @@ def test_batches_change_nothing():
     tg.manual_seed(2)
     net, x = fastai(tg).double(), tg.randn(3, 20, 20, dtype=tg.float64)
     for name in ("Score-CAM", "Ablation-CAM", "SmoothGrad", "integrated gradients"):
-        maps = [cam.METHODS[name](net, x, 0, batch_size=size).raw for size in (1, 4, 100)]
+        maps = [ALL[name](net, x, 0, batch_size=size).raw for size in (1, 4, 100)]
         np.testing.assert_allclose(maps[0], maps[1], rtol=1e-9, atol=1e-14)
         np.testing.assert_allclose(maps[0], maps[2], rtol=1e-9, atol=1e-14)
 
@@ -279,7 +279,7 @@ def test_no_batch_is_larger_than_asked_for():
     net[1].register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     for name in ("Score-CAM", "Ablation-CAM", "SmoothGrad", "integrated gradients"):
         seen.clear()
-        cam.METHODS[name](net, x, 0, batch_size=4)
+        ALL[name](net, x, 0, batch_size=4)
         assert max(seen) == 4
         assert len(seen) <= 9
 
@@ -303,8 +303,8 @@ def test_the_model_is_left_as_it_was(name):
     grads = [p.grad for p in net.parameters()]
     before = {key: value.numpy().copy() for key, value in net.state_dict().items()}
     with tg.no_grad():
-        inside = cam.METHODS[name](net, x, 0).raw
-    assert np.array_equal(inside, cam.METHODS[name](net, x, 0).raw)
+        inside = ALL[name](net, x, 0).raw
+    assert np.array_equal(inside, ALL[name](net, x, 0).raw)
     assert [module.training for module in net.modules()] == modes
     assert all(
         p.grad is g and (g.numpy() == i).all() for i, (p, g) in enumerate(zip(net.parameters(), grads, strict=True))
@@ -319,13 +319,13 @@ def test_the_model_is_left_as_it_was(name):
 def test_frozen_models_and_both_dtypes(name):
     tg.manual_seed(3)
     net, x = fastai(tg).double(), tg.randn(3, 20, 20, dtype=tg.float64)
-    free = cam.METHODS[name](net, x, 0).raw
+    free = ALL[name](net, x, 0).raw
     for p in net.parameters():
         p.requires_grad_(False)
-    frozen = cam.METHODS[name](net, x, 0).raw
+    frozen = ALL[name](net, x, 0).raw
     assert frozen.dtype == np.float64
     assert np.array_equal(free, frozen)
-    single = cam.METHODS[name](net.float(), x.float(), 0).raw
+    single = ALL[name](net.float(), x.float(), 0).raw
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, frozen, atol=1e-3 * np.abs(frozen).max())
 
@@ -341,7 +341,7 @@ def test_hooks_leave_when_the_model_raises(name, where):
 
     net[where == "behind"].append(Broken())
     with pytest.raises(ZeroDivisionError):
-        cam.METHODS[name](net, tg.randn(3, 20, 20), 0, block=-2)
+        ALL[name](net, tg.randn(3, 20, 20), 0, **({"block": -2} if name in cam.METHODS else {}))
     assert not any(module._forward_hooks for module in net.modules())
     assert all(module.training for module in net.modules())
 
@@ -372,7 +372,7 @@ def test_blocks(build, first, last):
 
 def test_each_device(device, mean_of_channel):
     net, image = mean_of_channel
-    for name, method in cam.METHODS.items():
+    for name, method in ALL.items():
         on_device = method(copy.deepcopy(net).to(device), tg.tensor(image, device=device), 1)
         assert isinstance(on_device.raw, np.ndarray)
         np.testing.assert_allclose(on_device.raw, method(net, tg.tensor(image), 1).raw, rtol=1e-10, err_msg=name)
@@ -396,7 +396,7 @@ def test_cam_refuses_heads_without_it():
 
 @pytest.mark.parametrize("name", ANY_HEAD)
 def test_what_is_refused(name):
-    net, method = plain(tg), cam.METHODS[name]
+    net, method = plain(tg), ALL[name]
     with pytest.raises(ValueError, match=r"expects one image, .* got shape \(2, 3, 20, 20\); ask one by one"):
         method(net, tg.randn(2, 3, 20, 20), 0)
     with pytest.raises(ValueError, match=r"got shape \(20, 20\)"):
@@ -404,10 +404,10 @@ def test_what_is_refused(name):
     with pytest.raises(IndexError, match="class 3 is out of range, the model has 3 classes"):
         method(net, tg.randn(3, 20, 20), 3)
     with pytest.raises(ValueError, match=r"gives \(N, classes\), got shape \(\d, 6, 5, 5\)"):
-        method(nn.Sequential(net[0]), tg.randn(3, 20, 20), 0, block=net[0])
+        method(nn.Sequential(net[0]), tg.randn(3, 20, 20), 0, **({"block": net[0]} if name in cam.METHODS else {}))
 
 
-@pytest.mark.parametrize("name", AT_A_BLOCK)
+@pytest.mark.parametrize("name", cam.METHODS)
 def test_blocks_that_are_refused(name):
     net, method, x = plain(tg), cam.METHODS[name], tg.randn(3, 20, 20)
     for block in (-9, 8):
@@ -436,6 +436,86 @@ def test_a_model_without_visible_blocks():
     with pytest.raises(ValueError, match=r"can't tell .* of Opaque from its head; give the module itself: block=model"):
         cam.grad_cam(net, tg.randn(3, 8, 8), 0)
     assert cam.grad_cam(net, tg.randn(3, 8, 8), 0, net.conv).raw.shape == (6, 6)
+
+
+# ---------------------------------------------------------------- models and questions as people have them
+
+
+class Residual(nn.Module):
+    """A block whose output the model changes in place, as torchvision writes it; with two outputs if asked."""
+
+    def __init__(self, outputs=None):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.pool, self.fc, self.outputs = nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3), outputs
+
+    def forward(self, x):
+        x -= 0.5
+        before = self.conv1(x)
+        out = self.conv2(before)
+        out += before
+        logits = self.fc(self.pool(out).flatten(1))
+        return logits if self.outputs is None else self.outputs(logits)
+
+
+class WithoutWrites(Residual):
+    def forward(self, x):
+        before = self.conv1(x - 0.5)
+        return self.fc(self.pool(self.conv2(before) + before).flatten(1))
+
+
+@pytest.mark.parametrize("name", ANY_HEAD)
+@pytest.mark.parametrize("block", ["conv1", "conv2"])
+def test_a_model_may_write_to_what_a_block_gave(name, block):
+    tg.manual_seed(4)
+    net, other, x = Residual().double(), WithoutWrites().double(), tg.randn(3, 12, 12, dtype=tg.float64)
+    other.load_state_dict(net.state_dict())
+    where = {"block": block} if name in cam.METHODS else {}
+    before = x.numpy().copy()
+    found = ALL[name](net, x, 1, **where)
+    np.testing.assert_allclose(found.raw, ALL[name](other, x, 1, **where).raw, rtol=1e-10)
+    assert np.abs(found.raw).max() > 0
+    assert np.array_equal(x.numpy(), before)
+
+
+@pytest.mark.parametrize("name", ANY_HEAD)
+def test_whom_and_what_one_may_ask_about(name):
+    tg.manual_seed(5)
+    net, x = plain(tg).eval(), tg.randn(3, 20, 20)
+    best = net(x.unsqueeze(0)).argmax().item()
+    expected = ALL[name](net, x, best)
+    assert expected.class_index == best
+    array = x.numpy().astype("float64")  # converted to the model's dtype
+    for asked, image in ((None, x), (tg.tensor(best), x), (np.int64(best), x), (tg.tensor([best]), x), (best, array)):
+        found = ALL[name](net, image, asked)
+        assert type(found.class_index) is int and found.class_index == best
+        assert np.array_equal(found.raw, expected.raw)
+    assert np.array_equal(ALL[name](net, x).raw, expected.raw)
+    for wrong in ("pneumonia", 1.5, tg.tensor([0, 1])):
+        with pytest.raises(TypeError, match="class_index is the number of a class, or None for the predicted one"):
+            ALL[name](net, x, wrong)
+    with pytest.raises(TypeError, match="an image is a tensor or an array, .* not str"):
+        ALL[name](net, "chest.png", 0)
+    with pytest.raises(TypeError, match="an image is of floats, prepared as for training, not uint8"):
+        ALL[name](net, np.zeros((3, 20, 20), "uint8"), 0)
+
+
+@pytest.mark.parametrize("name", ANY_HEAD)
+@pytest.mark.parametrize("outputs", [lambda y: (y, y), lambda y: {"out": y, "aux": y}], ids=["tuple", "dict"])
+def test_a_model_with_two_outputs_is_told_what_to_do(name, outputs):
+    where = {"block": "conv2"} if name in cam.METHODS else {}
+    with pytest.raises(TypeError, match="one tensor, .* Residual gives 2 outputs; put it into a module whose forward"):
+        ALL[name](Residual(outputs), tg.randn(3, 8, 8), 0, **where)
+
+
+@pytest.mark.parametrize("name", cam.METHODS)
+def test_a_block_by_its_name(name):
+    net, x = plain(tg), tg.randn(3, 20, 20)
+    assert np.array_equal(cam.METHODS[name](net, x, 0, "0.7").raw, cam.METHODS[name](net, x, 0, -1).raw)
+    with pytest.raises(ValueError, match="there is no block '0.layer9': Sequential has no part 'layer9'; it has 0, 1"):
+        cam.METHODS[name](net, x, 0, "0.layer9")
+    with pytest.raises(TypeError, match="a block is a number, a name or a module, not list"):
+        cam.METHODS[name](net, x, 0, [-1])
 
 
 # ---------------------------------------------------------------- maps that show nothing
@@ -495,7 +575,7 @@ def test_a_score_that_does_not_depend_on_the_image():
             return self.bias * 1
 
     for name in ("Grad-CAM", "LayerCAM", "Ablation-CAM", "guided backpropagation", "integrated gradients"):
-        assert "0 everywhere" in cam.METHODS[name](Deaf(), tg.randn(3, 8, 8), 0).problem
+        assert "0 everywhere" in ALL[name](Deaf(), tg.randn(3, 8, 8), 0).problem
 
 
 def test_normalised():

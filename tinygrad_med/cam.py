@@ -1,8 +1,8 @@
 """Where did the network look? Class activation maps, and maps from the gradient at the input.
 
-Every method has the signature `method(model, x, class_index, block=-1)` and gives a `Map`. There is no machinery
-behind them: a convolutional block gives activations A (channels, h, w), the score y of a class is a function of them,
-and the gradient G = ∂y/∂A is one call of `grad`. The methods differ in what they make of A and G:
+Every method of `METHODS` is called as `method(model, x, class_index=None, block=-1)` and gives a `Map`. There is no
+machinery behind them: a convolutional block gives activations A (channels, h, w), the score y of a class is a function
+of them, and the gradient G = ∂y/∂A is one call of `grad`. The methods differ in what they make of A and G:
 
     map = Σ over channels of weight · A, with the weights
         CAM           those of the linear layer behind a global average pooling (Zhou et al. 2016, arXiv:1512.04150)
@@ -13,20 +13,23 @@ and the gradient G = ∂y/∂A is one call of `grad`. The methods differ in what
         Score-CAM     the score when only what the channel marks is visible (Wang et al. 2020, arXiv:1910.01279)
         Ablation-CAM  what the score loses without the channel (Desai and Ramaswamy 2020, WACV, 972)
 
-The others ask for the gradient at the input: guided backpropagation (Springenberg et al. 2015, arXiv:1412.6806),
-SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365).
+Those of `INPUT_METHODS` ask for the gradient at the input, and know no block: guided backpropagation (Springenberg et
+al. 2015, arXiv:1412.6806), SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825), integrated gradients (Sundararajan et
+al. 2017, arXiv:1703.01365).
 
 The model is used in inference mode and left as it was; no `.grad` is touched.
 """
 
 from __future__ import annotations
 
+import inspect
+import operator
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy
 
@@ -167,6 +170,10 @@ def _for_display(image: Any) -> numpy.ndarray:
 # Into the model and out again ---------------------------------------------------------------------------------------
 
 
+Block = int | str | Module
+"""A part of a model: counted as `blocks` has them, by its name (`"layer4.1"`), or the module itself."""
+
+
 def blocks(model: Module) -> list[Module]:
     """The convolutional blocks that `block=-1, -2, …` counts, the last one nearest to the head.
 
@@ -188,16 +195,24 @@ def blocks(model: Module) -> list[Module]:
     return children[: head[0]]
 
 
-def _block(model: Module, block: int | Module) -> Module:
+def _block(model: Module, block: Block) -> tuple[str, Module]:
+    """What errors call the block, and the block."""
     if isinstance(block, Module):
-        return block
+        return type(block).__name__, block
+    if isinstance(block, str):
+        try:
+            return f"block {block!r}", model.get_submodule(block)
+        except AttributeError as error:
+            raise ValueError(f"cam: there is no block {block!r}: {error}") from None
+    if not isinstance(block, int):
+        raise TypeError(f"cam: a block is a number, a name or a module, not {type(block).__name__}")
     found = blocks(model)
     if not -len(found) <= block < len(found):
         raise IndexError(
             f"cam: block {block} is out of range; {type(model).__name__} has {len(found)} blocks, "
             f"-{len(found)} (at the image) to -1 (at the head)"
         )
-    return found[block]
+    return f"block {block}", found[block]
 
 
 @contextmanager
@@ -212,21 +227,90 @@ def _inference(model: Module) -> Iterator[None]:
             module.training = training
 
 
-def _batch_of_one(x: Tensor) -> Tensor:
-    batch = x.detach() if x.ndim == 4 else x.detach().unsqueeze(0)
+@contextmanager
+def cut(model: Module, layers: Mapping[str, Module]) -> Iterator[dict[str, Tensor]]:
+    """While it is open, the graph of a pass through the model begins at the outputs of these layers.
+
+    What comes before is computed without a graph. What comes behind gets a copy of the output, so that the model may
+    go on with `y += x`, as torchvision's residual blocks do.
+
+    Args:
+        layers: by the name that errors give them; each gives images, (N, C, h, w), and runs once.
+
+    Yields:
+        The outputs by name, each a leaf that requires a gradient, as they come into being.
+    """
+    activations: dict[str, Tensor] = {}
+    with ExitStack() as opened:
+
+        def cut_at(name: str) -> Callable[[Module, Any, Any], Tensor]:
+            def hook(_: Module, __: Any, output: Any) -> Tensor:
+                if not isinstance(output, Tensor) or output.ndim != 4:
+                    raise ValueError(f"cam: {name} gives no images; choose a convolutional block before the head")
+                if name in activations:
+                    raise ValueError(f"cam: {name} runs several times in one pass; choose a block that runs once")
+                if not activations:
+                    opened.enter_context(enable_grad())
+                activations[name] = output.detach().clone().requires_grad_()
+                return activations[name].clone()
+
+            return hook
+
+        opened.enter_context(no_grad())
+        for name, layer in layers.items():
+            opened.enter_context(layer.register_forward_hook(cut_at(name)))
+        yield activations
+    if missing := [name for name in layers if name not in activations]:
+        raise ValueError(f"cam: {missing[0]} does not run when {type(model).__name__} does; choose a part of the model")
+
+
+def _batch_of_one(model: Module, x: Any) -> Tensor:
+    """The image as a batch, outside any graph; an array in the dtype and on the device of the model."""
+    if not isinstance(x, Tensor):
+        if not backend.is_array(x):
+            raise TypeError(f"cam: an image is a tensor or an array, (C, H, W) or (1, C, H, W), not {type(x).__name__}")
+        parameter = next(model.parameters(), None)
+        x = Tensor(x) if parameter is None or x.dtype.kind != "f" else Tensor(x, parameter.dtype, parameter.device)
+    batch: Tensor = x.detach() if x.ndim == 4 else x.detach().unsqueeze(0)
     if batch.ndim != 4 or batch.shape[0] != 1:
         raise ValueError(f"cam: expects one image, (C, H, W) or (1, C, H, W), got shape {x.shape}; ask one by one")
+    if not batch.is_floating_point():
+        raise TypeError(f"cam: an image is of floats, prepared as for training, not {batch.dtype}")
     return batch
 
 
 def _scores(model: Module, x: Tensor, class_index: int) -> Tensor:
     """The scores of a class for a batch of images, (N,)."""
-    output = model(x)
+    return _logits(model, x)[:, class_index]
+
+
+def _logits(model: Module, x: Tensor) -> Tensor:
+    """The scores of all classes for a batch of images, (N, classes)."""
+    output = model(x.clone())  # a model may write to what it gets
+    if not isinstance(output, Tensor):
+        what = f"{len(output)} outputs" if isinstance(output, (tuple, list, dict)) else type(output).__name__
+        raise TypeError(
+            f"cam: expects a model that gives one tensor, (N, classes), {type(model).__name__} gives {what}; "
+            "put it into a module whose forward returns the one to explain"
+        )
     if output.ndim != 2:
         raise ValueError(f"cam: expects a model that gives (N, classes), got shape {output.shape}")
-    if not -output.shape[1] <= class_index < output.shape[1]:
-        raise IndexError(f"cam: class {class_index} is out of range, the model has {output.shape[1]} classes")
-    return output[:, class_index]
+    return output
+
+
+def _chosen(class_index: Any, logits: Tensor) -> int:
+    """The class that was asked about: a number, or a tensor of one; `None` is the one with the highest score."""
+    if class_index is None:
+        return int(logits[0].detach().argmax().item())
+    try:
+        index = operator.index(class_index.item() if hasattr(class_index, "item") else class_index)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"cam: class_index is the number of a class, or None for the predicted one, not {class_index!r}"
+        ) from None
+    if not -logits.shape[1] <= index < logits.shape[1]:
+        raise IndexError(f"cam: class {index} is out of range, the model has {logits.shape[1]} classes")
+    return index
 
 
 def _pieces(n: int, size: int) -> list[slice]:
@@ -236,38 +320,37 @@ def _pieces(n: int, size: int) -> list[slice]:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """One pass through a model, cut at a block: the activation there, and the score as a function of it."""
+    """One pass through a model, cut at a block: the image, the activation there, and the score as a function of it."""
 
+    x: Tensor  # (1, 3, H, W)
     activation: Tensor  # (1, C, h, w), a leaf
     score: Tensor
+    class_index: int
+
+    @property
+    def a(self) -> Tensor:
+        """A, (C, h, w)."""
+        return self.activation.detach()[0]
+
+    @property
+    def g(self) -> Tensor:
+        """G, (C, h, w)."""
+        (g,) = grad(self.score, self.activation, retain_graph=True, allow_unused=True)
+        return self.a * 0 if g is None else g[0]
+
+    def map(self, weights: Tensor, method: str) -> Map:
+        """Σ over the channels of weights · A; one weight per channel, or one per channel and place."""
+        return _map((weights * self.a).sum(0), self.class_index, self.score, method)
 
 
-def _look(model: Module, x: Tensor, class_index: int, block: int | Module) -> _Look:
-    found: list[Tensor] = []
-    name = f"block {block}" if isinstance(block, int) else type(block).__name__
-    with _inference(model), no_grad(), ExitStack() as behind_the_cut:
-
-        def cut(_: Module, __: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                raise ValueError(f"cam: {name} gives no images; choose a convolutional block before the head")
-            if found:
-                raise ValueError(f"cam: {name} runs several times in one pass; choose a block that runs once")
-            behind_the_cut.enter_context(enable_grad())
-            found.append(output.detach().requires_grad_())
-            return found[0]
-
-        with _block(model, block).register_forward_hook(cut):
-            score = _scores(model, _batch_of_one(x), class_index)[0]
-    if not found:
-        raise ValueError(f"cam: {name} does not run when {type(model).__name__} does; choose a part of the model")
-    return _Look(found[0], score)
-
-
-def _gradient(look: _Look) -> tuple[Tensor, Tensor]:
-    """A and G, (C, h, w) each."""
-    (g,) = grad(look.score, look.activation, allow_unused=True)
-    activation = look.activation.detach()[0]
-    return activation, activation * 0 if g is None else g[0]
+def _look(model: Module, x: Any, class_index: Any, block: Block) -> _Look:
+    x = _batch_of_one(model, x)
+    name, layer = _block(model, block)
+    with _inference(model), cut(model, {name: layer}) as activations:
+        logits = _logits(model, x)
+        index = _chosen(class_index, logits)
+        score = logits[0, index]
+    return _Look(x, activations[name], score, index)
 
 
 def _map(values: Tensor, class_index: int, score: Tensor, method: str, attribution: Tensor | None = None) -> Map:
@@ -283,53 +366,68 @@ def _map(values: Tensor, class_index: int, score: Tensor, method: str, attributi
 # From the gradient at a block ---------------------------------------------------------------------------------------
 
 
-def grad_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
-    """Grad-CAM: (Σₖ αₖ Aₖ)⁺ with αₖ the mean of Gₖ over the places.
+class BlockMethod(Protocol):
+    """What looks at a block: `method(model, x, class_index, block)`.
 
     Args:
         model: gives logits (1, classes) for an image (1, C, H, W).
-        x: one image, (C, H, W) or (1, C, H, W).
-        class_index: whose score to explain.
-        block: which block's activations, counted as `blocks` has them, or a module.
+        x: one image, (C, H, W) or (1, C, H, W), a tensor or an array.
+        class_index: whose score to explain; `None` for the class with the highest one.
+        block: which block's activations, counted as `blocks` has them, by name, or a module.
 
     Returns:
         A `Map` of the block's size; `raw` is what stands in the parentheses, before (…)⁺.
     """
-    look = _look(model, x, class_index, block)
-    a, g = _gradient(look)
-    weights = g.mean((1, 2), keepdim=True)
-    return _map((weights * a).sum(0), class_index, look.score, "Grad-CAM")
+
+    def __call__(self, model: Module, x: Any, class_index: Any = None, block: Block = -1) -> Map:
+        """The map."""
 
 
-def grad_cam_plus_plus(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
+def _by_weights(name: str) -> Callable[[Callable[[Tensor, Tensor], Tensor]], BlockMethod]:
+    """Makes a method of a function that gives the weights for A and G, (C, h, w) each."""
+
+    def decorate(weights: Callable[[Tensor, Tensor], Tensor]) -> BlockMethod:
+        def method(model: Module, x: Any, class_index: Any = None, block: Block = -1) -> Map:
+            look = _look(model, x, class_index, block)
+            return look.map(weights(look.a, look.g), name)
+
+        method.__name__ = method.__qualname__ = weights.__name__
+        method.__doc__ = f"{weights.__doc__}\n\n{textwrap.indent(inspect.getdoc(BlockMethod) or '', '    ')}"
+        return method
+
+    return decorate
+
+
+@_by_weights("Grad-CAM")
+def grad_cam(a: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001 - all take A and G
+    """Grad-CAM: (Σₖ αₖ Aₖ)⁺ with αₖ the mean of Gₖ over the places."""
+    return g.mean((1, 2), keepdim=True)
+
+
+@_by_weights("Grad-CAM++")
+def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Grad-CAM++: weights Σ α G⁺ over the places, with α = G² / (2 G² + G³ Σ A) = 1 / (2 + G Σ A).
 
     The paper differentiates exp(y); that factor is the same everywhere and is left out. The formula is meant for blocks
     that end in a ReLU: where A may be negative, so may the denominator.
     """
-    look = _look(model, x, class_index, block)
-    a, g = _gradient(look)
-    weights = (g.relu() / (2 + g * a.sum((1, 2), keepdim=True))).sum((1, 2), keepdim=True)
-    return _map((weights * a).sum(0), class_index, look.score, "Grad-CAM++")
+    return (g.relu() / (2 + g * a.sum((1, 2), keepdim=True))).sum((1, 2), keepdim=True)
 
 
-def xgrad_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
+@_by_weights("XGrad-CAM")
+def xgrad_cam(a: Tensor, g: Tensor) -> Tensor:
     """XGrad-CAM: weights Σ (A / Σ A) G over the places; 0 for a channel whose activations add up to 0."""
-    look = _look(model, x, class_index, block)
-    a, g = _gradient(look)
     total = a.sum((1, 2), keepdim=True)
-    weights = (a * g).sum((1, 2), keepdim=True) / (total + (total == 0).to(a.dtype))
-    return _map((weights * a).sum(0), class_index, look.score, "XGrad-CAM")
+    return (a * g).sum((1, 2), keepdim=True) / (total + (total == 0).to(a.dtype))
 
 
-def layer_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
+@_by_weights("LayerCAM")
+def layer_cam(a: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001 - all take A and G
     """LayerCAM: Σₖ Gₖ⁺ Aₖ, every place with a weight of its own."""
-    look = _look(model, x, class_index, block)
-    a, g = _gradient(look)
-    return _map((g.relu() * a).sum(0), class_index, look.score, "LayerCAM")
+    return g.relu()
 
 
-def cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:
+def cam(model: Module, x: Any, class_index: Any = None, block: Block = -1) -> Map:
     """CAM: Σₖ wₖ Aₖ with the weights w of the class in the last linear layer.
 
     It explains the score only where the score *is* Σₖ wₖ · mean(Aₖ) + bias, that is, where the gradient at every place
@@ -340,13 +438,13 @@ def cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) ->
             hidden units rather than channels, though there may be as many; use `grad_cam`, which asks for no head.
     """
     look = _look(model, x, class_index, block)
-    a, g = _gradient(look)
+    a, g, c = look.a, look.g, look.class_index
     linear = [module for module in model.modules() if isinstance(module, Linear)]
-    if linear and linear[-1].weight.shape[1] == a.shape[0] and class_index < linear[-1].weight.shape[0]:
-        weights = linear[-1].weight.detach()[class_index].reshape(-1, 1, 1)
+    if linear and linear[-1].weight.shape[1] == a.shape[0] and c < linear[-1].weight.shape[0]:
+        weights = linear[-1].weight.detach()[c].reshape(-1, 1, 1)
         places = a.shape[1] * a.shape[2]
         if (g * places - weights).abs().max() <= ROUNDING * weights.abs().max():
-            return _map((weights * a).sum(0), class_index, look.score, "CAM")
+            return look.map(weights, "CAM")
     raise ValueError(
         f"cam: the head of {type(model).__name__} is not a global average pooling and one linear layer right behind "
         "the block, so the last layer's weights don't weigh channels; use grad_cam, or a plain head"
@@ -356,81 +454,85 @@ def cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1) ->
 # From the score alone -----------------------------------------------------------------------------------------------
 
 
-def score_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1, batch_size: int = 32) -> Map:
+def score_cam(model: Module, x: Any, class_index: Any = None, block: Block = -1, batch_size: int = 32) -> Map:
     """Score-CAM: the weights are softmax over k of y(x · Hₖ), Hₖ being Aₖ enlarged to the image and scaled to [0, 1].
 
     Algorithm 1 of the paper: its baseline image has the same score for every k, so the softmax does not see it. One
     forward pass per channel, `batch_size` at a time.
     """
     look = _look(model, x, class_index, block)
-    x, a = _batch_of_one(x), look.activation.detach()
-    masks = interpolate(a, x.shape[2:], mode="bilinear")[0].unsqueeze(1)  # (channels, 1, H, W)
+    a, image = look.activation.detach(), look.x
+    masks = interpolate(a, image.shape[2:], mode="bilinear")[0].unsqueeze(1)  # (channels, 1, H, W)
     low, high = masks.amin((1, 2, 3), keepdim=True), masks.amax((1, 2, 3), keepdim=True)
     masks = (masks - low) / (high - low + (high == low).to(a.dtype))
     with _inference(model), no_grad():
-        scores = cat([_scores(model, x * masks[piece], class_index) for piece in _pieces(len(masks), batch_size)])
-    weights = softmax(scores, 0).reshape(-1, 1, 1)
-    return _map((weights * a[0]).sum(0), class_index, look.score, "Score-CAM")
+        pieces = _pieces(len(masks), batch_size)
+        scores = cat([_scores(model, image * masks[piece], look.class_index) for piece in pieces])
+    return look.map(softmax(scores, 0).reshape(-1, 1, 1), "Score-CAM")
 
 
-def ablation_cam(model: Module, x: Tensor, class_index: int, block: int | Module = -1, batch_size: int = 32) -> Map:
+def ablation_cam(model: Module, x: Any, class_index: Any = None, block: Block = -1, batch_size: int = 32) -> Map:
     """Ablation-CAM: the weights are (y − yₖ) / |y|, with yₖ the score when channel k is set to zero.
 
     The paper divides by y; the absolute value keeps the sign of the loss where the score is negative. One pass from the
     block on per channel, `batch_size` at a time.
     """
     look = _look(model, x, class_index, block)
-    x, a, y = _batch_of_one(x), look.activation.detach(), look.score.detach()
+    a, y = look.activation.detach(), look.score.detach()
     channels = a.shape[1]
     kept = (1 - eye(channels, dtype=a.dtype, device=a.device)).reshape(channels, channels, 1, 1)
+    _, layer = _block(model, block)
     scores = []
     for piece in _pieces(channels, batch_size):
         ablated = a * kept[piece]
-        with (
-            _inference(model),
-            no_grad(),
-            _block(model, block).register_forward_hook(lambda *_, ablated=ablated: ablated),
-        ):
-            scores.append(_scores(model, x, class_index))
-    weights = ((y - cat(scores)) / (y.abs() + (y == 0).to(y.dtype))).reshape(-1, 1, 1)
-    return _map((weights * a[0]).sum(0), class_index, y, "Ablation-CAM")
+        with _inference(model), no_grad(), layer.register_forward_hook(lambda *_, ablated=ablated: ablated):
+            scores.append(_scores(model, look.x, look.class_index))
+    return look.map(((y - cat(scores)) / (y.abs() + (y == 0).to(y.dtype))).reshape(-1, 1, 1), "Ablation-CAM")
 
 
 # From the gradient at the input ---------------------------------------------------------------------------------------
 
 
-def _gradients_at(model: Module, points: Tensor, class_index: int, guided: bool = False) -> tuple[Tensor, Tensor]:
-    """The gradient of the score at each of several images, (N, C, H, W), and the scores, (N,).
+def _plain_look(model: Module, x: Any, class_index: Any) -> tuple[Tensor, int, Tensor]:
+    """The image as a batch, the class, and its score."""
+    x = _batch_of_one(model, x)
+    with _inference(model), no_grad():
+        logits = _logits(model, x)
+    index = _chosen(class_index, logits)
+    return x, index, logits[0, index]
+
+
+def _gradients_at(model: Module, points: Tensor, class_index: int, guided: bool = False) -> Tensor:
+    """The gradient of the score at each of several images, (N, C, H, W).
 
     In inference mode the images of a batch don't see each other, so one walk from the sum of the scores has them all.
     """
     points = points.detach().requires_grad_()
     with _inference(model), enable_grad():
-        scores = _scores(model, points, class_index)
-        total = scores.sum()
+        total = _scores(model, points, class_index).sum()
     if guided:
         for record in records(total):
             if record.primitive is relu:
                 record.hooks = [*(record.hooks or []), relu]
     (g,) = grad(total, points, allow_unused=True)
-    return points.detach() * 0 if g is None else g, scores.detach()
+    return points.detach() * 0 if g is None else g
 
 
-def guided_backpropagation(model: Module, x: Tensor, class_index: int, block: int | Module = -1) -> Map:  # noqa: ARG001
+def guided_backpropagation(model: Module, x: Any, class_index: Any = None) -> Map:
     """Guided backpropagation: the gradient at the image, with every ReLU passing back only what is positive.
 
-    That is a hook on each ReLU of the graph. `raw` is the largest absolute value over the image's channels. `block` has
-    no meaning here.
+    That is a hook on each ReLU of the graph. `raw` is the largest absolute value over the image's channels.
     """
-    (g,), (score,) = _gradients_at(model, _batch_of_one(x), class_index, guided=True)
-    return _map(g.abs().amax(0), class_index, score, "guided backpropagation", g)
+    x, index, score = _plain_look(model, x, class_index)
+    (g,) = _gradients_at(model, x, index, guided=True)
+    return _map(g.abs().amax(0), index, score, "guided backpropagation", g)
 
 
 def smooth_grad(
     model: Module,
-    x: Tensor,
-    class_index: int,
-    block: int | Module = -1,  # noqa: ARG001 - one signature for all
+    x: Any,
+    class_index: Any = None,
+    *,
     samples: int = 25,
     noise: float = 0.15,
     generator: Generator | None = None,
@@ -438,48 +540,42 @@ def smooth_grad(
 ) -> Map:
     """SmoothGrad: the mean gradient at noisy copies of the image, the noise being `noise` · (max − min) of the image.
 
-    `raw` is the largest absolute value over the image's channels. `block` has no meaning here; without a `generator`
-    the noise is that of seed 0, whatever the `batch_size`.
+    `raw` is the largest absolute value over the image's channels. Without a `generator` the noise is that of seed 0,
+    whatever the `batch_size`.
     """
-    x = _batch_of_one(x)
+    x, index, score = _plain_look(model, x, class_index)
     rng = (generator or Generator(0)).rng
     spread = noise * (x.max() - x.min()).item()
     total = x[0] * 0
     for piece in _pieces(samples, batch_size):
         drawn = spread * rng.standard_normal((piece.stop - piece.start, *x.shape[1:]))
-        total = total + _gradients_at(model, x + Tensor(drawn, x.dtype, x.device), class_index)[0].sum(0)
+        total = total + _gradients_at(model, x + Tensor(drawn, x.dtype, x.device), index).sum(0)
     mean = total / samples
-    return _map(mean.abs().amax(0), class_index, _plain_score(model, x, class_index), "SmoothGrad", mean)
+    return _map(mean.abs().amax(0), index, score, "SmoothGrad", mean)
 
 
 def integrated_gradients(
     model: Module,
-    x: Tensor,
-    class_index: int,
-    block: int | Module = -1,  # noqa: ARG001 - one signature for all
+    x: Any,
+    class_index: Any = None,
+    *,
     steps: int = 32,
-    baseline: Tensor | None = None,
+    baseline: Any = None,
     batch_size: int = 8,
 ) -> Map:
     """Integrated gradients: (x − x₀) · ∫ ∂y/∂x along the straight line from the baseline x₀ (black, unless given) to x.
 
     The integral is the mean of the gradients at the middles of `steps` pieces. `raw` is the sum over the image's
-    channels; its sum over the places is y(x) − y(x₀), up to the error of that mean. `block` has no meaning here.
+    channels; its sum over the places is y(x) − y(x₀), up to the error of that mean.
     """
-    x = _batch_of_one(x)
-    start = x * 0 if baseline is None else _batch_of_one(baseline)
+    x, index, score = _plain_look(model, x, class_index)
+    start = x * 0 if baseline is None else _batch_of_one(model, baseline)
     way = (arange(steps, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1) + 0.5) / steps
     total = x[0] * 0
     for piece in _pieces(steps, batch_size):
-        total = total + _gradients_at(model, start + (x - start) * way[piece], class_index)[0].sum(0)
+        total = total + _gradients_at(model, start + (x - start) * way[piece], index).sum(0)
     attribution = (x - start)[0] * (total / steps)
-    score = _plain_score(model, x, class_index)
-    return _map(attribution.sum(0), class_index, score, "integrated gradients", attribution)
-
-
-def _plain_score(model: Module, x: Tensor, class_index: int) -> Tensor:
-    with _inference(model), no_grad():
-        return _scores(model, x, class_index)[0]
+    return _map(attribution.sum(0), index, score, "integrated gradients", attribution)
 
 
 METHODS: dict[str, Callable[..., Map]] = {
@@ -490,8 +586,12 @@ METHODS: dict[str, Callable[..., Map]] = {
     "LayerCAM": layer_cam,
     "Score-CAM": score_cam,
     "Ablation-CAM": ablation_cam,
+}
+"""The methods that look at a block, by name: `method(model, x, class_index, block)`."""
+
+INPUT_METHODS: dict[str, Callable[..., Map]] = {
     "guided backpropagation": guided_backpropagation,
     "SmoothGrad": smooth_grad,
     "integrated gradients": integrated_gradients,
 }
-"""Every method by its name."""
+"""The methods that look at the image itself, by name: `method(model, x, class_index)`."""

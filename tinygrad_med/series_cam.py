@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.cam import Grid, Map
+from tinygrad_med.cam import Grid, Map, cut
 from tinygrad_med.core.backward import grad
-from tinygrad_med.core.modes import enable_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.nn import Conv2d, MaxPool2d, Module, ReLU, Sequential
 
@@ -138,7 +137,7 @@ class Explanation:
 
 def explain(
     model: Module,
-    series: Sequence[Tensor],
+    series: Sequence[Any],
     labels: Sequence[str],
     *,
     block: int = -1,
@@ -150,7 +149,7 @@ def explain(
 
     Args:
         model: gives logits (1, labels) for a list of series. A model with `chunk` must have it at None.
-        series: (S, 3, H, W) each.
+        series: (S, 3, H, W) each, tensors or arrays.
         labels: the names of the logits.
         block: which block of each backbone to look at, from -1 (its output) backwards. An earlier one has more places:
             AlexNet's -2, before its last pooling, has 13×13 on 224×224 pixels.
@@ -159,22 +158,18 @@ def explain(
     """
     paths: Mapping[str, Sequence[Module]] = {} if layers else _paths(model, block)
     layers = layers or {name: path[-1] for name, path in paths.items()}
-    activations: dict[str, Tensor] = {}
-    handles = [layer.register_forward_hook(_cut(name, activations)) for name, layer in layers.items()]
-    try:
-        with enable_grad():
-            output = model(list(series))
-    finally:
-        for handle in handles:
-            handle.remove()
+    if getattr(model, "chunk", None) is not None:
+        raise ValueError("explain: a series must run in one piece; set model.chunk = None")
+    series = [slices if isinstance(slices, Tensor) else Tensor(slices) for slices in series]
+    called = {name: f"the layer of {name}" for name in layers}
+    with cut(model, {called[name]: layer for name, layer in layers.items()}) as activations:
+        output = model(series)
     if output.shape != (1, len(labels)):
         raise ValueError(f"explain: expected logits of shape (1, {len(labels)}), got {output.shape}")
-    if missing := layers.keys() - activations.keys():
-        raise ValueError(f"explain: the layers of {', '.join(sorted(missing))} don't run when the model does")
-    leaves = list(activations.values())
+    leaves = [activations[called[name]] for name in layers]
     gradients: list[Any] = [grad(output[0, i], leaves, retain_graph=True) for i in range(len(labels))]
     found = {}
-    for k, ((name, activation), slices) in enumerate(zip(activations.items(), series, strict=True)):
+    for k, (name, activation, slices) in enumerate(zip(layers, leaves, series, strict=True)):
         g = numpy.stack([backend.to_numpy(of_label[k].array) for of_label in gradients])  # (labels, S, C, h, w)
         a = backend.to_numpy(activation.array)
         flows = (g != 0).any((0, 3, 4))  # (S, C)
@@ -192,6 +187,9 @@ def _paths(model: Module, block: int) -> dict[str, list[Module]]:
         raise ValueError(
             f"explain: {type(model).__name__} has no backbones {', '.join(PLANES)}; name what to look at: layers={{…}}"
         )
+    shortest = min(map(len, backbones.values()))
+    if not -shortest <= block <= -1:
+        raise IndexError(f"explain: block {block} is out of range; the backbones have the blocks -{shortest} to -1")
     return {name: [*backbone][: len(backbone) + block + 1] for name, backbone in backbones.items()}
 
 
@@ -216,15 +214,3 @@ def _grid(path: Sequence[Module], spacing: float) -> Grid:
         k, s, p, d = (rows for rows, _ in pairs)
         first, step = first + step * (d * (k - 1) / 2 - p), step * s
     return Grid(first, step) if path else even
-
-
-def _cut(name: str, activations: dict[str, Tensor]) -> Any:
-    """A hook that makes the layer's output a leaf, so that the graph begins there."""
-
-    def hook(_: Module, __: Any, output: Tensor) -> Tensor:
-        if name in activations:
-            raise ValueError(f"explain: the layer of {name} runs more than once; set model.chunk = None")
-        activations[name] = output.detach().requires_grad_()
-        return activations[name]
-
-    return hook

@@ -513,11 +513,37 @@ def test_the_page_of_an_exam(tmp_path: Path):
 
 def test_what_explain_refuses():
     series = [tm.tensor(a) for a in exam((3, 1, 2), dtype=np.float32)]
-    with pytest.raises(ValueError, match=r"the layer of axial runs more than once; set model.chunk = None"):
+    with pytest.raises(ValueError, match=r"a series must run in one piece; set model.chunk = None"):
         explain(mrnet(chunk=1), series, LABELS)
     with pytest.raises(ValueError, match=r"expected logits of shape \(1, 2\), got \(1, 3\)"):
         explain(mrnet(), series, LABELS[:2])
     with pytest.raises(ValueError, match=r"Linear has no backbones axial, coronal, sagittal; name what to look at"):
         explain(nn.Linear(1, 1), series, LABELS)
-    with pytest.raises(ValueError, match=r"the layers of knee don't run"):
+    with pytest.raises(ValueError, match=r"the layer of knee does not run when MRNet does"):
         explain(mrnet(), series, LABELS, layers={"knee": nn.ReLU()})
+    with pytest.raises(IndexError, match=r"block -99 is out of range; the backbones have the blocks -13 to -1"):
+        explain(mrnet(), series, LABELS, block=-99)
+
+
+class Residual(nn.Module):
+    """A block of a plane whose output is changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        before = self.first(x)
+        out = self.second(before)
+        out += before
+        return out
+
+
+def test_explain_a_plane_that_writes_to_its_block() -> None:
+    model, arrays = Small(Residual()).to(tm.float64), exam((2, 1, 3))
+    series = [tm.tensor(a) for a in arrays]
+    layers = {name: getattr(model, name)[0].second for name in ("axial", "coronal", "sagittal")}
+    found = explain(model, series, ["acl"], layers=layers)
+    for name, one in found.series.items():
+        values = layers[name](getattr(model, name)[0].first(series[list(layers).index(name)]))
+        np.testing.assert_allclose(one.contributions.sum(), values.mean().item(), rtol=1e-10)

@@ -421,3 +421,11 @@ def test_a_missing_name_says_what_there_is():
         nn.LeakyRelu  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'cross_entropi'; did you mean cross_entropy"):
         F.cross_entropi  # noqa: B018
+
+
+def test_a_submodule_by_its_name():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1)))
+    assert net.get_submodule("") is net
+    assert all(net.get_submodule(name) is module for name, module in net.named_modules())
+    with pytest.raises(AttributeError, match="Sequential has no part '2'; it has 0, 1"):
+        net.get_submodule("1.2")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import RemovableHandle, Tensor
+from tinygrad_med.engine.errors import did_you_mean
 from tinygrad_med.nn.hooks import Gradients, through_gate
 
 M = TypeVar("M", bound="Module")
@@ -234,6 +235,20 @@ class Module:
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
         return (module for _, module in self.named_modules())
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of a name that `named_modules` has, like `layer4.1.conv2`; the module itself for `""`.
+
+        Raises:
+            AttributeError: if there is none; it names what there is.
+        """
+        module = self
+        for name in target.split(".") if target else ():
+            if name not in module._modules:
+                hint = did_you_mean(name, module._modules, f"it has {', '.join(module._modules) or 'no parts'}")
+                raise AttributeError(f"{type(module).__name__} has no part {name!r}; {hint}")
+            module = module._modules[name]
+        return module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules among the attributes, each once."""
