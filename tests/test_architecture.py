@@ -49,7 +49,7 @@ MAY_IMPORT |= {
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data", "_files"},
     "explain": set(HOUSE[: HOUSE.index("models")]),  # the engine and modules
-    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
+    "vision": {*HOUSE, "_files", "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 
 GPU_LIBRARIES = {"cupy", "cupyx", "cupy_backends", "cudnn"}

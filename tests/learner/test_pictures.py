@@ -149,11 +149,21 @@ show_images(images, ["a", "b"])
 """,
     "figure = show_images(images, ['a', 'b'])\nlater = 1",
     "figure",
+    """
+from types import SimpleNamespace
+import tinygrad_med as torch
+from tinygrad_med import nn
+from tinygrad_med.learner import Learner
+batches = [(torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))] * 4
+learn = Learner(SimpleNamespace(train=batches, valid=batches), nn.Linear(3, 2), metrics=lambda o, y: 0.5)
+learn.fit(3)
+""",
 ]
 
 
-def test_a_notebook_shows_a_figure_once():
-    """As the last thing of a cell, before its end, and again later if it is asked for."""
+def test_a_notebook_shows_a_figure_once_and_one_table():
+    """A figure as the last thing of a cell, before its end, and again later if it is asked for. A training: one table,
+    whose bar is gone, and nothing on the error stream."""
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
@@ -163,4 +173,8 @@ def test_a_notebook_shows_a_figure_once():
         warnings.simplefilter("ignore")  # those of the kernel's packages
         nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
     shown = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in book.cells]
-    assert shown == [0, 1, 1, 1]
+    assert shown == [0, 1, 1, 1, 0]
+    (output,) = book.cells[-1].outputs
+    table = output["data"]["text/html"]
+    assert table.count("<tr>") == 4 and "&lt;lambda&gt;" in table and "<progress" not in table
+    assert output["data"]["text/plain"].split()[:3] == ["epoch", "train_loss", "valid_loss"]

@@ -19,9 +19,10 @@ from typing import Any
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import as_tensor, from_numpy
-from tinygrad_med.learner.callbacks import Callback, CancelFit, Progress, StopAtDivergence
+from tinygrad_med.learner.callbacks import Callback, CancelFit, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
 from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_of, reading_of
+from tinygrad_med.learner.progress import Progress
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
 from tinygrad_med.learner.state import Checkpoint, Randomness, holds, restore, snapshot
