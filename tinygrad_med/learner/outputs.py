@@ -89,6 +89,23 @@ def reading_of(loss_func: Any) -> Reading:
     )
 
 
+def name_of_loss(loss_func: Any) -> str:
+    """The name of the loss as a function of `F`; a module's weights and smoothing don't change what outputs mean."""
+    reading = reading_of(loss_func)
+    for (function, _), known in _LOSSES.items():
+        if known is reading:
+            return function
+    raise ValueError("export: the loss is one of your own, which a file can't hold")
+
+
+def loss_named(name: str) -> Callable[..., Tensor]:
+    """The loss with this name in the table above."""
+    if name not in {function for function, _ in _LOSSES}:
+        raise ValueError(f"the loss {name!r} is not known here")
+    loss: Callable[..., Tensor] = vars(F)[name]
+    return loss
+
+
 def loss_of_each(loss_func: Any, output: Any, target: Tensor) -> Tensor:
     """The loss of each image (N,): the mean over what there is of it, such as several labels."""
     if isinstance(loss_func, Module) and hasattr(loss_func, "reduction"):

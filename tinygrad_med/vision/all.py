@@ -13,11 +13,13 @@ from tinygrad_med.data.transforms import Normalize as Normalize, Resize as Resiz
 from tinygrad_med.learner import (
     Callback as Callback,
     ClassificationInterpretation as ClassificationInterpretation,
-    Learner as Learner,
     accuracy as accuracy,
     error_rate as error_rate,
 )
 from tinygrad_med.models import resnet18 as resnet18, resnet34 as resnet34
 from tinygrad_med.vision.data import ImageDataLoaders as ImageDataLoaders, TensorImage as TensorImage, first as first
+from tinygrad_med.vision.export import VisionLearner as VisionLearner, load_learner as load_learner
 from tinygrad_med.vision.hooks import Hook as Hook, hook_output as hook_output
 from tinygrad_med.vision.learner import cnn_learner as cnn_learner, vision_learner as vision_learner
+
+Learner = VisionLearner  # the notebooks' own models can be exported too

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinygrad_med.learner import Learner
 from tinygrad_med.models import ResNet
 from tinygrad_med.models.transfer import layer_groups, with_head
 from tinygrad_med.serialization import load
+from tinygrad_med.vision.export import VisionLearner
 
 
 def vision_learner(
@@ -20,7 +20,7 @@ def vision_learner(
     weights: str | Path | None = None,
     head: str = "concat",
     **options: Any,
-) -> Learner:
+) -> VisionLearner:
     """A learner that fine-tunes a trained network on the classes of `dls`.
 
     Args:
@@ -38,7 +38,9 @@ def vision_learner(
         net = arch()
         own = {name: value for name, value in net.state_dict().items() if name.startswith("fc.")}
         net.load_state_dict(state | own)
-    return Learner(dls, with_head(net, len(dls.vocab), head), splitter=layer_groups, **options)
+    learn = VisionLearner(dls, with_head(net, len(dls.vocab), head), splitter=layer_groups, **options)
+    learn.network = {"arch": arch.__name__, "head": head}
+    return learn
 
 
 cnn_learner = vision_learner  # its name until fastai 2.7
