@@ -38,19 +38,18 @@ HOUSE = [
 MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in enumerate(HOUSE)}
 MAY_IMPORT |= {
     "_files": set(),  # whole files, the cache folder, packages that may be missing
-    "_zips": set(),
     "core": {"backend", "dtypes", "engine"},
-    "serialization": {"backend", "dtypes", "core", "_files", "_zips"},
+    "serialization": {"backend", "dtypes", "core", "_files"},
     "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
     "optim": {"backend", "core"},  # sees only tensors, whose arrays it writes in place
-    "data": {"_files", "_zips"},  # yields arrays
+    "data": {"_files"},  # yields arrays
     "plots": {"_files"},  # draws arrays
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data", "_files"},
     "explain": set(HOUSE[: HOUSE.index("models")]),  # the engine and modules
-    "vision": {*HOUSE, "_files", "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
+    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 
 GPU_LIBRARIES = {"cupy", "cupyx", "cupy_backends", "cudnn"}
