@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import tinygrad_med as tg
 from tinygrad_med import ops
+from tinygrad_med.autograd.function import Function, _function
 from tinygrad_med.backend import array_module
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
@@ -865,6 +866,32 @@ for _primitive in (_gate, _pass_through):
         primitive=_primitive,
         view=True,
     )
+
+# Functions written as PyTorch writes them ----------------------------------------------------------------------------
+
+
+class Rotated(Function):
+    """(x cos y, x sin y), and which x are positive."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any) -> Any:
+        z = x * y.cos()
+        ctx.save_for_backward(x, y, z)
+        return z, x * y.sin(), x > 0
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, h: Any, _: Any) -> Any:
+        x, y, z = ctx.saved_tensors
+        return g * y.cos() + h * y.sin(), h * z - g * (x * y.sin())
+
+
+row(
+    Rotated.apply,
+    calls(arrays((2, 3)), arrays((2, 3))),
+    lambda x, y: (x * y.cos(), x * y.sin(), x > 0),
+    name="function",
+    primitive=_function,
+)
 
 # Losses -------------------------------------------------------------------------------------------------------------
 

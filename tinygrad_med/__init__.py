@@ -24,6 +24,7 @@ from tinygrad_med import (
     operators as operators,
     optim as optim,
     random as random,
+    utils as utils,
 )
 from tinygrad_med.autograd import (
     enable_grad as enable_grad,

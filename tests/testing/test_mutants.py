@@ -11,7 +11,7 @@ import pytest
 from tests.op_cases import ROWS
 
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "gradient_mutants.py"
-HOOKS = {"gate", "pass_through"}  # they pass gradients on, and have no mathematics
+HOOKS = {"gate", "pass_through", "function"}  # they pass gradients on, and have no mathematics
 
 
 def load() -> ModuleType:

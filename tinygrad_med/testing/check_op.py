@@ -17,7 +17,7 @@ from tinygrad_med.testing.compare import check_orders
 from tinygrad_med.testing.diagnosis import Finding
 from tinygrad_med.testing.layouts import LAYOUTS, copied, laid_out
 from tinygrad_med.testing.precision import Options, random_like
-from tinygrad_med.testing.problem import WALK_ERRORS, Problem, float_results, operation_name, problem_of
+from tinygrad_med.testing.problem import WALK_ERRORS, Problem, called, float_results, operation_name, problem_of
 from tinygrad_med.testing.report import GradcheckError, Report
 
 
@@ -56,7 +56,7 @@ def check_op(
     numerical ones are as certain: tiny ones count too, and a constant with four right digits does not pass.
 
     Args:
-        fn: a primitive, or any function of tensors that returns a tensor or several.
+        fn: a primitive, an `autograd.Function`, or any function of tensors that returns a tensor or several.
         inputs: one operand; or a tuple of arguments; or a `strategies.Call` with more of them by name; or a hypothesis
             strategy of any of these. Float arrays and float tensors are the operands, by name just those tensors that
             require a gradient; everything else is passed on.
@@ -242,7 +242,7 @@ def _value(
 ) -> Finding | None:
     plain = [backend.to_numpy(x.array).copy() if isinstance(x, Tensor) else x for x in args]
     constants = {n: backend.to_numpy(c.array).copy() if isinstance(c, Tensor) else c for n, c in kwargs.items()}
-    result = fn(*(_own_tensor(x, operand=False) if isinstance(x, Tensor) else x for x in args), **kwargs)
+    result = called(fn)(*(_own_tensor(x, operand=False) if isinstance(x, Tensor) else x for x in args), **kwargs)
     results = [result] if isinstance(result, Tensor) else list(result)
     expected = reference(*plain, **constants)
     expected = expected if isinstance(expected, (tuple, list)) else [expected]
@@ -324,7 +324,7 @@ def _gpu(problem: Problem, there: Problem, rng: numpy.random.Generator) -> Findi
 def _kink(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], gradients: Any) -> Finding | None:
     """At a kink the gradients must be those that the user stands for."""
     operands = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
-    results = [z for z in float_results(fn(*args, **kwargs)) if z.requires_grad]
+    results = [z for z in float_results(called(fn)(*args, **kwargs)) if z.requires_grad]
     ones = [Tensor(backend.array_module(z.array).ones_like(z.array)) for z in results]
     found = grad(results, operands, ones, allow_unused=True)
     stated = gradients if isinstance(gradients, (tuple, list)) else (gradients,)

@@ -42,7 +42,7 @@ def gradcheck(
     """Whether the engine's derivatives of `func` agree with numerical ones; the arguments are PyTorch's.
 
     Args:
-        func: takes the inputs, returns a tensor or a tuple of tensors.
+        func: takes the inputs, returns a tensor or a tuple of tensors; or an `autograd.Function`.
         inputs: a tensor, or a tuple of arguments. The derivatives with respect to those tensors that require a gradient
             are checked; they should be float64.
         eps: the step of the numerical derivative, 1e-6. Steps from 0.1 to 10,000 times as large are tried besides.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
+from tinygrad_med.autograd.function import Function
 from tinygrad_med.core.backward import grad
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, wrap
@@ -136,6 +137,7 @@ def problem_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
     tensors = {place: x for place, x in arguments.items() if isinstance(x, Tensor)}
     operands = {place: x for place, x in tensors.items() if x.requires_grad}
     constants = {place: x for place, x in tensors.items() if not x.requires_grad}
+    call = called(fn)
     modules = _modules_in(fn)
     flowing: list[int] = []  # which of the results require a gradient
 
@@ -145,7 +147,7 @@ def problem_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
         values = {**arguments, **moved, **dict(zip(operands, given, strict=True))}
         positional = [values.pop(i) for i in range(len(args))]
         with _kept(modules) if any(x.dtype.kind == "c" for x in given) else contextlib.nullcontext():
-            results = float_results(fn(*positional, **values))
+            results = float_results(call(*positional, **values))
         return [results[k] for k in flowing] if flowing else results
 
     names: dict[Any, str] = dict(enumerate(argument_names(fn, args)))
@@ -202,6 +204,18 @@ def float_results(result: Any) -> list[Tensor]:
     return [z for z in results if z.dtype.kind in "fc"]
 
 
+def function_of(fn: Callable[..., Any]) -> type[Function] | None:
+    """The `autograd.Function` that `fn` is, or whose `apply` it is."""
+    owner = getattr(fn, "__self__", fn)
+    return owner if isinstance(owner, type) and issubclass(owner, Function) else None
+
+
+def called(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`; for an `autograd.Function` its `apply`."""
+    function = function_of(fn)
+    return fn if function is None else function.apply
+
+
 def argument_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
     """The names of the positional arguments, `x0`, `x1` … where the function doesn't say."""
     if isinstance(fn, Primitive):
@@ -209,7 +223,10 @@ def argument_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
             return [f"{fn.operands[0]}[{i}]" for i in range(len(args))]
         return [*fn.operands, *fn.constants][: len(args)]
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        function = function_of(fn)
+        parameters = list(inspect.signature(function.forward if function else fn).parameters.values())
+        if function and function.setup_context is Function.setup_context:
+            del parameters[:1]  # ctx
     except (TypeError, ValueError):
         parameters = []
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -218,4 +235,5 @@ def argument_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
 
 def operation_name(fn: Callable[..., Any]) -> str:
     """What reports call a function."""
-    return str(fn) if isinstance(fn, Primitive) else getattr(fn, "__name__", None) or type(fn).__name__
+    named = function_of(fn) or fn
+    return str(fn) if isinstance(fn, Primitive) else getattr(named, "__name__", None) or type(fn).__name__

@@ -1,5 +1,7 @@
 """PyTorch's name for the machinery of differentiation: `autograd.grad`, `autograd.detect_anomaly` …"""
 
+from tinygrad_med.autograd import functional as functional
+from tinygrad_med.autograd.function import Function as Function, FunctionCtx as FunctionCtx
 from tinygrad_med.core.backward import backward as backward, grad as grad, steps as steps
 from tinygrad_med.core.modes import (
     AnomalyError as AnomalyError,

@@ -1,0 +1,106 @@
+"""utils.checkpoint: the same numbers as without it, to the third order, and nothing kept in between."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_med as tg
+from tinygrad_med import nn
+from tinygrad_med.utils.checkpoint import checkpoint, checkpoint_sequential
+
+
+def network() -> nn.Sequential:
+    tg.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2)).double()
+
+
+def test_three_orders_are_those_of_the_function_itself() -> None:
+    net, found = network(), []
+    x, w = (tg.tensor(np.random.default_rng(k).standard_normal((3, 3)), requires_grad=True) for k in range(2))
+    for run in (lambda h: (net(h), h.sum()), lambda h: checkpoint(lambda h: (net(h), h.sum()), h)):
+        tg.manual_seed(1)
+        y, total = run((x @ w).sin())
+        assert tg.rand(1).item() == pytest.approx(RANDOM, abs=1e-7)  # the stream goes on as without it
+        z, numbers = (y**2).sum() * total, []
+        for order in range(3):
+            numbers.append(z)
+            gradients = tg.grad(z, [x, w, *net.parameters()], create_graph=order < 2)
+            numbers += gradients
+            z = sum((g**2).sum() for g in gradients)
+        found.append(numbers)
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-12)
+
+
+def after_dropout() -> float:
+    tg.manual_seed(1)
+    network_ = nn.Dropout(0.5)
+    network_(tg.ones(3, 4))
+    return tg.rand(1).item()
+
+
+RANDOM = after_dropout()
+
+
+def test_a_leaf_inside_and_before() -> None:
+    """y = 2p · p² is 2p³: of the two ways to p none counts twice, and none is lost."""
+    p = tg.tensor([1.5], dtype=tg.float64, requires_grad=True)
+    z = checkpoint(lambda a: a * p * p, p * 2)
+    (first,) = tg.grad(z, p, create_graph=True)
+    (second,) = tg.grad(first, p, create_graph=True)
+    (third,) = tg.grad(second, p)
+    assert [z.item(), first.item(), second.item(), third.item()] == [6.75, 13.5, 18.0, 12.0]
+
+
+def test_backward_leaves_gradients_in_the_parameters() -> None:
+    net, x = network().eval(), tg.ones(5, 3, dtype=tg.float64)
+    checkpoint(net, x).sum().backward()
+    ours = [p.grad.numpy() for p in net.parameters()]
+    net.zero_grad()
+    net(x).sum().backward()
+    for g, p in zip(ours, net.parameters(), strict=True):
+        np.testing.assert_allclose(g, p.grad.numpy(), rtol=1e-12)
+
+
+def test_nothing_inside_is_kept() -> None:
+    inside: list[Any] = []
+
+    def part(x: Any) -> Any:
+        middle = x.exp()
+        inside.append(weakref.ref(middle.array))
+        return (middle * middle).sum()
+
+    x = tg.ones(100, requires_grad=True)
+    kept = part(x)
+    z = checkpoint(part, x)
+    gc.collect()
+    assert inside[0]() is not None and inside[1]() is None
+    z.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp(2), rtol=1e-6)
+    assert kept.requires_grad
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 4])
+def test_sequential(segments: int) -> None:
+    net, x = network().eval(), tg.tensor(np.ones((5, 3)), requires_grad=True)
+    (ours,) = tg.grad(checkpoint_sequential(net, segments, x).sum(), x)
+    (expected,) = tg.grad(net(x).sum(), x)
+    np.testing.assert_allclose(ours.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_what_is_refused() -> None:
+    x = tg.ones(2, requires_grad=True)
+    outside = x * 3
+    with pytest.raises(RuntimeError, match="uses a tensor of the graph that is not among its arguments; pass it"):
+        checkpoint(lambda a: a * outside, x)
+    with pytest.raises(TypeError, match="must return a tensor or a tuple of tensors"):
+        checkpoint(lambda a: [a], x)
+    with pytest.raises(ValueError, match="4 functions can't be cut into 5 segments"):
+        checkpoint_sequential(network(), 5, x)
+    with tg.no_grad():
+        assert not checkpoint(lambda a: a * 2, x).requires_grad

@@ -1,0 +1,3 @@
+"""PyTorch's `torch.utils`: what a training may use besides, `utils.checkpoint`."""
+
+from tinygrad_med.utils import checkpoint as checkpoint
