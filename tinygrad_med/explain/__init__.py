@@ -8,3 +8,4 @@ trace.save("backprop.html")
 
 from tinygrad_med.explain.trace import Trace as Trace
 from tinygrad_med.explain.watch import watch as watch
+from tinygrad_med.explain.why import why_zero as why_zero

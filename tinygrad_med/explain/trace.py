@@ -11,11 +11,22 @@ Numbers are flat lists in row-major order. JSON has no NaN and no infinity: they
 from __future__ import annotations
 
 import dataclasses
+import html
+import importlib
 import json
 import math
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinygrad_med.core.tensor import Tensor
+    from tinygrad_med.explain.nudge import Nudge
+    from tinygrad_med.explain.watch import Recorder
 
 VERSION = 1
 SMALL = 64
@@ -165,6 +176,8 @@ class Node:
         seconds: how long it took, from the end of the event before; so the first one after a pause has the pause too.
         walk: in which walk it was run, by a rule under `create_graph` or by a hook; `None` for the forward pass.
         step: at which step of that walk.
+        function: the public function of this package that it is a part of, "cross_entropy"; `None` where it was called
+            by itself.
     """
 
     id: int
@@ -182,6 +195,7 @@ class Node:
     seconds: float
     walk: int | None = None
     step: int | None = None
+    function: str | None = None
 
 
 @dataclass
@@ -219,7 +233,8 @@ class Contribution:
         tensor: that operand.
         values: the contribution, in the operand's shape.
         summed: the dims of the output over which a broadcast was undone, so that it got that shape.
-        added_to: the earlier steps of this walk whose contributions to the same tensor this one was added to.
+        added_to: the earlier steps of this walk whose contributions to the same tensor this one was added to, once per
+            contribution; the step itself, where an operation has the same tensor as another operand, as in x · x.
     """
 
     operand: int
@@ -239,14 +254,15 @@ class Step:
         tensor: the leaf, or the output of the operation: whose gradient `upstream` is.
         upstream: the complete gradient of that tensor, after the hooks.
         seed: whether the walk began here, with `upstream` given.
-        parts: the earlier steps whose contributions met here; their sum is the upstream gradient (before the hooks,
-            and plus the seed).
+        parts: the earlier steps whose contributions met here, once per contribution; their sum is the upstream gradient
+            (before the hooks, and plus the seed).
         contributions: one per operand, `None` where no gradient flows; [] at a leaf.
         hooks: how many hooks ran on the upstream gradient.
         before_hooks: the gradient that they saw, if they changed it, else `None`.
         earlier_grad: at a leaf: what was in `.grad` before, to which `backward()` adds; `None` where nothing was.
         freed_bytes: saved bytes that the step let go.
         seconds: how long its rules took.
+        gradient: under `create_graph`: the tensor that the upstream gradient is, in the graph of the gradients.
     """
 
     id: int
@@ -261,6 +277,7 @@ class Step:
     earlier_grad: Values | None
     freed_bytes: int
     seconds: float
+    gradient: int | None = None
 
 
 @dataclass
@@ -382,10 +399,78 @@ def to_plain(value: Any) -> Any:
 
 
 class Trace:
-    """What `watch()` saw; see `Document` for its contents."""
+    """What `watch()` saw.
 
-    def __init__(self) -> None:
-        self.document = Document(VERSION, "backpropagation", None, [], [], [], [], [], [])
+    Attributes:
+        title: what to call the page.
+        nodes, tensors, walks, modules, code: as in `Document`.
+        tape: what it takes to run it again.
+    """
+
+    def __init__(self, title: str = "Backpropagation, step by step") -> None:
+        from tinygrad_med.explain.tape import Tape
+
+        self.title = title
+        self.code: Code | None = None
+        self.nodes: list[Node] = []
+        self.tensors: list[TensorFacts] = []
+        self.walks: list[Walk] = []
+        self.modules: list[ModuleFacts] = []
+        self.tape = Tape()
+        self.before = 0
+        self.closed = False
+        self.finder: Callable[[Tensor], int | None] = lambda _: None
+        self.recorder: Recorder | None = None
+
+    def require(self, doing: str) -> None:
+        """Raise an error if there is nothing to show; while the block still runs, see what it is like by now."""
+        if self.recorder is not None:
+            self.recorder.update()
+        if not self.nodes and not self.walks:
+            raise ValueError(
+                f"{doing}: nothing was recorded; run the operations on tensors inside the `with explain.watch()` "
+                "block, in the thread that entered it"
+            )
+
+    def find(self, tensor: Tensor, doing: str) -> int:
+        """The id of a tensor."""
+        known = self.finder(tensor)
+        if known is None:
+            raise ValueError(
+                f"{doing}: no recorded operation used or made this tensor of shape {tuple(tensor.shape)}; it must be "
+                "one of the `with explain.watch()` block, run in the thread that entered it"
+            )
+        return known
+
+    def last_walk(self, doing: str) -> Walk:
+        """The last walk that got anywhere."""
+        walked = [walk for walk in self.walks if walk.steps]
+        if not walked:
+            failed = "".join(f" ({walk.error})" for walk in self.walks[-1:] if walk.error)
+            raise ValueError(
+                f"{doing}: no walk back was recorded{failed}; call loss.backward() inside the `with explain.watch()` "
+                "block"
+            )
+        return walked[-1]
+
+    @property
+    def document(self) -> Document:
+        """All that is to be shown, with what the tape tells beyond it: Jacobians, and why gradients are zero."""
+        from tinygrad_med.explain import local, notes, why
+
+        self.require("trace")
+        local.add_jacobians(self)
+        return Document(
+            VERSION,
+            self.title,
+            self.code,
+            self.nodes,
+            self.tensors,
+            self.walks,
+            self.modules,
+            why.of_leaves(self),
+            notes.notes(self),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The contents as dicts and lists: see `Document`."""
@@ -393,8 +478,58 @@ class Trace:
 
     def to_json(self) -> str:
         """The contents as JSON: see `Document`."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def to_dot(self) -> str:
+        """The graph in the language of Graphviz: modules as boxes, tensors that are leaves as ellipses."""
+        from tinygrad_med.explain import text
+
+        self.require("to_dot")
+        return text.dot(self)
+
+    def print(self) -> None:
+        """The operations and the walks as tables, in the terminal."""
+        import sys
+
+        from tinygrad_med.explain import text
+
+        self.require("print")
+        sys.stdout.write(text.tables(self) + "\n")
 
     def save(self, path: str | Path) -> Path:
-        """Write the page that replays this trace, one HTML file; returns its path."""
-        raise NotImplementedError(f"the page is not there yet, for {path}")
+        """Write the page that replays this trace, one HTML file that needs no network; returns its path."""
+        page, path = self.to_html(), Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(page)
+            os.chmod(name, 0o644)  # mkstemp's files are for the owner's eyes only
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        return path
+
+    def to_html(self) -> str:
+        """The page that `save` writes."""
+        document = self.to_dict()
+        page = importlib.import_module("tinygrad_med.explain.page")
+        return str(page.render(document))
+
+    def nudge(self, tensor: Tensor, index: Any = (), by: float = 1e-3) -> Nudge:
+        """Run the operations again with one number of a leaf moved: see `tinygrad_med.explain.nudge.nudge`."""
+        from tinygrad_med.explain import nudge
+
+        return nudge.nudge(self, tensor, index, by)
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.to_html(), quote=True)
+        return (
+            f'<iframe title="{html.escape(self.title, quote=True)}" srcdoc="{page}" '
+            'style="width: 100%; height: 720px; border: 1px solid #8888"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        walked = f"{len(self.walks)} walk{'' if len(self.walks) == 1 else 's'} back"
+        return f"<Trace of {len(self.nodes)} operations and {walked}>"
