@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import importlib
 import json
 import math
 import os
@@ -498,6 +497,7 @@ class Trace:
 
     def save(self, path: str | Path) -> Path:
         """Write the page that replays this trace, one HTML file that needs no network; returns its path."""
+        self.require("save")
         page, path = self.to_html(), Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -513,9 +513,9 @@ class Trace:
 
     def to_html(self) -> str:
         """The page that `save` writes."""
-        document = self.to_dict()
-        page = importlib.import_module("tinygrad_med.explain.page")
-        return str(page.render(document))
+        from tinygrad_med.explain.page import render
+
+        return render(self.to_dict())
 
     def nudge(self, tensor: Tensor, index: Any = (), by: float = 1e-3) -> Nudge:
         """Run the operations again with one number of a leaf moved: see `tinygrad_med.explain.nudge.nudge`."""
