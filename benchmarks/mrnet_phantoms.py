@@ -42,7 +42,15 @@ def tell(out: Path, data: Path, args: argparse.Namespace, *more: str) -> list[di
     """Run the example, or what is left of an earlier run of it; its history."""
     if len(history(out)) < args.epochs:
         options = f"--phantoms {args.exams} --weights random --lr {args.lr} --epochs {args.epochs} --no-augment --quiet"
-        command = [sys.executable, EXAMPLES / "mrnet.py", data, *options.split(), "--slices", *map(str, args.slices)]
+        command = [
+            sys.executable,
+            EXAMPLES / "mrnet.py",
+            "--data",
+            data,
+            *options.split(),
+            "--slices",
+            *map(str, args.slices),
+        ]
         again = ["--resume"] if history(out) else []
         subprocess.run([*command, "--out", out, *more, *again], check=True)
     return history(out)

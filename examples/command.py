@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tinygrad_med as torch
 from tinygrad_med._files import writing
 from tinygrad_med.learner import DivergedError
-from tinygrad_med.learner.state import facts_of, restore, snapshot
+from tinygrad_med.learner.state import Checkpoint
 from tinygrad_med.nn import Module
-from tinygrad_med.optim import Optimizer
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses; the second is what shells give to what Ctrl-C ended
 CHECKPOINT = "last.safetensors"
@@ -65,11 +63,8 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
         told = story(options)
         return told.status if told else 0
     except KeyboardInterrupt:
-        saved = (options.out / CHECKPOINT).exists()
-        print(
-            f"\ninterrupted; to go on: {again()}" if saved else "\ninterrupted before anything was saved",
-            file=sys.stderr,
-        )
+        how = f"to go on: {again()}" if saved(options.out) else "nothing was saved yet"
+        print(f"\ninterrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except (OSError, ValueError, RuntimeError, ImportError, DivergedError) as error:
         if options.debug:
@@ -84,46 +79,47 @@ class Run:
     Args:
         options: those of `parser`; with `resume`, the folder's checkpoint must be of a run of the same plan.
         plan: what makes the training what it is: data, model, rate, seed …; anything that JSON holds.
+        model: what is trained, if it is by a loop of one's own; a `Learner` keeps its checkpoint by a callback.
+        parts: what else the checkpoint holds: optimizer, scheduler …
 
     Raises:
         FileNotFoundError: there is nothing to resume.
         FileExistsError: the folder holds other files than those of a run.
     """
 
-    def __init__(self, options: argparse.Namespace, plan: Mapping[str, Any]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, plan: Mapping[str, Any], model: Module | None = None, **parts: Any
+    ) -> None:
         self.folder: Path = options.out
         self.plan, self.interrupted = dict(plan), False
-        self.checkpoint = self.folder / CHECKPOINT
+        self.file = self.folder / CHECKPOINT
         self.resumed = options.resume
-        if self.resumed and not self.checkpoint.exists():
+        if self.resumed and not saved(self.folder):
             raise FileNotFoundError(f"--resume: there is no {CHECKPOINT} in {self.folder}")
         if not self.resumed:
             make_way(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing(self.folder / MARK) as path:  # before any work: it fails where the folder can't be written
             path.write_text(command_line() + "\n", "utf-8")
+        if model is not None:
+            self.checkpoint = Checkpoint(self.file, self.plan, model=model, **parts)
 
     @property
     def status(self) -> int:
         """The exit status."""
         return INTERRUPTED if self.interrupted else 0
 
-    def save(self, model: Module, optimizer: Optimizer | None = None, **facts: Any) -> None:
-        """Write the checkpoint, whole or not at all; the one before stays until then."""
-        torch.save(snapshot(model, optimizer, {**self.plan, **facts}), self.checkpoint)
+    def save(self, **facts: Any) -> None:
+        """Write the checkpoint, whole or not at all; the one before stays beside it."""
+        self.checkpoint.save(**facts)
 
-    def load(self, model: Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
-        """Put model and optimizer where the checkpoint has them; its facts, or none where there is no checkpoint yet.
+    def load(self) -> dict[str, Any]:
+        """Put model and parts where the checkpoint has them; its facts, or none where there is no checkpoint yet.
 
         Raises:
             ValueError: the checkpoint is of another run.
         """
-        if not self.checkpoint.exists():
-            return {}
-        state = torch.load(self.checkpoint)
-        facts = facts_of(state, self.plan, self.checkpoint)
-        restore(state, model, optimizer)
-        return facts
+        return self.checkpoint.load() if self.checkpoint.exists() else {}
 
     @contextlib.contextmanager
     def until_interrupted(self) -> Iterator[None]:
@@ -131,7 +127,7 @@ class Run:
         try:
             yield
         except KeyboardInterrupt:
-            if not self.checkpoint.exists():
+            if not saved(self.folder):
                 raise
             self.interrupted = True
             print("\ninterrupted; what follows is about what was reached")
@@ -142,6 +138,11 @@ class Run:
         if self.interrupted:
             print(f"To go on: {again()}")
         return self
+
+
+def saved(folder: Path) -> bool:
+    """Whether there is a checkpoint; a kill while the last one is written leaves the one before it."""
+    return any(folder.glob(f"{Path(CHECKPOINT).stem}*.safetensors"))
 
 
 def again() -> str:

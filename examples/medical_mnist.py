@@ -166,8 +166,8 @@ def story(options: argparse.Namespace) -> command.Run:
     torch.manual_seed(options.seed)
     model = recipe.model().to(device=options.device)
     data = load_images(options)
-    run = command.Run(options, {"model": options.model, "images": data.source, "seed": options.seed})
-    history: list[dict[str, float]] = run.load(model).get("history", [])
+    run = command.Run(options, {"model": options.model, "images": data.source, "seed": options.seed}, model)
+    history: list[dict[str, float]] = run.load().get("history", [])
     learn_from, validate_on = medical_mnist.split(len(data), valid=0.2, seed=options.seed)
     training = Batches(data, learn_from, recipe.prepare, options.device)
     validation = Batches(data, validate_on, recipe.prepare, options.device)
@@ -177,14 +177,14 @@ def story(options: argparse.Namespace) -> command.Run:
     print(HEADER + "   (published: for the real images)" * data.is_phantom)
     with run.until_interrupted():
         for row in train(model, recipe.lr, training, validation, range(len(history), options.epochs)):
-            run.save(model, history=[*history, row])
+            run.save(history=[*history, row])
             history.append(row)
             table = with_published(history, options.model)
             with writing(run.folder / "history.csv") as path:
                 table.to_csv(path, index=False)
             print(line(table.iloc[-1]), flush=True)
 
-    history = run.load(model)["history"]  # where an interrupt came in the middle of an epoch
+    history = run.load()["history"]  # where an interrupt came in the middle of an epoch
     table = with_published(history, options.model)
     torch.save(model.state_dict(), run.folder / WEIGHTS)
     page = Page(

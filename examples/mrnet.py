@@ -1,13 +1,14 @@
 """MRNet: is this knee abnormal, is its ACL torn, a meniscus? From three series of MRI slices, as a tutorial taught it.
 
-    python examples/mrnet.py MRNet-v1.0                        # all three labels in one model (multi-task)
-    python examples/mrnet.py MRNet-v1.0 --task acl             # one of them
-    python examples/mrnet.py phantoms --phantoms 96 --weights random --lr 1e-4 --epochs 6 --slices 6 7
+    python examples/mrnet.py --data MRNet-v1.0                 # all three labels in one model (multi-task)
+    python examples/mrnet.py --data MRNet-v1.0 --task acl      # one of them
+    python examples/mrnet.py --phantoms 96 --weights random --lr 1e-4 --epochs 6 --slices 6 7
+    python examples/mrnet.py … --resume                        # the same options: after Ctrl-C, or a power cut
 
 Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms`
 paints knees in the same layout instead. A batch is one exam, because every exam has another number of slices. The run
-leaves in `--out`: history.csv, curves.png, roc.png, a page for each of a few exams that shows which slice decided what
-and where on it, best.safetensors, and last.safetensors, from which `--resume` goes on as if nothing had happened.
+leaves a page, `index.html`: curves, ROC curves, and for a few exams which slice decided what and where on it; and
+history.csv, best.safetensors, and last.safetensors, from which `--resume` goes on as if nothing had happened.
 
 The tutorials' means were an AUC of 0.939 (abnormal), 0.960 (ACL) and 0.783 (meniscus), from ImageNet's weights; the
 paper's, Bien et al. 2018, 0.937, 0.965 and 0.847.
@@ -17,26 +18,27 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import command
+import mrnet_page
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score, roc_curve
+from report import Page
+from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 import tinygrad_med as torch
-from tinygrad_med import nn, optim, plots
+from tinygrad_med import nn, optim
 from tinygrad_med._files import writing
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import mrnet
 from tinygrad_med.data.phantoms import knees
-from tinygrad_med.learner.state import facts_of, restore, snapshot
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
 
-RESAMPLES = 1000  # of the validation exams, for the intervals
 PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "phantoms", "seed")
 """The options that, beside the data, make a training what it is: one that is resumed must have the same."""
 
@@ -44,13 +46,13 @@ PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augm
 # ---------------------------------------------------------------- the model, and one pass over the exams
 
 
-def build(args: argparse.Namespace, labels: int) -> MRNet:
+def build(options: argparse.Namespace, labels: int) -> MRNet:
     """The model, from ImageNet's weights or from random ones."""
-    torch.manual_seed(args.seed)
-    model = MRNet(labels, args.backbone, pretrained=args.weights == "imagenet", chunk=args.chunk)
-    if args.weights == "random":
+    torch.manual_seed(options.seed)
+    model = MRNet(labels, options.backbone, pretrained=options.weights == "imagenet", chunk=options.chunk)
+    if options.weights == "random":
         begin_local(model)
-    return model.to(args.device)
+    return model.to(options.device)
 
 
 @torch.no_grad()
@@ -92,20 +94,20 @@ class Pass(NamedTuple):
 
 
 def train(
-    model: MRNet, exams: mrnet.Exams, criterion: Any, optimizer: Any, epoch: int, args: argparse.Namespace
+    model: MRNet, exams: mrnet.Exams, criterion: Any, optimizer: Any, epoch: int, options: argparse.Namespace
 ) -> Pass:
     """Learn from every exam once, in an order of this epoch's own."""
-    rng = np.random.default_rng((args.seed, epoch))
+    rng = np.random.default_rng((options.seed, epoch))
     model.train()
     losses, scores, truth = [], [], []
     for number, i in enumerate(
-        tqdm(rng.permutation(len(exams)), f"epoch {epoch}", unit=" exams", disable=args.quiet), 1
+        tqdm(rng.permutation(len(exams)), f"epoch {epoch}", unit=" exams", disable=options.quiet or None), 1
     ):
-        series, y = tensors(exams.read(int(i), rng if args.augment else None), args.device)
+        series, y = tensors(exams.read(int(i), rng if options.augment else None), options.device)
         output = model(series)
         loss = criterion(output, y)
-        (loss / args.accumulate).backward()
-        if number % args.accumulate == 0 or number == len(exams):
+        (loss / options.accumulate).backward()
+        if number % options.accumulate == 0 or number == len(exams):
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.item())
@@ -140,74 +142,6 @@ def aucs(found: Pass) -> np.ndarray:
     )
 
 
-def interval(y: np.ndarray, p: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The middle 95% of the AUCs of as many exams, drawn with replacement."""
-    rng, found = np.random.default_rng(seed), []
-    while len(found) < RESAMPLES:
-        drawn = rng.integers(len(y), size=len(y))
-        if 0 < y[drawn].sum() < len(y):
-            found.append(roc_auc_score(y[drawn], p[drawn]))
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def roc_figure(found: Pass, labels: tuple[str, ...]) -> Figure:
-    """A ROC curve per label, its AUC with the bootstrap's interval, and around it the curves of some resamples."""
-    figure = plots.new_figure(4.2 * len(labels), 4)
-    rng = np.random.default_rng(0)
-    for axes, name, y, p in zip(
-        figure.subplots(1, len(labels), squeeze=False)[0], labels, found.truth.T, found.scores.T, strict=True
-    ):
-        axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8)
-        if 0 < y.sum() < len(y):
-            for _ in range(50):
-                drawn = rng.integers(len(y), size=len(y))
-                if 0 < y[drawn].sum() < len(y):
-                    axes.plot(*roc_curve(y[drawn], p[drawn])[:2], color=plots.REFERENCE, linewidth=0.6, alpha=0.4)
-            low, high = interval(y, p)
-            text = f"AUC {roc_auc_score(y, p):.3f} (95%: {low:.3f} – {high:.3f})"
-            axes.plot(*roc_curve(y, p)[:2], color=plots.OURS, label=text)
-            axes.legend(loc="lower right", frameon=False, fontsize=8)
-        axes.set_title(name, loc="left", fontsize=11)
-        axes.set_xlabel("false positives")
-        axes.set_ylabel("true positives")
-        axes.set_aspect("equal")
-    return figure
-
-
-def curves_figure(history: list[dict[str, Any]], labels: tuple[str, ...]) -> Figure:
-    """The losses, and the AUC of each label, by epoch."""
-    epochs = [row["epoch"] for row in history]
-    panels = {"loss": "loss", **{f"AUC, {name}": f"auc_{name}" for name in labels}}
-    return plots.curves(
-        {
-            title: {split: (epochs, [row[f"{split}_{key}"] for row in history]) for split in ("train", "valid")}
-            for title, key in panels.items()
-        },
-        xlabel="epoch",
-    )
-
-
-# ---------------------------------------------------------------- what stays on the disk
-
-
-def save_last(path: Path, model: MRNet, optimizer: Any, facts: dict[str, Any]) -> None:
-    """All that a training is, in one file."""
-    torch.save(snapshot(model, optimizer, {**facts, "lr_now": optimizer.param_groups[0]["lr"]}), path)
-
-
-def load_last(path: Path, model: MRNet, optimizer: Any, plan: dict[str, Any]) -> dict[str, Any]:
-    """Put model and optimizer where they were; the facts. An error where another training left the file."""
-    state = torch.load(path)
-    try:
-        facts = facts_of(state, plan, path)
-    except ValueError as error:
-        raise SystemExit(f"--resume: {error}") from None
-    restore(state, model, optimizer)
-    optimizer.param_groups[0]["lr"] = facts["lr_now"]
-    return facts
-
-
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """One row per epoch."""
     with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -219,110 +153,155 @@ def write_history(path: Path, history: list[dict[str, Any]]) -> None:
 # ---------------------------------------------------------------- the run
 
 
-def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train, and leave what there is to see in `args.out`; the history."""
-    labels = mrnet.LABELS if args.task == "all" else (args.task,)
-    if args.phantoms and not (args.data / "lesions.csv").exists():
-        print(f"painting {args.phantoms} phantom exams to learn from and {args.phantoms // 2} to test into {args.data}")
-        knees.generate(args.data, args.phantoms, args.phantoms // 2, slices=tuple(args.slices), seed=args.seed)
+def phantoms(options: argparse.Namespace) -> Path:
+    """The folder of the phantom exams that were asked for, painted if they are not there."""
+    default = "-".join(str(part) for part in (options.phantoms, *options.slices, options.seed))
+    folder = options.data or Path("runs") / f"knees-{default}"
+    valid = options.phantoms // 2
+    if not (folder / "lesions.csv").exists():
+        print(f"painting {options.phantoms} phantom exams to learn from and {valid} to test into {folder}")
+        knees.generate(folder, options.phantoms, valid, slices=tuple(options.slices), seed=options.seed)
+    there = len(list((folder / "train" / mrnet.PLANES[0]).glob("*.npy")))
+    if there != options.phantoms:
+        raise ValueError(
+            f"--phantoms {options.phantoms}: {folder} holds {there} exams to learn from; say --phantoms {there}, or "
+            "name another folder"
+        )
+    return folder
+
+
+def story(options: argparse.Namespace) -> command.Run:
+    """Train, and leave what there is to see in `options.out`."""
+    labels = mrnet.LABELS if options.task == "all" else (options.task,)
+    data = phantoms(options) if options.phantoms else options.data
     exams, valid = (
-        mrnet.Exams(args.data, split, labels, check_counts=not args.phantoms, shrink=args.shrink)
+        mrnet.Exams(data, split, labels, check_counts=not options.phantoms, shrink=options.shrink)
         for split in ("train", "valid")
     )
-    model = build(args, len(labels))
-    pos_weight = torch.tensor(exams.pos_weight, device=args.device)
-    criterion = nn.BCEWithLogitsLoss(pos_weight=pos_weight)
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
+    model = build(options, len(labels))
+    criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(exams.pos_weight, device=options.device))
+    optimizer = optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, factor=0.3, threshold=1e-4)
-    args.out.mkdir(parents=True, exist_ok=True)
-    history: list[dict[str, Any]] = []
-    plan = {name: getattr(args, name) for name in PLAN}
-    plan |= {"data": str(args.data), "slices": args.slices if args.phantoms else None}
-    if args.resume:
-        facts = load_last(args.out / "last.safetensors", model, optimizer, plan)
-        scheduler.load_state_dict(facts["scheduler"])
-        history = facts["history"]
+    plan = {name: getattr(options, name) for name in PLAN}
+    plan |= {"data": str(data), "slices": options.slices if options.phantoms else None}
+    run = command.Run(options, plan, model, optimizer=optimizer, scheduler=scheduler)
+    history: list[dict[str, Any]] = run.load().get("history", [])
+    if history:
         print(f"going on after epoch {len(history) - 1}")
 
-    for epoch in range(len(history), args.epochs):
-        start = time.perf_counter()
-        learned = train(model, exams, criterion, optimizer, epoch, args)
-        seconds = time.perf_counter() - start
-        tested = evaluate(model, valid, criterion, args.device)
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            "lr": optimizer.param_groups[0]["lr"],
-            "train_seconds": round(seconds, 1),
-        }
-        for split, found in (("train", learned), ("valid", tested)):
-            row[f"{split}_loss"] = found.loss
-            row |= {f"{split}_auc_{name}": float(auc) for name, auc in zip(labels, aucs(found), strict=True)}
-            row[f"{split}_auc_mean"] = float(np.nanmean(aucs(found)))
-        scheduler.step(tested.loss)
-        if not history or row["valid_auc_mean"] >= max(earlier["valid_auc_mean"] for earlier in history):
-            torch.save(model.state_dict(), args.out / "best.safetensors")
-        history.append(row)
-        write_history(args.out / "history.csv", history)
-        facts = {**plan, "scheduler": scheduler.state_dict(), "history": history}
-        save_last(args.out / "last.safetensors", model, optimizer, facts)
-        by_label = ", ".join(f"{name} {row[f'valid_auc_{name}']:.3f}" for name in labels)
-        print(f"epoch {epoch}: loss {tested.loss:.3f}, AUC {row['valid_auc_mean']:.3f} ({by_label}), {seconds:.0f} s")
+    with run.until_interrupted():
+        for epoch in range(len(history), options.epochs):
+            row = one_epoch(model, exams, valid, criterion, optimizer, epoch, options)
+            scheduler.step(row["valid_loss"])
+            if is_best(row, history):
+                torch.save(model.state_dict(), run.folder / "best.safetensors")
+            run.save(history=[*history, row])
+            history.append(row)
+            write_history(run.folder / "history.csv", history)
+            by_label = ", ".join(f"{name} {row[f'valid_auc_{name}']:.3f}" for name in labels)
+            print(
+                f"epoch {epoch}: loss {row['valid_loss']:.3f}, AUC {row['valid_auc_mean']:.3f} ({by_label}), "
+                f"{row['train_seconds']:.0f} s",
+                flush=True,
+            )
 
-    plots.save(curves_figure(history, labels), args.out / "curves.png")
-    model.load_state_dict(torch.load(args.out / "best.safetensors"))
-    plots.save(roc_figure(evaluate(model, valid, criterion, args.device), labels), args.out / "roc.png")
-    explain_some(model, valid, args)
-    return history
-
-
-def explain_some(model: MRNet, exams: mrnet.Exams, args: argparse.Namespace) -> None:
-    """A page for each of the first few exams in which the most is wrong."""
+    page = Page(
+        run.folder,
+        "MRNet: which slice decided?",
+        f"{len(exams)} exams to learn from, {len(valid)} to test; {', '.join(labels)}.",
+        made_by=[f"Made by `{command.command_line()}`", f"{len(history)} of {options.epochs} epochs."],
+        phantoms=bool(options.phantoms),
+    )
+    model.load_state_dict(torch.load(run.folder / "best.safetensors"))
+    mrnet_page.curves(page, history, labels)
+    found = evaluate(model, valid, criterion, options.device)
+    mrnet_page.roc(page, found.truth, found.scores, labels)
     model.eval()
     model.chunk = None
-    for i in np.argsort(-exams.labels.sum(1), kind="stable")[: args.explain]:
-        exam = exams[int(i)]
-        found = explain(model, tensors(exam, args.device)[0], exams.label_names, block=-2)
-        plots.save(found.figure(exam.series), args.out / f"exam-{exams.ids[i]}.png")
+    for i in np.argsort(-valid.labels.sum(1), kind="stable")[: options.explain]:
+        exam = valid[int(i)]
+        explained = explain(model, tensors(exam, options.device)[0], valid.label_names, block=-2)
+        mrnet_page.one_exam(page, valid.ids[i], explained, exam, valid.label_names)
+    return run.end(page.index)
+
+
+def one_epoch(
+    model: MRNet,
+    exams: mrnet.Exams,
+    valid: mrnet.Exams,
+    criterion: Any,
+    optimizer: Any,
+    epoch: int,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Learn from every exam once, look at the others; a row of the history."""
+    start = time.perf_counter()
+    learned = train(model, exams, criterion, optimizer, epoch, options)
+    seconds = time.perf_counter() - start
+    tested = evaluate(model, valid, criterion, options.device)
+    row: dict[str, Any] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"], "train_seconds": round(seconds, 1)}
+    for split, found in (("train", learned), ("valid", tested)):
+        of_labels = aucs(found)
+        row[f"{split}_loss"] = found.loss
+        row |= {f"{split}_auc_{name}": float(auc) for name, auc in zip(exams.label_names, of_labels, strict=True)}
+        row[f"{split}_auc_mean"] = float(np.mean(known)) if len(known := of_labels[~np.isnan(of_labels)]) else np.nan
+    return row
+
+
+def is_best(row: dict[str, Any], earlier: list[dict[str, Any]]) -> bool:
+    """Whether the mean AUC is as high as any before; where all exams are alike there is none, and the loss counts."""
+    before = [other["valid_auc_mean"] for other in earlier]
+    if np.isnan([row["valid_auc_mean"], *before]).any():
+        return row["valid_loss"] <= min((other["valid_loss"] for other in earlier), default=np.inf)
+    return row["valid_auc_mean"] >= max(before, default=0)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="the folder MRNet-v1.0, or with --phantoms a folder for them")
+    parser = command.parser(__doc__, "runs/mrnet")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="the folder MRNet-v1.0, or one for the phantoms")
     parser.add_argument("--task", default="all", choices=["all", *mrnet.LABELS], help="all: one model for all labels")
-    parser.add_argument("--backbone", default="alexnet", choices=list(CHANNELS))
+    parser.add_argument("--backbone", default="alexnet", choices=list(CHANNELS), help="default: alexnet")
     parser.add_argument("--weights", default="imagenet", choices=["imagenet", "random"], help="where to begin")
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--lr", type=float, default=1e-5)
-    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--epochs", type=command.positive, default=50, help="default: 50")
+    parser.add_argument("--lr", type=float, default=1e-5, help="default: 1e-5")
+    parser.add_argument("--weight-decay", type=float, default=0.01, help="default: 0.01")
     parser.add_argument(
-        "--accumulate", type=int, default=1, metavar="EXAMS", help="exams whose gradients make one step"
+        "--accumulate", type=command.positive, default=1, metavar="EXAMS", help="exams whose gradients make one step"
     )
-    parser.add_argument("--chunk", type=int, metavar="SLICES", help="slices in memory at a time; by default all")
+    parser.add_argument(
+        "--chunk", type=command.positive, metavar="SLICES", help="slices in memory at a time; default: all"
+    )
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn, shift and flip")
-    parser.add_argument("--shrink", type=int, default=1, help="2: pictures of 112×112, four times as fast")
-    parser.add_argument("--explain", type=int, default=4, metavar="EXAMS", help="how many exams get a page")
     parser.add_argument(
-        "--phantoms", type=int, default=0, metavar="EXAMS", help="paint as many, and half for validation"
+        "--shrink", type=int, choices=(1, 2), default=1, help="2: pictures of 112×112, four times as fast"
     )
-    parser.add_argument("--slices", type=int, nargs=2, default=(20, 32), help="of phantoms, the fewest and the most")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/mrnet"))
-    parser.add_argument("--resume", action="store_true", help="go on from last.safetensors in --out")
+    parser.add_argument(
+        "--explain", type=command.at_least(0), default=4, metavar="EXAMS", help="how many are explained"
+    )
+    parser.add_argument(
+        "--phantoms",
+        type=command.at_least(16),
+        metavar="EXAMS",
+        help="paint as many, at least 16, and half for validation",
+    )
+    parser.add_argument(
+        "--slices", type=command.at_least(6), nargs=2, default=(20, 32), metavar=("FEWEST", "MOST"), help="of phantoms"
+    )
     parser.add_argument("--quiet", action="store_true", help="without progress bars")
-    args = parser.parse_args(arguments)
-    if args.accumulate < 1:
-        parser.error(f"--accumulate {args.accumulate} must be at least 1")
-    if args.epochs < 1:
-        parser.error(f"--epochs {args.epochs} must be at least 1")
-    there = (args.out / "last.safetensors").exists()
-    if args.resume and not there:
-        parser.error(f"--resume: there is no last.safetensors in {args.out}")
-    if there and not args.resume:
-        parser.error(f"{args.out} holds another run; go on with it by --resume, or choose another --out")
-    return args
+    options = parser.parse_args(arguments)
+    options.out = options.out or Path("runs/mrnet")
+    if not (options.data or options.phantoms):
+        parser.error("name the folder MRNet-v1.0 by --data, or ask for --phantoms 96")
+    if options.slices[1] < options.slices[0]:
+        parser.error(f"--slices {options.slices[0]} {options.slices[1]}: the fewest come first")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The example; returns the exit status."""
+    return command.run(story, parse(argv))
 
 
 if __name__ == "__main__":
-    run(parse())
+    sys.exit(main())

@@ -110,18 +110,23 @@ class Explanation:
                 best = int(contributions.argmax())
                 image = series[k][best]
                 found = Map(one.maps[label, best], label, float(self.logits[label]), "Grad-CAM")
-                if found.problem:
+                speaks = contributions[best] > 0
+                if found.problem or not speaks:  # a map of what speaks for nothing would show noise, at full strength
                     picture.imshow(image if image.ndim == 2 else image[0], cmap="gray")
                     picture.set_axis_off()
                 else:
                     found.overlay(image if image.ndim == 2 else image[0], picture, grid=one.grid)
-                picture.set_title(f"{name}, slice {best}", fontsize=8, color=INK)
+                title = f"{name}, slice {best}" if speaks else f"{name}: no slice speaks for it"
+                picture.set_title(title, fontsize=8, color=INK)
                 bars.barh(range(len(contributions)), contributions, color=OURS)
                 bars.set_xlim(-limit, limit)
                 bars.invert_yaxis()
                 bars.axvline(0, color=INK, linewidth=0.5)
                 bars.set_title(f"Σ {contributions.sum():+.2f}", fontsize=8, color=INK)
                 bars.tick_params(labelsize=6)
+                bars.set_ylabel("slice", fontsize=6, color=INK)
+                if label == rows - 1:
+                    bars.set_xlabel("contribution to the logit", fontsize=6, color=INK)
             axes[0].text(
                 -0.08,
                 0.5,

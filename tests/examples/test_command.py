@@ -84,19 +84,19 @@ def test_a_run_goes_on_where_its_checkpoint_is(tmp_path):
         return model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
     model, optimizer = beginning()
-    run = command.Run(options(tmp_path), plan)
-    assert run.load(model, optimizer) == {}
+    run = command.Run(options(tmp_path), plan, model, optimizer=optimizer)
+    assert run.load() == {}
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    run.save(model, optimizer, history=[{"loss": 1.0}])
+    run.save(history=[{"loss": 1.0}])
 
     again, its_optimizer = beginning()
-    facts = command.Run(options(tmp_path, resume=True), plan).load(again, its_optimizer)
+    facts = command.Run(options(tmp_path, resume=True), plan, again, optimizer=its_optimizer).load()
     assert facts["history"] == [{"loss": 1.0}]
     assert (again.weight == model.weight).all()
     assert its_optimizer.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
     with pytest.raises(ValueError, match="is of a run with lr=0.1 instead of 0.2"):
-        command.Run(options(tmp_path, resume=True), {**plan, "lr": 0.2}).load(again)
+        command.Run(options(tmp_path, resume=True), {**plan, "lr": 0.2}, again).load()
 
 
 def test_there_must_be_something_to_resume(tmp_path, capsys):
@@ -106,9 +106,9 @@ def test_there_must_be_something_to_resume(tmp_path, capsys):
 
 def test_ctrl_c_ends_the_block_and_the_story_goes_on(tmp_path, monkeypatch, capsys):
     def story(o):
-        run = command.Run(o, {})
+        run = command.Run(o, {}, nn.Linear(1, 1))
         with run.until_interrupted():
-            run.save(nn.Linear(1, 1))
+            run.save()
             raise KeyboardInterrupt
         (tmp_path / "index.html").touch()
         return run.end(tmp_path / "index.html")
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_the_block_and_the_story_goes_on(tmp_path, monkeypatch, caps
 
 def test_ctrl_c_outside_of_the_block_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def story(o):
-        command.Run(o, {}).save(nn.Linear(1, 1))
+        command.Run(o, {}, nn.Linear(1, 1)).save()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sys.argv", ["examples/x.py", "--resume"])

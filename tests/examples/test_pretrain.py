@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygrad_med as torch
+from examples import pretrain
 from tinygrad_med.data import medical_mnist, phantoms
 
 pytest.importorskip("tqdm", reason="tqdm is not installed: pip install tqdm")
 
 
-@pytest.fixture(scope="module")
-def pretrain():
-    path = Path(__file__).parents[2] / "examples" / "pretrain.py"
-    spec = importlib.util.spec_from_file_location("pretrain", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data():
+@pytest.fixture(autouse=True)
+def data(monkeypatch):
+    """A few phantoms, whatever is asked for."""
     images, labels = phantoms.generate(8, 0)
-    return medical_mnist.Images(images, labels, medical_mnist.CLASSES, "phantoms", is_phantom=True)
+    found = medical_mnist.Images(images, labels, medical_mnist.CLASSES, "a zip", is_phantom=False)
+    monkeypatch.setattr(medical_mnist, "load", lambda _: found)
+    return found
 
 
-def test_a_run_that_was_broken_off_goes_on(pretrain, data, tmp_path, monkeypatch):
-    options = {"steps": 3, "batch_size": 4}
-    facts = pretrain.pretrain(data, tmp_path / "whole.safetensors", **options)
-    assert facts == json.loads((tmp_path / "whole.json").read_text()) and facts["validation_images"] == 9
-
-    monkeypatch.setattr(pretrain, "SAVE_EVERY", 2)
-    monkeypatch.setattr(pretrain, "batch_of", breaks_at_call(3, pretrain.batch_of))
-    with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(data, tmp_path / "broken.safetensors", **options)
-    assert (tmp_path / "broken-unfinished.safetensors").exists() and not (tmp_path / "broken.safetensors").exists()
-    monkeypatch.undo()
-    steps = []
-    monkeypatch.setattr(pretrain, "batch_of", lambda *a, f=pretrain.batch_of: steps.append(0) or f(*a))
-    pretrain.pretrain(data, tmp_path / "broken.safetensors", **options)
-    assert len(steps) == 2  # one to train, one to validate
-    whole, broken = (torch.load(tmp_path / f"{name}.safetensors") for name in ("whole", "broken"))
-    assert whole.keys() == broken.keys() == pretrain.models.resnet18(num_classes=6).state_dict().keys()
-    assert all(np.array_equal(whole[name].numpy(), broken[name].numpy()) for name in whole)
-    assert not (tmp_path / "broken-unfinished.safetensors").exists()
+def run(folder, *more: str) -> int:
+    return pretrain.main(["--out", str(folder), "--weights", str(folder / "w.safetensors"), "--batch-size", "4", *more])
 
 
 def breaks_at_call(n, function):
@@ -64,60 +40,83 @@ def breaks_at_call(n, function):
     return broken
 
 
-def test_batches_are_normalized_in_three_channels(pretrain, data):
+def test_a_run_that_was_broken_off_goes_on(tmp_path, monkeypatch, capsys):
+    assert run(tmp_path / "whole", "--steps", "3") == 0
+    facts = json.loads((tmp_path / "whole" / "w.json").read_text())
+    assert facts["validation_images"] == 9
+    assert facts["steps"] == 3
+
+    monkeypatch.setattr(pretrain, "SAVE_EVERY", 2)
+    monkeypatch.setattr(pretrain, "batch_of", breaks_at_call(3, pretrain.batch_of))
+    assert run(tmp_path / "broken", "--steps", "3") == 130
+    assert "To go on: python " in capsys.readouterr().out
+    assert not (tmp_path / "broken" / "w.safetensors").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(medical_mnist, "load", lambda _: data_of(tmp_path))
+    steps = []
+    monkeypatch.setattr(pretrain, "batch_of", lambda *a, f=pretrain.batch_of: steps.append(0) or f(*a))
+    assert run(tmp_path / "broken", "--steps", "3", "--resume") == 0
+    assert len(steps) == 2  # one to train, one to validate
+    whole, broken = (torch.load(tmp_path / name / "w.safetensors") for name in ("whole", "broken"))
+    assert whole.keys() == broken.keys() == pretrain.models.resnet18(num_classes=6).state_dict().keys()
+    assert all(np.array_equal(whole[name].numpy(), broken[name].numpy()) for name in whole)
+
+
+def data_of(_):
+    images, labels = phantoms.generate(8, 0)
+    return medical_mnist.Images(images, labels, medical_mnist.CLASSES, "a zip", is_phantom=False)
+
+
+def test_batches_are_normalized_in_three_channels(data):
     x, y = pretrain.batch_of(data, np.array([0, 9]))
-    assert x.shape == (2, 3, 64, 64) and y.tolist() == [0, 1] and x.dtype == np.float32
+    assert x.shape == (2, 3, 64, 64)
+    assert y.tolist() == [0, 1]
+    assert x.dtype == np.float32
     np.testing.assert_allclose(x.numpy()[1, 2] * 0.225 + 0.406, data.images[9] / 255, atol=1e-6)
 
 
-def test_what_is_there_is_not_trained_again(pretrain, monkeypatch, capsys):
-    pretrain.weights_file().with_suffix(".json").write_text('{"data": "a zip"}')
-    monkeypatch.setattr("sys.argv", ["pretrain.py"])
+@pytest.fixture
+def own_weights(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("TINYGRAD_MED_CACHE", str(tmp_path / "cache"))
+    return pretrain.weights_file
+
+
+def test_what_is_there_is_not_trained_again(own_weights, tmp_path, monkeypatch, capsys):
+    own_weights().with_suffix(".json").write_text('{"data": "a zip"}')
+    own_weights().touch()
     monkeypatch.setattr(pretrain, "pretrain", None)
-    assert pretrain.main() == 0
+    assert pretrain.main(["--out", str(tmp_path / "run")]) == 0
     assert "is there already, from a zip; delete it to train again" in capsys.readouterr().out
-    pretrain.weights_file().with_suffix(".json").unlink()
 
 
-def test_phantoms_do_not_take_the_place_of_images(pretrain, data, monkeypatch, capsys):
+def test_deleting_the_weights_is_enough_to_train_again(own_weights, tmp_path):
+    own_weights().with_suffix(".json").write_text('{"data": "a zip"}')
+    assert pretrain.main(["--out", str(tmp_path / "run"), "--batch-size", "4", "--steps", "1"]) == 0
+    assert own_weights().exists()
+
+
+def test_phantoms_do_not_take_the_place_of_images(own_weights, data, tmp_path, monkeypatch, capsys):
     """First there is no data, and phantoms stand in; then there is."""
-    found, trained = [data, data, replace(data, source="a zip", is_phantom=False)], []
-
-    def train(data, weights, seed):
-        weights.with_suffix(".json").write_text(json.dumps({"data": data.source}))
-        trained.append((data.source, weights.name))
-        return {"validation_accuracy": 1.0, "validation_images": 1}
-
-    monkeypatch.setattr("sys.argv", ["pretrain.py"])
-    monkeypatch.setattr(pretrain, "pretrain", train)
-    monkeypatch.setattr(pretrain.medical_mnist, "load", lambda _: found.pop(0))
-    assert [pretrain.main() for _ in range(4)] == [0, 0, 0, 0] and found == []
-    assert trained == [
-        ("phantoms", "resnet18-phantoms-0.safetensors"),
-        ("a zip", "resnet18-medical-mnist-0.safetensors"),
-    ]
-    lines = capsys.readouterr().out.splitlines()
-    assert "is there already, from phantoms" in lines[1] and "is there already, from a zip" in lines[3]
-    for file in pretrain.weights_file().parent.glob("*.json"):
-        file.unlink()
+    painted = replace(data, source="phantoms", is_phantom=True)
+    found = [painted, painted, data]
+    monkeypatch.setattr(medical_mnist, "load", lambda _: found.pop(0))
+    arguments = ["--out", str(tmp_path / "run"), "--batch-size", "4", "--steps", "1"]
+    assert [pretrain.main(arguments) for _ in range(4)] == [0, 0, 0, 0]
+    assert found == []
+    assert own_weights(data="phantoms").exists()
+    assert own_weights().exists()
+    printed = capsys.readouterr().out
+    assert "is there already, from phantoms" in printed
+    assert "is there already, from a zip" in printed
 
 
-def test_another_run_is_not_gone_on_with(pretrain, data, tmp_path, monkeypatch):
-    weights = tmp_path / "weights.safetensors"
-    monkeypatch.setattr(pretrain, "SAVE_EVERY", 1)
-    monkeypatch.setattr(pretrain, "batch_of", breaks_at_call(2, pretrain.batch_of))
-    with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(data, weights, steps=2, batch_size=4)
-    for change in ({"batch_size": 8}, {"steps": 3}, {"seed": 1}, {"lr": 0.5}):
-        [name] = change
-        with pytest.raises(ValueError, match=f"is of a run with {name}=.*; finish that one, or move the file away"):
-            pretrain.pretrain(data, weights, **{"steps": 2, "batch_size": 4} | change)
-    with pytest.raises(ValueError, match="data='phantoms' instead of 'a zip'"):
-        pretrain.pretrain(replace(data, source="a zip"), weights, steps=2, batch_size=4)
-
-
-def test_a_file_of_the_earlier_form_is_refused(pretrain, data, tmp_path):
-    """Which had the bytes of the run under another name."""
-    torch.save({"step": torch.tensor(1), "run": torch.tensor([123, 125])}, tmp_path / "x-unfinished.safetensors")
-    with pytest.raises(ValueError, match=r"x-unfinished\.safetensors doesn't say data, .* another version .* move"):
-        pretrain.pretrain(data, tmp_path / "x.safetensors", steps=2, batch_size=4)
+def test_another_run_is_not_gone_on_with(data, tmp_path, monkeypatch, capsys):
+    assert run(tmp_path, "--steps", "1") == 0
+    for change in (["--batch-size", "8"], ["--steps", "3"], ["--seed", "1"], ["--lr", "0.5"]):
+        assert run(tmp_path, "--steps", "1", "--resume", *change) == 2
+        name = change[0].removeprefix("--").replace("-", "_")
+        assert f"is of a run with {name}=" in capsys.readouterr().err
+    monkeypatch.setattr(medical_mnist, "load", lambda _: replace(data, source="another zip"))
+    assert run(tmp_path, "--steps", "1", "--resume") == 2
+    assert "data='a zip' instead of 'another zip'" in capsys.readouterr().err
