@@ -17,6 +17,7 @@ import torch
 from timing import alternate, machine, write
 
 from tinygrad_med.backend import cpu
+from tinygrad_med.backend.geometry import conv_geometry
 
 
 class Layer(NamedTuple):
@@ -63,7 +64,8 @@ def faces(layer):
     x = channels_last(layer.batch, layer.channels, layer.size, layer.size)
     w = rng.standard_normal((layer.out, layer.channels, layer.kernel, layer.kernel), np.float32)
     window = {"stride": layer.stride, "padding": layer.padding}
-    g = channels_last(*cpu.conv2d(x, w, **window).shape)
+    at = {"geometry": conv_geometry(x.shape, w.shape, **window)}
+    g = channels_last(*cpu.conv(x, w, **at).shape)
     x_torch, w_torch, g_torch = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, w, g))
     strides, pads = [layer.stride] * 2, [layer.padding] * 2
 
@@ -72,15 +74,15 @@ def faces(layer):
             g_torch, x_torch, w_torch, None, strides, pads, [1, 1], False, [0, 0], 1, wanted
         )
 
-    yield "forward", lambda: cpu.conv2d(x, w, **window), lambda: torch.conv2d(x_torch, w_torch, **window)
+    yield "forward", lambda: cpu.conv(x, w, **at), lambda: torch.conv2d(x_torch, w_torch, **window)
     yield (
         "input gradient",
-        lambda: cpu.conv2d_input(g, w, input_size=x.shape[2:], **window),
+        lambda: cpu.conv_input(g, w, **at),
         lambda: backward(True, False, False)[0],
     )
     yield (
         "weight gradient",
-        lambda: cpu.conv2d_weight(x, g, kernel_size=w.shape[2:], **window),
+        lambda: cpu.conv_weight(x, g, **at),
         lambda: backward(False, True, False)[1],
     )
 

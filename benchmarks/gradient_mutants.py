@@ -23,6 +23,7 @@ import numpy as np
 
 import tinygrad_med as tg
 from tinygrad_med import ops
+from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand, sum_to
 from tinygrad_med.core.primitive import Primitive
@@ -111,20 +112,14 @@ def call(*args: Any, **kwargs: Any) -> Call:
     return Call(args, kwargs)
 
 
-def taps_of(image: np.ndarray, at: pool.Windows) -> np.ndarray:
-    """Which tap of each window max-pooling chooses."""
-    taps: np.ndarray = kernels(np).max_pool2d(image, **at._asdict())[1]
-    return taps
-
-
-AT = conv.Windows(stride=1, padding=1, dilation=1, groups=1)
-POOL = pool.Windows(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
-PADDED_POOL = pool.Windows(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
-MEAN_POOL = pool.MeanWindows(kernel_size=2, stride=1, padding=0, ceil_mode=False, count_include_pad=True)
 IMAGE = some(1, 1, 4, 4)
+AT = conv_geometry((1, 2, 4, 4), (2, 2, 3, 3), padding=1)
+POOL, PADDED_POOL = pool_geometry(IMAGE.shape, 2, 2), pool_geometry(IMAGE.shape, 3, 2, 1)
+MEAN_POOL, PADDED_MEAN_POOL = pool_geometry(IMAGE.shape, 2, 1), pool_geometry(IMAGE.shape, 2, 1, 1)
 TWINS = np.array([[[[1.0, 1], [0, 1]]]])
-TAPS = taps_of(IMAGE, POOL)
-GEOMETRY = conv._window_geometry("unfold", (4, 4), 2, 1, 0, 1)
+PAIR_POOL = pool_geometry(TWINS.shape, 2)
+TAPS, TWIN_TAPS = (kernels(np).max_pool(image, geometry=at)[1] for image, at in ((IMAGE, POOL), (TWINS, PAIR_POOL)))
+WINDOWS = conv_geometry((1, 2, 4, 4), (1, 2, 2, 2), stride=1)
 BATCH = some(3, 2, 4)
 STATISTICS = {"mean": BATCH.mean((0, 2)), "invstd": 1 / np.sqrt(BATCH.var((0, 2)) + 0.1), "eps": 0.1}
 
@@ -160,17 +155,17 @@ CALLS: dict[Primitive, Call] = {
     _matmul: call(some(3, 3), some(3, 3)),
     _linear: call(some(2, 3), some(4, 3), some(4)),
     _einsum: call(some(2, 3), some(3, 4), terms=("ij", "jk"), result="ik"),
-    conv._conv2d: call(some(1, 2, 4, 4), some(2, 2, 3, 3), at=AT),
-    conv._conv2d_bias: call(some(2, 1, 3, 3), some(2, 1, 3, 3), some(2), at=AT),
-    conv._conv2d_input: call(some(1, 2, 4, 4), some(2, 2, 3, 3), input_size=(4, 4), at=AT),
-    conv._conv2d_weight: call(some(1, 1, 4, 4), some(1, 2, 4, 4), kernel_size=(3, 3), at=AT),
+    conv._conv: call(some(1, 2, 4, 4), some(2, 2, 3, 3), geometry=AT),
+    conv._conv_bias: call(some(2, 1, 3, 3), some(2, 1, 3, 3), some(2), geometry=AT._replace(size=(3, 3), out=(3, 3))),
+    conv._conv_input: call(some(1, 2, 4, 4), some(2, 2, 3, 3), geometry=AT),
+    conv._conv_weight: call(some(1, 1, 4, 4), some(1, 2, 4, 4), geometry=AT),
     conv.channel_sum: call(some(3, 2, 4)),
-    conv._unfold: call(some(1, 2, 4, 4), geometry=GEOMETRY),
-    conv._fold: call(some(1, 4, 9), geometry=GEOMETRY),
-    pool._max_pool2d: call(IMAGE, taps=TAPS, at=POOL),
-    pool._max_pool2d_scatter: call(some(1, 1, 2, 2), taps=TAPS, input_size=(4, 4), at=POOL),
-    pool._avg_pool2d: call(IMAGE, at=MEAN_POOL),
-    pool._avg_pool2d_input: call(some(1, 1, 3, 3), input_size=(4, 4), at=MEAN_POOL),
+    conv._unfold: call(some(1, 2, 4, 4), geometry=WINDOWS),
+    conv._fold: call(some(1, 4, 9), geometry=WINDOWS),
+    pool._max_pool: call(IMAGE, taps=TAPS, geometry=POOL),
+    pool._max_pool_scatter: call(some(1, 1, 2, 2), taps=TAPS, geometry=POOL),
+    pool._avg_pool: call(IMAGE, geometry=MEAN_POOL),
+    pool._avg_pool_input: call(some(1, 1, 3, 3), geometry=MEAN_POOL),
     resize.resample: call(some(1, 1, 4, 4), matrices=(some(4, 4), some(4, 4))),
     normalization._batch_norm: call(BATCH, positive(2), some(2), **STATISTICS),
     normalization._scale_shift: call(some(3, 2, 4), some(2), some(2)),
@@ -458,7 +453,7 @@ plant(_einsum, "∂xs: the other operand as a constant", "detached", xs=lambda g
 # Windows ------------------------------------------------------------------------------------------------------------
 
 
-def _to_all_ties(g: Any, x: Any, at: Any) -> Any:
+def _to_all_ties(g: Any, x: Any, geometry: Any) -> Any:
     """For windows of 2×2 that don't overlap."""
     height, width = x.shape[2:]
 
@@ -467,53 +462,54 @@ def _to_all_ties(g: Any, x: Any, at: Any) -> Any:
         return shape._reshape(z, shape=tuple(x.shape))
 
     largest = x.array if isinstance(x, tg.Tensor) else x
-    largest = kernels(np).max_pool2d(largest, **at._asdict())[0]
+    largest = kernels(np).max_pool(largest, geometry=geometry)[0]
     return spread(g) * (x == spread(largest))
 
 
-def _largest_with_zeros_around(xp: Any, x: Any, *, at: Any, taps: Any = None, largest: Any = None) -> Any:
+def _largest_with_zeros_around(xp: Any, x: Any, *, geometry: Any, taps: Any = None, largest: Any = None) -> Any:
     """A max-pooling that pads with zeros."""
     del taps, largest
     padded = xp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    return kernels(xp).max_pool2d(padded, **at._replace(padding=0)._asdict(), choice=False)[0]
+    inside = geometry._replace(size=geometry.padded, padding=((0, 0), (0, 0)))
+    return kernels(xp).max_pool(padded, geometry=inside, choice=False)[0]
 
 
-plant(conv._conv2d, "∂x: one column later", "shifted", x=after(conv._conv2d, "x", lambda d: one_later(d, 3)))
-plant(conv._conv2d, "∂weight: flipped, as in a convolution", "reversed",
-      weight=after(conv._conv2d, "weight", lambda d: shape.flip(d, 2, 3)))  # fmt: skip
-plant(conv._conv2d, "∂x: the weight as a constant", "detached", x=lambda g, weight, x_shape, at:
-      conv._conv2d_input(g, constant(weight), input_size=x_shape[2:], at=at))  # fmt: skip
-plant(conv._conv2d, "∂weight: rows for columns", "transposed",
-      weight=after(conv._conv2d, "weight", lambda d: shape.transpose(d, 2, 3)))  # fmt: skip
-plant(conv._conv2d_bias, "∂bias: the first image", "broadcast", bias=lambda g: conv.channel_sum(g[:1]))
-plant(conv._conv2d_bias, "∂bias: the mean", "factor", bias=lambda g: conv.channel_sum(g) / 18)
-plant(conv._conv2d_bias, "∂bias: not summed over rows and columns", "shape", bias=lambda g: ops.sum(g, 0))
+plant(conv._conv, "∂x: one column later", "shifted", x=after(conv._conv, "x", lambda d: one_later(d, 3)))
+plant(conv._conv, "∂weight: flipped, as in a convolution", "reversed",
+      weight=after(conv._conv, "weight", lambda d: shape.flip(d, 2, 3)))  # fmt: skip
+plant(conv._conv, "∂x: the weight as a constant", "detached", x=lambda g, weight, geometry:
+      conv._conv_input(g, constant(weight), geometry=geometry))  # fmt: skip
+plant(conv._conv, "∂weight: rows for columns", "transposed",
+      weight=after(conv._conv, "weight", lambda d: shape.transpose(d, 2, 3)))  # fmt: skip
+plant(conv._conv_bias, "∂bias: the first image", "broadcast", bias=lambda g: conv.channel_sum(g[:1]))
+plant(conv._conv_bias, "∂bias: the mean", "factor", bias=lambda g: conv.channel_sum(g) / 18)
+plant(conv._conv_bias, "∂bias: not summed over rows and columns", "shape", bias=lambda g: ops.sum(g, 0))
 plant(
-    conv._conv2d_bias,
+    conv._conv_bias,
     "forgets the bias",
     "value",
-    forward=lambda xp, x, weight, bias, *, at: kernels(xp).conv2d(x, weight, 0 * bias, **at._asdict()),
+    forward=lambda xp, x, weight, bias, *, geometry: kernels(xp).conv(x, weight, 0 * bias, geometry=geometry),
 )
-plant(conv._conv2d_input, "∂y: one row later", "shifted", y=after(conv._conv2d_input, "y", lambda d: one_later(d, 2)))
-plant(conv._conv2d_weight, "∂x: channels of the batch's first image", "detached",
-      x=lambda g, y, x_shape, at: conv._conv2d_input(constant(y), g, input_size=x_shape[2:], at=at))  # fmt: skip
+plant(conv._conv_input, "∂y: one row later", "shifted", y=after(conv._conv_input, "y", lambda d: one_later(d, 2)))
+plant(conv._conv_weight, "∂x: channels of the batch's first image", "detached",
+      x=lambda g, y, geometry: conv._conv_input(constant(y), g, geometry=geometry))  # fmt: skip
 plant(conv.channel_sum, "∂x: divides by n", "factor", x=lambda g, x_shape: expand(conv.per_channel(g, 3) / 12, x_shape))
 plant(conv._unfold, "∂x: one column later", "shifted", x=after(conv._unfold, "x", lambda d: one_later(d, 3)))
-plant(pool._max_pool2d, "pads with 0 for −∞", "value", at=call(-positive(1, 1, 4, 4), at=PADDED_POOL),
+plant(pool._max_pool, "pads with 0 for −∞", "value", at=call(-positive(1, 1, 4, 4), geometry=PADDED_POOL),
       forward=_largest_with_zeros_around)  # fmt: skip
 plant(
-    pool._max_pool2d,
+    pool._max_pool,
     "∂x: off by one in the window",
     "shifted",
-    x=after(pool._max_pool2d, "x", lambda d: one_later(d, 3)),
+    x=after(pool._max_pool, "x", lambda d: one_later(d, 3)),
 )
-plant(pool._max_pool2d, "∂x: all of g to each tie", "tie", x=_to_all_ties,
-      kinks=((call(TWINS, taps=taps_of(TWINS, POOL), at=POOL), np.array([[[[1.0, 0], [0, 0]]]])),))  # fmt: skip
-plant(pool._avg_pool2d, "∂x: forgets 1 / n", "factor", x=after(pool._avg_pool2d, "x", lambda d: d * 4))
-plant(pool._avg_pool2d, "counts the padding, or not", "value",
-      at=call(IMAGE, at=MEAN_POOL._replace(padding=1)),
-      forward=lambda xp, x, *, at:
-      kernels(xp).avg_pool2d(x, **at._replace(count_include_pad=False)._asdict()))  # fmt: skip
+plant(pool._max_pool, "∂x: all of g to each tie", "tie", x=_to_all_ties,
+      kinks=((call(TWINS, taps=TWIN_TAPS, geometry=PAIR_POOL), np.array([[[[1.0, 0], [0, 0]]]])),))  # fmt: skip
+plant(pool._avg_pool, "∂x: forgets 1 / n", "factor", x=after(pool._avg_pool, "x", lambda d: d * 4))
+plant(pool._avg_pool, "counts the padding, or not", "value",
+      at=call(IMAGE, geometry=PADDED_MEAN_POOL),
+      forward=lambda xp, x, *, geometry, count_include_pad=True, divisor=None:
+      kernels(xp).avg_pool(x, geometry=geometry, count_include_pad=not count_include_pad, divisor=divisor))  # fmt: skip
 plant(resize.resample, "∂x: R for Rᵀ", "transposed",
       x=lambda g, matrices: resize.resample(g, matrices=(matrices[0], matrices[1].T)))  # fmt: skip
 

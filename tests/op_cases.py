@@ -24,6 +24,7 @@ import tinygrad_med as tg
 from tinygrad_med import ops
 from tinygrad_med.autograd.function import Function, _function
 from tinygrad_med.backend import array_module
+from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
 from tinygrad_med.core.primitive import Primitive
@@ -619,13 +620,25 @@ row(
 )
 row(ops.linear, calls(arrays((2, 3)), arrays((4, 3))), "nn.functional.linear", name="linear without bias")
 
+for mode, most in (("reflect", 1), ("replicate", 3), ("circular", 2)):
+    row(
+        ops.pad,
+        calls(
+            arrays(st.sampled_from(((1, 2, 3), (2, 2, 2, 3)))),
+            st.tuples(st.integers(-1, most), st.integers(0, most)),
+            mode=mode,
+        ),
+        "nn.functional.pad",
+        name=f"pad, {mode}",
+    )
+
 # Windows ------------------------------------------------------------------------------------------------------------
 
 
 @st.composite
-def convolved(draw: Any, bias: bool) -> Call:
+def convolved(draw: Any, bias: bool, axes: int = 2) -> Call:
     """Images and kernels whose windows fit."""
-    found = draw(convolutions(max_out=2))
+    found = draw(convolutions(axes, max_out=2, max_kernel=3 if axes < 3 else 2))
     operands = [draw(arrays(found.x_shape)), draw(arrays(found.weight_shape))]
     if bias:
         operands.append(draw(arrays(found.weight_shape[:1])))
@@ -633,9 +646,9 @@ def convolved(draw: Any, bias: bool) -> Call:
 
 
 @st.composite
-def transposed_convolved(draw: Any) -> Call:
+def transposed_convolved(draw: Any, axes: int = 2) -> Call:
     """What a convolution gave, and its kernels: the operands of its transpose."""
-    found = draw(convolutions(max_out=2))
+    found = draw(convolutions(axes, max_out=2, max_kernel=3 if axes < 3 else 2))
     output_padding = tuple(
         n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
         for n, o, s, p, d, k in zip(
@@ -657,28 +670,32 @@ def conv_weight_calls(draw: Any) -> Call:
     )
 
 
-def _conv2d_weight(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
-    return conv._conv2d_weight(x, y, kernel_size=weight_shape[2:], at=conv.Windows(**options))
+def _conv_weight(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
+    return conv._conv_weight(x, y, geometry=conv_geometry(x.shape, weight_shape, **options))
 
 
-def _conv2d_weight_of_torch(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
+def _conv_weight_of_torch(x: Any, y: Any, weight_shape: Any, **options: Any) -> Any:
     torch = _torch()
     weight = torch.zeros(weight_shape, dtype=x.dtype, requires_grad=True)
     z = torch.nn.functional.conv2d(x, weight, **options)
     return torch.autograd.grad(z, weight, y, create_graph=True)[0]
 
 
-row(ops.conv2d, convolved(bias=True), "nn.functional.conv2d", primitive=conv._conv2d_bias)
+row(ops.conv2d, convolved(bias=True), "nn.functional.conv2d", primitive=conv._conv_bias)
 row(
     ops.conv2d,
     convolved(bias=False),
     "nn.functional.conv2d",
     name="conv2d without bias",
-    primitive=conv._conv2d,
+    primitive=conv._conv,
     order=3,
 )
-row(ops.conv_transpose2d, transposed_convolved(), "nn.functional.conv_transpose2d", primitive=conv._conv2d_input)
-row(_conv2d_weight, conv_weight_calls(), _conv2d_weight_of_torch, primitive=conv._conv2d_weight)
+row(ops.conv1d, convolved(bias=True, axes=1), "nn.functional.conv1d")
+row(ops.conv3d, convolved(bias=True, axes=3), "nn.functional.conv3d")
+row(ops.conv_transpose2d, transposed_convolved(), "nn.functional.conv_transpose2d", primitive=conv._conv_input)
+row(ops.conv_transpose1d, transposed_convolved(axes=1), "nn.functional.conv_transpose1d")
+row(ops.conv_transpose3d, transposed_convolved(axes=3), "nn.functional.conv_transpose3d")
+row(_conv_weight, conv_weight_calls(), _conv_weight_of_torch, primitive=conv._conv_weight)
 row(conv.channel_sum, calls(arrays(shapes(2, 4))), lambda x: x.transpose(0, 1).flatten(1).sum(1))
 row(
     ops.unfold,
@@ -697,17 +714,17 @@ def foldings(draw: Any) -> Call:
 
 
 @st.composite
-def pooled(draw: Any, **limits: Any) -> Call:
-    found = draw(poolings(max_out=2, **limits))
+def pooled(draw: Any, axes: int = 2, **limits: Any) -> Call:
+    found = draw(poolings(axes, max_out=2, max_kernel=3 if axes < 3 else 2, **limits))
     constants = found.constants if limits.get("dilated", True) else {**found.constants, "dilation": None}
     return Call((draw(arrays(found.x_shape, **DISTINCT)),), {n: c for n, c in constants.items() if c is not None})
 
 
 def _scatter(y: Any, chosen: Any, **options: Any) -> Any:
     """The transpose of reading the cells that max-pooling `chosen` would choose."""
-    at = pool.Windows(**options, ceil_mode=False)
-    taps = kernels(array_module(chosen.array)).max_pool2d(chosen.array, **at._asdict())[1]
-    return pool._max_pool2d_scatter(y, taps=taps, input_size=chosen.shape[2:], at=at)
+    geometry = pool_geometry(chosen.shape, **options)
+    taps = kernels(array_module(chosen.array)).max_pool(chosen.array, geometry=geometry)[1]
+    return pool._max_pool_scatter(y, taps=taps, geometry=geometry)
 
 
 def _scatter_of_torch(y: Any, chosen: Any, **options: Any) -> Any:
@@ -724,7 +741,9 @@ def scatterings(draw: Any) -> Call:
 
 
 def _average_back(y: Any, input_size: Any, **options: Any) -> Any:
-    return pool._avg_pool2d_input(y, input_size=input_size, at=pool.MeanWindows(**options, ceil_mode=False))
+    include = options.pop("count_include_pad")
+    geometry = pool_geometry((*y.shape[:2], *input_size), **options)
+    return pool._avg_pool_input(y, geometry=geometry, count_include_pad=include)
 
 
 def _average_back_of_torch(y: Any, input_size: Any, **options: Any) -> Any:
@@ -747,7 +766,7 @@ row(
     ops.max_pool2d,
     pooled(),
     "nn.functional.max_pool2d",
-    primitive=pool._max_pool2d,
+    primitive=pool._max_pool,
     order=3,
     kinks=(kink(TIED_IMAGE, 2, 1, gradients=[[[[[1, 1, 0], [0, 0, 0]]]]]),),
 )
@@ -757,13 +776,19 @@ row(
     lambda x, **options: _torch().nn.functional.max_pool2d(x, **options, return_indices=True),
     name="max_pool2d with indices",
 )
-row(_scatter, scatterings(), _scatter_of_torch, name="max_pool2d_scatter", primitive=pool._max_pool2d_scatter)
-row(ops.avg_pool2d, pooled(dilated=False), "nn.functional.avg_pool2d", primitive=pool._avg_pool2d, order=3)
-row(_average_back, averages_back(), _average_back_of_torch, name="avg_pool2d_input", primitive=pool._avg_pool2d_input)
+row(_scatter, scatterings(), _scatter_of_torch, name="max_pool_scatter", primitive=pool._max_pool_scatter)
+row(ops.avg_pool2d, pooled(dilated=False), "nn.functional.avg_pool2d", primitive=pool._avg_pool, order=3)
+row(_average_back, averages_back(), _average_back_of_torch, name="avg_pool_input", primitive=pool._avg_pool_input)
+for axes in (1, 3):
+    row(getattr(ops, f"max_pool{axes}d"), pooled(axes), f"nn.functional.max_pool{axes}d")
+    row(getattr(ops, f"avg_pool{axes}d"), pooled(axes, dilated=False), f"nn.functional.avg_pool{axes}d")
 SIZES = st.sampled_from(((1, 1), (2, 3), (3, 2), (4, 6), (None, 5)))
 IMAGES = {"shape": (2, 1, 4, 6)}
 row(ops.adaptive_avg_pool2d, calls(arrays(**IMAGES), SIZES), "nn.functional.adaptive_avg_pool2d")
 row(ops.adaptive_max_pool2d, calls(arrays(**IMAGES, **DISTINCT), SIZES), "nn.functional.adaptive_max_pool2d")
+for axes, (shape, size) in {1: ((2, 1, 6), (4,)), 3: ((1, 2, 3, 2, 4), (2, 2, 3))}.items():
+    for name in (f"adaptive_avg_pool{axes}d", f"adaptive_max_pool{axes}d"):
+        row(getattr(ops, name), calls(arrays(shape, **DISTINCT), size), f"nn.functional.{name}")
 row(
     pool._argmax_of_windows,
     calls(arrays(**IMAGES, **DISTINCT), size=st.sampled_from(((2, 3), (3, 2), (1, 4)))),

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tinygrad_med.backend.geometry import conv_geometry, conv_transpose_size, pool_geometry
+from tinygrad_med.backend.geometry import conv_geometry, conv_transpose_geometry, pool_geometry
 
 
 @given(
@@ -66,7 +66,7 @@ def test_transposed_sizes_are_pytorch_s(torch, data):
     }
     x, w = torch.zeros(2, 4, 5, 6), torch.zeros(4, 3, kernel, kernel)
     expected = torch.nn.functional.conv_transpose2d(x, w, groups=2, **arguments).shape[2:]
-    assert conv_transpose_size(x.shape, w.shape, groups=2, **arguments) == tuple(expected)
+    assert conv_transpose_geometry(x.shape, w.shape, groups=2, **arguments).size == tuple(expected)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_transposed_sizes_are_pytorch_s(torch, data):
         ((2, 4, 8, 8), (6, 2, 3, 3), {}, "give x 2 channels or pass groups=2"),
         ((2, 3, 8, 8), (6, 2, 3, 3), {"groups": 2}, "weight expects 2 in each of 2 groups, 4 (6, 2, 3, 3)"),
         ((2, 4, 8, 8), (6, 1, 3, 3), {"groups": 4}, "groups=4 doesn't divide the 6 output channels of weight"),
-        ((3, 8, 8), (6, 3, 3, 3), {}, "x has 3 dims (3, 8, 8), expected 4: (N, C, H, W); add the batch dim"),
+        ((3, 8, 8), (6, 3, 3, 3), {}, "x has 3 dims (3, 8, 8), expected 4: (N, C, H, W), or 3 without the batch"),
         ((2, 3, 8, 8), (6, 3, 3), {}, "weight has 3 dims (6, 3, 3), expected 4: (out, in / groups, kh, kw)"),
         ((2, 3, 4, 8), (6, 3, 7, 7), {"padding": 1}, "the kernel covers 7×7, more than the padded input 6×10"),
         ((2, 3, 8, 8), (6, 3, 3, 3), {"stride": 0}, "stride=0 must be at least 1 on both axes"),
@@ -109,7 +109,7 @@ def test_errors_of_convolution(x, w, arguments, text):
 @pytest.mark.parametrize(
     ("x", "arguments", "text"),
     [
-        ((3, 8, 8), {}, "max_pool2d: x has 3 dims (3, 8, 8), expected 4"),
+        ((3, 8, 8), {}, "max_pool2d: x has 3 dims (3, 8, 8), expected 4: (N, C, H, W)"),
         ((2, 3, 8, 8), {"padding": 2}, "padding=(2, 2) is more than half of kernel_size=(3, 3)"),
         ((2, 3, 2, 8), {}, "the kernel covers 3×3, more than the padded input 2×8"),
         ((2, 3, 8, 8), {"stride": 0}, "stride=0 must be at least 1"),
@@ -118,6 +118,29 @@ def test_errors_of_convolution(x, w, arguments, text):
 def test_errors_of_pooling(x, arguments, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         pool_geometry(x, 3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "arguments", "text"),
+    [
+        ((2, 3), (6, 3, 3), {}, "conv1d: x has 2 dims (2, 3), expected 3: (N, C, L), or 2 without the batch"),
+        ((2, 3, 8), (6, 3, 9), {}, "conv1d: the kernel covers 9, more than the padded input 8"),
+        ((2, 3, 8), (6, 3, 3), {"stride": 0}, "stride=0 must be at least 1"),
+        ((2, 3, 8), (6, 3, 3), {"stride": (1, 2)}, "stride=(1, 2) is not an integer"),
+        ((2, 3, 8, 8, 8), (6, 3, 3, 3, 3), {"dilation": (1, 1)}, "is neither an integer nor three integers"),
+        ((2, 3, 8, 8, 8), (6, 3, 3, 3, 9), {}, "the kernel covers 3×3×9, more than the padded input 8×8×8"),
+        (
+            (2, 3, 8, 8, 8),
+            (6, 3, 3, 3),
+            {},
+            "weight has 4 dims (6, 3, 3, 3), expected 5: (out, in / groups, kd, kh, kw)",
+        ),
+    ],
+)
+def test_errors_over_one_and_three_axes(x, w, arguments, text):
+    axes = 1 if len(x) < 4 else 3
+    with pytest.raises(ValueError, match=re.escape(text)):
+        conv_geometry(x, w, **arguments, axes=axes, name=f"conv{axes}d")
 
 
 @pytest.mark.parametrize(
@@ -132,4 +155,4 @@ def test_errors_of_pooling(x, arguments, text):
 )
 def test_errors_of_transposed_convolution(x, w, arguments, text):
     with pytest.raises(ValueError, match=re.escape(text)):
-        conv_transpose_size(x, w, **arguments)
+        conv_transpose_geometry(x, w, **arguments)

@@ -17,12 +17,30 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("Conv2d", (4, 6, 3), {}, (3, 4, 9, 10)),
     ("Conv2d", (4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, False), {}, (3, 4, 9, 10)),
     ("Conv2d", (4, 4, 3), {"padding": "same", "groups": 4}, (3, 4, 9, 10)),
+    ("Conv2d", (4, 4, 3), {"padding": 2, "padding_mode": "reflect"}, (3, 4, 9, 10)),
+    ("Conv2d", (4, 4, (2, 3)), {"padding": "same", "padding_mode": "circular", "dilation": 2}, (4, 9, 10)),
+    ("Conv1d", (4, 6, 3), {"stride": 2, "padding": 1}, (3, 4, 9)),
+    ("Conv1d", (4, 6, 3), {"padding": 3, "padding_mode": "replicate"}, (4, 9)),
+    ("Conv3d", (4, 6, (3, 2, 1)), {"stride": (1, 2, 1), "padding": 1, "groups": 2}, (2, 4, 5, 6, 7)),
+    ("ConvTranspose1d", (4, 6, 3, 2), {"output_padding": 1}, (3, 4, 9)),
+    ("ConvTranspose3d", (4, 6, 3, 2), {"bias": False}, (4, 3, 2, 4)),
     ("ConvTranspose2d", (4, 6, 3), {}, (3, 4, 9, 10)),
     ("ConvTranspose2d", (4, 6, 3, 2, 1, 1, 2, False, 2), {}, (3, 4, 9, 10)),
     ("MaxPool2d", (3,), {}, (3, 4, 9, 10)),
     ("MaxPool2d", (3, 2, 1, 1), {"ceil_mode": True}, (3, 4, 9, 10)),
     ("AvgPool2d", (2,), {}, (3, 4, 9, 10)),
     ("AvgPool2d", (3, 2, 1, True, False), {}, (3, 4, 9, 10)),
+    ("AvgPool2d", (3, 2, 1), {"divisor_override": 4}, (4, 9, 10)),
+    ("AvgPool1d", (3, 2, 1, True, False), {}, (4, 9)),
+    ("AvgPool3d", (3, 2, 1, True, False, 2), {}, (3, 4, 5, 6, 7)),
+    ("MaxPool1d", (3, 2), {}, (3, 4, 9)),
+    ("MaxPool3d", ((1, 2, 3),), {"padding": (0, 1, 1)}, (4, 5, 6, 7)),
+    ("AdaptiveAvgPool1d", (4,), {}, (3, 4, 9)),
+    ("AdaptiveAvgPool3d", ((2, None, 3),), {}, (4, 5, 6, 7)),
+    ("AdaptiveMaxPool1d", (4,), {}, (4, 9)),
+    ("AdaptiveMaxPool3d", (2,), {}, (3, 4, 5, 6, 7)),
+    ("UpsamplingNearest2d", (), {"scale_factor": 2}, (3, 4, 9, 10)),
+    ("UpsamplingBilinear2d", ((5, 20),), {}, (3, 4, 9, 10)),
     ("AdaptiveAvgPool2d", ((2, 3),), {}, (3, 4, 9, 10)),
     ("AdaptiveMaxPool2d", (3,), {}, (3, 4, 9, 10)),
     ("Upsample", (), {"scale_factor": 2}, (3, 4, 9, 10)),
@@ -31,6 +49,7 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("Fold", ((9, 10), 3), {"stride": 2}, (3, 36, 16)),
     ("BatchNorm1d", (4,), {}, (5, 4)),
     ("BatchNorm1d", (4,), {"momentum": None}, (5, 4, 3)),
+    ("BatchNorm3d", (4,), {}, (3, 4, 5, 6, 7)),
     ("BatchNorm2d", (4,), {}, (3, 4, 9, 10)),
     ("BatchNorm2d", (4, 0.1, 0.3, False), {}, (3, 4, 9, 10)),
     ("BatchNorm2d", (4,), {"track_running_stats": False}, (3, 4, 9, 10)),
@@ -99,6 +118,15 @@ def test_layers_say_what_they_are():
     assert "Upsample(scale_factor=2, mode='nearest')" in text
 
 
+def test_the_output_size_of_a_transposed_convolution_can_be_chosen(torch):
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 6))
+    layers = [library.ConvTranspose2d(4, 3, 3, stride=2, padding=1).double() for library in (nn, torch.nn)]
+    layers[0].load_state_dict({key: value.numpy() for key, value in layers[1].state_dict().items()})
+    for size in ((9, 11), (10, 12), (10, 11)):
+        ours, theirs = layers[0](tg.tensor(x), size), layers[1](torch.tensor(x), size)
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
 def test_dropout2d_drops_whole_channels():
     layer = nn.Dropout2d(0.25, generator=tg.Generator(0))
     z = layer(tg.ones(50, 40, 3, 3)).numpy()
@@ -130,14 +158,19 @@ def test_fusing_keeps_the_layers_and_their_result():
         ),
         (lambda: nn.Conv2d(4, 4, 3, groups=0), ValueError, "Conv2d: groups=0 must divide"),
         (
-            lambda: nn.Conv2d(4, 4, 3, padding_mode="reflect"),
-            NotImplementedError,
-            "Conv2d: padding_mode='reflect' is not",
+            lambda: nn.Conv2d(4, 4, 3, padding_mode="mirror"),
+            ValueError,
+            "Conv2d: padding_mode='mirror' is unknown; give one of .*'reflect'",
         ),
         (
             lambda: nn.ConvTranspose2d(4, 4, 3, padding_mode="reflect"),
-            NotImplementedError,
-            "ConvTranspose2d: padding_mode='reflect' is not",
+            ValueError,
+            "ConvTranspose2d: padding_mode='reflect' is not supported, only 'zeros', as in PyTorch",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(4, 4, 3, stride=2)(tg.ones(4, 5, 5), output_size=(14, 14)),
+            ValueError,
+            r"ConvTranspose2d: output_size=\(14, 14\) is not possible; the smallest is \(11, 11\)",
         ),
         (lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm: num_groups=3 must divide num_channels=4"),
         (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p=1.5 is no probability"),

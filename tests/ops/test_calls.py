@@ -13,7 +13,8 @@ from tests.op_cases import ROWS, Row
 from tinygrad_med.testing.strategies import Call
 
 FOR_TENSORS = {
-    *("linear", "max_pool2d with indices", "max_pool2d_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool3d"),
+    *("linear", "max_pool2d with indices", "max_pool_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
     *("batch_norm", "batch_norm, evaluating"),
     *("nll_loss", "cross_entropy", "binary_cross_entropy"),
     "function",

@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 
 import tinygrad_med as tg
 from tests.parity import assert_parity
-from tinygrad_med.ops.conv import Windows, _conv2d, _conv2d_input, _conv2d_weight
+from tinygrad_med.backend.geometry import conv_geometry
+from tinygrad_med.ops.conv import _conv, _conv_input, _conv_weight
 
 pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -52,16 +53,12 @@ def test_conv2d_is_pytorchs(torch, case, seed):
 def test_three_faces_of_one_form(case):
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal(case["x"]), rng.standard_normal(case["weight"])
-    at = Windows(**case["options"])
-    z = _conv2d(x, w, at=at)
+    at = {"geometry": conv_geometry(x.shape, w.shape, **case["options"])}
+    z = _conv(x, w, **at)
     y = rng.standard_normal(z.shape)
     form = (z * y).sum()
-    np.testing.assert_allclose(
-        (_conv2d_input(y, w, input_size=x.shape[2:], at=at) * x).sum(), form, rtol=1e-10, atol=1e-10
-    )
-    np.testing.assert_allclose(
-        (_conv2d_weight(x, y, kernel_size=w.shape[2:], at=at) * w).sum(), form, rtol=1e-10, atol=1e-10
-    )
+    np.testing.assert_allclose((_conv_input(y, w, **at) * x).sum(), form, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose((_conv_weight(x, y, **at) * w).sum(), form, rtol=1e-10, atol=1e-10)
 
 
 @given(
@@ -156,7 +153,7 @@ X, W = (2, 3, 8, 8), (4, 3, 3, 3)
         (X, W, {"groups": 2}, r"conv2d: x has 3 channels .* 3 in each of 2 groups, 6.* give x 6 channels"),
         (X, W, {"padding": "full"}, r"conv2d: padding='full' is unknown; use 'same'"),
         (X, W, {"padding": "same", "stride": 2}, r"conv2d: padding='same' needs stride 1"),
-        ((3, 8, 8), W, {}, r"conv2d: x has 3 dims \(3, 8, 8\), expected 4: \(N, C, H, W\); add the batch dim"),
+        ((8, 8), W, {}, r"conv2d: x has 2 dims \(8, 8\), expected 4: \(N, C, H, W\), or 3 without the batch"),
         (X, (4, 3, 3), {}, r"conv2d: weight has 3 dims \(4, 3, 3\), expected 4"),
     ],
 )
@@ -185,7 +182,7 @@ def test_conv2d_refuses_a_bias_of_another_length():
             {"bias": (3,)},
             r"bias \(3,\) must have one value for each of the 2 output channels",
         ),
-        ((4, 4, 4), (4, 2, 3, 3), {}, r"must have 4 dims"),
+        ((4, 4), (4, 2, 3, 3), {}, r"must have 4 dims"),
     ],
 )
 def test_conv_transpose2d_refuses(x, w, options, text):
@@ -196,11 +193,54 @@ def test_conv_transpose2d_refuses(x, w, options, text):
 
 
 def test_unfold_and_fold_refuse():
-    with pytest.raises(ValueError, match=r"unfold: expects \(N, C, H, W\), got shape \(3, 8, 8\)"):
-        tg.unfold(tg.ones(3, 8, 8), 3)
+    with pytest.raises(ValueError, match=r"unfold: expects \(N, C, H, W\) or \(C, H, W\), got shape \(8, 8\)"):
+        tg.unfold(tg.ones(8, 8), 3)
     with pytest.raises(ValueError, match=r"unfold: the kernel covers 9×9, more than the padded input 8×8"):
         tg.unfold(tg.ones(*X), 9)
     with pytest.raises(
         ValueError, match=r"fold: expects \(N, C · 3 · 3, 36\) for an output of 8×8, got shape \(2, 27, 35\)"
     ):
         tg.fold(tg.ones(2, 27, 35), 8, 3)
+
+
+AXES = {1: (9,), 2: (7, 8), 3: (5, 6, 4)}
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_one_image_without_a_batch_is_pytorchs(torch, axes):
+    """The result is without it too; its gradients to second order are those of a batch of one."""
+    F, rng = torch.nn.functional, np.random.default_rng(0)
+    x = rng.standard_normal((4, *AXES[axes]))
+    w, b = rng.standard_normal((6, 2, *[3] * axes)), rng.standard_normal(6)
+    w_back, b_back = rng.standard_normal((4, 3, *[3] * axes)), rng.standard_normal(6)
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    back = {**options, "output_padding": 1}
+    for name, operands, arguments in [
+        (f"conv{axes}d", (x, w, b), options),
+        (f"conv_transpose{axes}d", (x, w_back, b_back), back),
+    ]:
+        ours, theirs = getattr(tg.nn.functional, name), getattr(F, name)
+        assert_parity(
+            torch, lambda *a, f=ours, o=arguments: f(*a, **o), lambda *a, f=theirs, o=arguments: f(*a, **o), *operands
+        )
+        assert ours(*map(tg.tensor, operands), **arguments).ndim == axes + 1
+    if axes == 2:
+        assert_parity(torch, lambda x: tg.unfold(x, 3), lambda x: F.unfold(x, 3), x)
+        assert_parity(
+            torch, lambda x: tg.fold(x, (3, 4), 2), lambda x: F.fold(x, (3, 4), 2), rng.standard_normal((8, 6))
+        )
+
+
+def test_pytorchs_name_of_the_first_argument():
+    x, w = tg.ones(1, 1, 4, 4), tg.ones(1, 1, 3, 3)
+    assert tg.conv2d(input=x, weight=w).shape == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_a_transposed_convolution_may_have_lines_that_no_window_reaches(torch, axes):
+    """output_padding may exceed the stride where the dilation does."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 2, *[3] * axes)), rng.standard_normal((2, 3, *[2] * axes))
+    name, options = f"conv_transpose{axes}d", {"dilation": 3, "output_padding": 2, "padding": 1}
+    ours, theirs = getattr(tg.nn.functional, name), getattr(torch.nn.functional, name)
+    assert_parity(torch, lambda x, w: ours(x, w, **options), lambda x, w: theirs(x, w, **options), x, w)

@@ -65,14 +65,14 @@ def test_max_pool2d_is_the_same_where_no_gradient_is_recorded(x, options, nan):
 
 
 def test_max_pool2d_is_seen_in_anomaly_mode_where_no_gradient_is_recorded():
-    with tg.autograd.detect_anomaly(), pytest.raises(tg.autograd.AnomalyError, match="^max_pool2d: its output has 1"):
+    with tg.autograd.detect_anomaly(), pytest.raises(tg.autograd.AnomalyError, match="^max_pool: its output has 1"):
         tg.max_pool2d(tg.tensor([[[[1.0, tg.nan], [2.0, 3.0]]]]), 2)
 
 
 def test_max_pool2d_looks_for_the_choice_only_where_a_gradient_is_recorded(monkeypatch):
     asked = []
-    kernel = cpu.max_pool2d
-    monkeypatch.setattr(cpu, "max_pool2d", lambda *a, choice, **k: asked.append(choice) or kernel(*a, **k))
+    kernel = cpu.max_pool
+    monkeypatch.setattr(cpu, "max_pool", lambda *a, choice, **k: asked.append(choice) or kernel(*a, **k))
     leaf = tg.ones(1, 1, 2, 2, requires_grad=True)
     tg.max_pool2d(leaf, 2)
     tg.max_pool2d(leaf.detach(), 2)
@@ -114,6 +114,39 @@ def test_float16_is_added_in_float32(torch):
         z = getattr(torch.nn.functional, pool)(theirs, 3)
         z.backward(torch.ones_like(z))
         np.testing.assert_allclose(leaf.grad.numpy(), theirs.grad.numpy(), rtol=2e-3)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_one_image_without_a_batch_is_pytorchs(torch, axes):
+    x = np.random.default_rng(0).permutation(np.arange(3.0 * 6**axes)).reshape(3, *[6] * axes)
+    F = tg.nn.functional, torch.nn.functional
+    for name, arguments in [
+        ("max_pool", (3, 2, 1)),
+        ("avg_pool", (3, 2, 1)),
+        ("adaptive_avg_pool", (4,)),
+        ("adaptive_max_pool", (4,)),
+        ("adaptive_max_pool", (3,)),
+    ]:
+        ours, theirs = (getattr(library, f"{name}{axes}d") for library in F)
+        assert_parity(torch, lambda x, f=ours, a=arguments: f(x, *a), lambda x, f=theirs, a=arguments: f(x, *a), x)
+        if "max" in name:
+            found, expected = (
+                ours(tg.tensor(x), *arguments, return_indices=True),
+                theirs(torch.tensor(x), *arguments, return_indices=True),
+            )
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("divisor", [1, 5, -2])
+def test_a_divisor_of_ones_own_is_pytorchs(torch, axes, divisor):
+    x = np.random.default_rng(0).standard_normal((2, 3, *[7] * axes))
+    options = {"stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": divisor}
+    ours, theirs = (getattr(library.nn.functional, f"avg_pool{axes}d") for library in (tg, torch))
+    assert_parity(torch, lambda x: ours(x, 3, **options), lambda x: theirs(x, 3, **options), x)
+    with pytest.raises(ValueError, match=f"avg_pool{axes}d: divisor_override must not be 0"):
+        ours(tg.tensor(x), 3, divisor_override=0)
 
 
 def test_padding_never_wins():
@@ -175,13 +208,13 @@ def test_the_layout_in_memory_does_not_matter(pool):
         ),
         (lambda x: tg.max_pool2d(x, 2, stride=0), r"max_pool2d: stride=0 must be at least 1"),
         (lambda x: tg.max_pool2d(x, 0), r"max_pool2d: kernel_size=0 must be at least 1"),
-        (lambda x: tg.max_pool2d(x[0], 2), r"max_pool2d: x has 3 dims \(3, 8, 8\), expected 4"),
-        (lambda x: tg.max_pool2d(x[0], 2, return_indices=True), r"max_pool2d: x has 3 dims \(3, 8, 8\), expected 4"),
+        (lambda x: tg.max_pool2d(x[0, 0], 2), r"max_pool2d: x has 2 dims \(8, 8\), expected 4"),
+        (lambda x: tg.max_pool2d(x[0, 0], 2, return_indices=True), r"max_pool2d: x has 2 dims \(8, 8\), expected 4"),
         (lambda x: tg.avg_pool2d(x, 2, stride=-1), r"avg_pool2d: stride=-1 must be at least 1"),
-        (lambda x: tg.avg_pool2d(x[0], 2), r"avg_pool2d: x has 3 dims"),
+        (lambda x: tg.avg_pool2d(x[0, 0], 2), r"avg_pool2d: x has 2 dims"),
         (
-            lambda x: tg.adaptive_avg_pool2d(x[0], 2),
-            r"adaptive_avg_pool2d: expects \(N, C, H, W\) .* got shape \(3, 8, 8\)",
+            lambda x: tg.adaptive_avg_pool2d(x[0, 0], 2),
+            r"adaptive_avg_pool2d: expects \(N, C, H, W\), .* got shape \(8, 8\)",
         ),
         (lambda x: tg.adaptive_max_pool2d(x, 0), r"adaptive_max_pool2d: output_size=0 must be at least 1"),
         (lambda x: tg.adaptive_avg_pool2d(x, (None, -1)), r"adaptive_avg_pool2d: output_size=\(None, -1\) must be"),

@@ -1,7 +1,8 @@
 """Where windows lie: the sizes of convolution and pooling, and every error about them.
 
-This file knows shapes only: no array, no device. The CPU kernels, the GPU kernels and the operations all ask it, so a
-rule about sizes (padding="same", ceil_mode, what counts as too small) and the text of its error stand here once.
+This file knows shapes only: no array, no device. The operations ask it once and hand the answer, a `Geometry`, to the
+kernels; so a rule about sizes (padding="same", ceil_mode, what counts as too small) and the text of its error stand
+here once. It holds for one, two or three spatial axes alike.
 
 One axis of length `size` with `before` and `after` cells of padding, a kernel of `k` taps that lie `dilation` apart,
 and a step of `stride` has
@@ -17,60 +18,74 @@ import operator
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-Pair: TypeAlias = tuple[int, int]
-IntOrPair: TypeAlias = int | Sequence[int]
+Sizes: TypeAlias = tuple[int, ...]
+Ints: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
+
+IMAGES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+KERNELS = {1: "kl", 2: "kh, kw", 3: "kd, kh, kw"}
 
 
 class Geometry(NamedTuple):
-    """Windows over the two spatial axes; every field holds the value for the rows and the value for the columns."""
+    """Windows over the spatial axes; every field but `groups` holds a value for each of them."""
 
-    size: Pair  # (H, W) of the input
-    kernel: Pair
-    stride: Pair
-    padding: tuple[Pair, Pair]  # ((top, bottom), (left, right))
-    dilation: Pair
-    out: Pair  # (OH, OW)
+    size: Sizes  # the input's, for two axes (H, W)
+    kernel: Sizes
+    stride: Sizes
+    padding: tuple[tuple[int, int], ...]  # (before, after)
+    dilation: Sizes
+    out: Sizes  # how many windows
+    groups: int = 1  # into which a convolution cuts the channels
 
     @property
-    def extent(self) -> Pair:
+    def extent(self) -> Sizes:
         """How many input cells one window spans, holes of the dilation included."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilation
-        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def padded(self) -> Sizes:
+        """The size of the input with its padding."""
+        return tuple(before + n + after for n, (before, after) in zip(self.size, self.padding, strict=True))
+
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Where the input lies in the padded input."""
+        return tuple(slice(before, before + n) for n, (before, _) in zip(self.size, self.padding, strict=True))
 
 
 def conv_geometry(
     x_shape: Sequence[int],
     w_shape: Sequence[int],
     *,
-    stride: IntOrPair = 1,
+    stride: Ints = 1,
     padding: Padding = 0,
-    dilation: IntOrPair = 1,
+    dilation: Ints = 1,
     groups: int = 1,
     name: str = "conv2d",
+    axes: int = 2,
 ) -> Geometry:
     """Check the operands of a convolution and say where its windows lie.
 
     Args:
-        x_shape: (N, C, H, W); N may be 0.
-        w_shape: (K, C / groups, kh, kw).
-        padding: cells on every side, a pair (rows, columns), a pair of pairs ((top, bottom), (left, right)), "valid"
-            (none) or "same" (as many as keep H and W; the odd cell goes to the end, as PyTorch does).
+        x_shape: (N, C, *size); N may be 0.
+        w_shape: (K, C / groups, *kernel).
+        padding: cells on every side, a number for each axis, a pair (before, after) for each axis, "valid" (none) or
+            "same" (as many as keep the size; the odd cell goes to the end, as PyTorch does).
         name: the operation that the errors name.
+        axes: how many spatial axes there are.
 
     Raises:
         ValueError: with the shapes and the remedy.
     """
     x_shape, w_shape = tuple(x_shape), tuple(w_shape)
-    if len(x_shape) != 4:
+    _expect_images(name, x_shape, axes)
+    if len(w_shape) != axes + 2:
         raise ValueError(
-            f"{name}: x has {len(x_shape)} dims {x_shape}, expected 4: (N, C, H, W); "
-            + ("add the batch dim with x.unsqueeze(0)" if len(x_shape) == 3 else "reshape x")
+            f"{name}: weight has {len(w_shape)} dims {w_shape}, expected {axes + 2}: "
+            f"(out, in / groups, {KERNELS[axes]})"
         )
-    if len(w_shape) != 4:
-        raise ValueError(f"{name}: weight has {len(w_shape)} dims {w_shape}, expected 4: (out, in / groups, kh, kw)")
     groups = _positive(name, "groups", groups)
-    (_, channels, height, width), (out_channels, group_channels, *kernel) = x_shape, w_shape
+    (_, channels, *size), (out_channels, group_channels, *kernel) = x_shape, w_shape
     if out_channels % groups:
         raise ValueError(
             f"{name}: groups={groups} doesn't divide the {out_channels} output channels of weight {w_shape}; "
@@ -83,142 +98,166 @@ def conv_geometry(
         if group_channels and channels % group_channels == 0 and out_channels % (channels // group_channels) == 0:
             remedy += f" or pass groups={channels // group_channels}"
         raise ValueError(f"{name}: x has {channels} channels {x_shape}, weight expects {expects} {w_shape}; {remedy}")
-    return _geometry(name, (height, width), (kernel[0], kernel[1]), stride, padding, dilation)
+    return _geometry(name, tuple(size), tuple(kernel), stride, padding, dilation)._replace(groups=groups)
 
 
 def pool_geometry(
     x_shape: Sequence[int],
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     *,
     name: str = "max_pool2d",
+    axes: int = 2,
 ) -> Geometry:
-    """Check the operand of a pooling and say where its windows lie; stride=None means the kernel size.
+    """Check the operand of a pooling and say where its windows lie; no stride, `None` or (), means the kernel size.
 
     With `ceil_mode` a last window may hang over the end, provided that it starts inside the input or the padding
     before it. Padding is at most half the kernel, as in PyTorch, so that no window lies in padding alone.
     """
     x_shape = tuple(x_shape)
-    if len(x_shape) != 4:
-        raise ValueError(
-            f"{name}: x has {len(x_shape)} dims {x_shape}, expected 4: (N, C, H, W); "
-            + ("add the batch dim with x.unsqueeze(0)" if len(x_shape) == 3 else "reshape x")
-        )
-    kernel = _pair(name, "kernel_size", kernel_size, minimum=1)
-    pads = _pair(name, "padding", padding, minimum=0)
+    _expect_images(name, x_shape, axes)
+    kernel = _per_axis(name, "kernel_size", kernel_size, axes, minimum=1)
+    pads = _per_axis(name, "padding", padding, axes, minimum=0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise ValueError(f"{name}: padding={pads} is more than half of kernel_size={kernel}; use at most half")
-    return _geometry(
-        name, (x_shape[2], x_shape[3]), kernel, kernel if stride is None else stride, pads, dilation, ceil_mode
-    )
+    given = kernel if stride is None or (isinstance(stride, Sequence) and not stride) else stride
+    return _geometry(name, x_shape[2:], kernel, given, pads, dilation, ceil_mode)
 
 
-def conv_transpose_size(
+def conv_transpose_geometry(
     x_shape: Sequence[int],
     w_shape: Sequence[int],
     *,
-    stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
-    output_padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    dilation: Ints = 1,
     groups: int = 1,
-) -> Pair:
-    """(H, W) of conv_transpose2d's output: the input size of the convolution whose input gradient it is.
+    name: str = "conv_transpose2d",
+    axes: int = 2,
+) -> Geometry:
+    """The convolution whose input gradient a transposed convolution is; `size` is the size of the output.
 
-    x_shape (N, K, OH, OW), w_shape (K, C / groups, kh, kw): K channels in, C out. Several input sizes of a strided
-    convolution give the same output size; `output_padding` says by how much ours exceeds the smallest.
+    x_shape (N, K, *out), w_shape (K, C / groups, *kernel): K channels in, C out. Several input sizes of a strided
+    convolution give the same output size; `output_padding` says by how much ours exceeds the smallest. Where it makes
+    lines that no window reaches, `out` is still the size of x: the windows are fewer than would fit.
     """
-    name = "conv_transpose2d"
     x_shape, w_shape = tuple(x_shape), tuple(w_shape)
-    if len(x_shape) != 4 or len(w_shape) != 4:
-        raise ValueError(f"{name}: x {x_shape} and weight {w_shape} must have 4 dims: (N, in, H, W), (in, out, kh, kw)")
+    if len(x_shape) != axes + 2 or len(w_shape) != axes + 2:
+        expected = f"{IMAGES[axes].replace('C', 'in')}, (in, out, {KERNELS[axes]})"
+        raise ValueError(f"{name}: x {x_shape} and weight {w_shape} must have {axes + 2} dims: {expected}")
     if x_shape[1] != w_shape[0]:
         raise ValueError(
             f"{name}: x has {x_shape[1]} channels {x_shape}, weight expects {w_shape[0]} {w_shape}; "
-            "its weight is (in, out / groups, kh, kw)"
+            f"its weight is (in, out / groups, {KERNELS[axes]})"
         )
     groups = _positive(name, "groups", groups)
     if w_shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} doesn't divide the {w_shape[0]} input channels of weight {w_shape}")
-    strides, dilations = _pair(name, "stride", stride, 1), _pair(name, "dilation", dilation, 1)
-    pads, extra = _pair(name, "padding", padding, 0), _pair(name, "output_padding", output_padding, 0)
+    kernel, out = w_shape[2:], x_shape[2:]
+    strides, dilations = _per_axis(name, "stride", stride, axes, 1), _per_axis(name, "dilation", dilation, axes, 1)
+    pads = _per_axis(name, "padding", padding, axes, 0)
+    extra = _per_axis(name, "output_padding", output_padding, axes, 0)
     if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
         raise ValueError(f"{name}: output_padding={extra} must be less than stride={strides} or dilation={dilations}")
-    height, width = (
+    size = tuple(
         (o - 1) * s - 2 * p + d * (k - 1) + 1 + e
-        for o, s, p, d, k, e in zip(x_shape[2:], strides, pads, dilations, w_shape[2:], extra, strict=True)
+        for o, s, p, d, k, e in zip(out, strides, pads, dilations, kernel, extra, strict=True)
     )
-    if height < 1 or width < 1:
-        raise ValueError(f"{name}: x {x_shape} with padding={pads} gives an output of {height}×{width}; pad less")
-    return height, width
+    if min(size) < 1 or min(out) < 1:
+        raise ValueError(f"{name}: x {x_shape} with padding={pads} gives an output of {by(size)}; pad less")
+    if min(kernel) < 1:
+        raise ValueError(f"{name}: the kernel is {by(kernel)}; it needs at least one tap on every axis")
+    return Geometry(size, kernel, strides, tuple((p, p) for p in pads), dilations, out, groups)
+
+
+def per_axis(value: Ints, axes: int) -> Sizes:
+    """A number for all axes, or one for each, as one for each."""
+    if not isinstance(value, Sequence):
+        return (operator.index(value),) * axes
+    return tuple(operator.index(v) for v in value) * (axes if len(value) == 1 else 1)
+
+
+def by(size: Sequence[int]) -> str:
+    """(3, 4) as people write it: 3×4."""
+    return "×".join(map(str, size))
+
+
+def _expect_images(name: str, shape: Sizes, axes: int) -> None:
+    if len(shape) != axes + 2:
+        raise ValueError(
+            f"{name}: x has {len(shape)} dims {shape}, expected {axes + 2}: {IMAGES[axes]}, or {axes + 1} without the "
+            "batch; reshape x"
+        )
 
 
 def _geometry(
     name: str,
-    size: Pair,
-    kernel: Pair,
-    stride: IntOrPair,
+    size: Sizes,
+    kernel: Sizes,
+    stride: Ints,
     padding: Padding,
-    dilation: IntOrPair,
+    dilation: Ints,
     ceil_mode: bool = False,
 ) -> Geometry:
-    strides, dilations = _pair(name, "stride", stride, 1), _pair(name, "dilation", dilation, 1)
+    axes = len(size)
+    strides, dilations = _per_axis(name, "stride", stride, axes, 1), _per_axis(name, "dilation", dilation, axes, 1)
     if min(kernel) < 1:
-        raise ValueError(f"{name}: the kernel is {kernel[0]}×{kernel[1]}; it needs at least one tap on both axes")
+        raise ValueError(f"{name}: the kernel is {by(kernel)}; it needs at least one tap on every axis")
     pads = _pads(name, padding, kernel, strides, dilations)
-    extent = (dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1)
-    padded = (size[0] + sum(pads[0]), size[1] + sum(pads[1]))
-    if min(size) < 1 or extent[0] > padded[0] or extent[1] > padded[1]:
+    geometry = Geometry(size, kernel, strides, pads, dilations, ())
+    if min(size) < 1 or any(e > n for e, n in zip(geometry.extent, geometry.padded, strict=True)):
         raise ValueError(
-            f"{name}: the kernel covers {extent[0]}×{extent[1]}, more than the padded input {padded[0]}×{padded[1]} "
-            f"(input {size[0]}×{size[1]}, padding {pads}); use a smaller kernel or dilation, or a larger input"
+            f"{name}: the kernel covers {by(geometry.extent)}, more than the padded input {by(geometry.padded)} "
+            f"(input {by(size)}, padding {pads}); use a smaller kernel or dilation, or a larger input"
         )
-    rows, columns = (
+    out = (
         _out(n, e, s, before, after, ceil_mode)
-        for n, e, s, (before, after) in zip(size, extent, strides, pads, strict=True)
+        for n, e, s, (before, after) in zip(size, geometry.extent, strides, pads, strict=True)
     )
-    return Geometry(size, kernel, strides, pads, dilations, (rows, columns))
+    return geometry._replace(out=tuple(out))
 
 
 def _out(size: int, extent: int, stride: int, before: int, after: int, ceil_mode: bool) -> int:
-    room = before + size + after - extent
+    left = before + size + after - extent
     if not ceil_mode:
-        return room // stride + 1
-    out = -(-room // stride) + 1
+        return left // stride + 1
+    out = -(-left // stride) + 1
     return out - 1 if (out - 1) * stride >= size + before else out  # the last window must start inside
 
 
-def _pads(name: str, padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+def _pads(name: str, padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[tuple[int, int], ...]:
+    axes = len(kernel)
     if padding == "valid":
-        return (0, 0), (0, 0)
+        return ((0, 0),) * axes
     if padding == "same":
-        if stride != (1, 1):
+        if set(stride) != {1}:
             raise ValueError(f"{name}: padding='same' needs stride 1, got stride={stride}; give the padding in numbers")
-        (top, bottom), (left, right) = (
-            (d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for d, k in zip(dilation, kernel, strict=True)
-        )
-        return (top, bottom), (left, right)
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return tuple((n // 2, n - n // 2) for n in total)
     if isinstance(padding, str):
-        raise ValueError(f"{name}: padding={padding!r} is unknown; use 'same', 'valid', a number or a pair")
-    if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(side, Sequence) for side in padding):
-        rows, columns = (_pair(name, "padding", side, 0) for side in padding)  # type: ignore[arg-type]
-        return rows, columns
-    rows_pad, columns_pad = _pair(name, "padding", padding, 0)  # type: ignore[arg-type]
-    return (rows_pad, rows_pad), (columns_pad, columns_pad)
+        raise ValueError(f"{name}: padding={padding!r} is unknown; use 'same', 'valid', a number or one for each axis")
+    if isinstance(padding, Sequence) and len(padding) == axes and all(isinstance(side, Sequence) for side in padding):
+        sides = [_per_axis(name, "padding", side, 2, 0) for side in padding]  # type: ignore[arg-type]
+        return tuple((before, after) for before, after in sides)
+    return tuple((p, p) for p in _per_axis(name, "padding", padding, axes, 0))  # type: ignore[arg-type]
 
 
-def _pair(name: str, what: str, value: IntOrPair, minimum: int) -> Pair:
+def _per_axis(name: str, what: str, value: Ints, axes: int, minimum: int) -> Sizes:
     try:
-        first, second = value if isinstance(value, Sequence) else (value, value)
-        pair = operator.index(first), operator.index(second)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: {what}={value!r} is neither an integer nor a pair of integers") from None
-    if min(pair) < minimum:
-        raise ValueError(f"{name}: {what}={value!r} must be at least {minimum} on both axes")
-    return pair
+        values = per_axis(value, axes)
+    except TypeError:
+        values = ()
+    if len(values) != axes:
+        several = {1: "an integer", 2: "an integer nor a pair of integers", 3: "an integer nor three integers"}[axes]
+        raise ValueError(f"{name}: {what}={value!r} is {'not' if axes == 1 else 'neither'} {several}")
+    if min(values) < minimum:
+        where = {1: "", 2: " on both axes", 3: " on all axes"}[axes]
+        raise ValueError(f"{name}: {what}={value!r} must be at least {minimum}{where}")
+    return values
 
 
 def _positive(name: str, what: str, value: int) -> int:

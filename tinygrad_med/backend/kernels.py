@@ -1,6 +1,6 @@
 """Which kernels compute: those for NumPy (`cpu`), or those for every array library, meant for CuPy (`gpu`).
 
-The two have the same names and signatures, so an operation writes `kernels(xp).conv2d(x, w, stride=2)` and never asks
+The two have the same names and signatures, so an operation writes `kernels(xp).conv(x, w, geometry=…)` and never asks
 where its arrays lie.
 """
 

@@ -32,21 +32,36 @@ from tinygrad_med.nn.module import IncompatibleKeys as IncompatibleKeys, Module 
 from tinygrad_med.nn.normalization import (
     BatchNorm1d as BatchNorm1d,
     BatchNorm2d as BatchNorm2d,
+    BatchNorm3d as BatchNorm3d,
     GroupNorm as GroupNorm,
     LayerNorm as LayerNorm,
     fuse_conv_bn_eval as fuse_conv_bn_eval,
 )
 from tinygrad_med.nn.spatial import (
+    AdaptiveAvgPool1d as AdaptiveAvgPool1d,
     AdaptiveAvgPool2d as AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d as AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d as AdaptiveMaxPool1d,
     AdaptiveMaxPool2d as AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d as AdaptiveMaxPool3d,
+    AvgPool1d as AvgPool1d,
     AvgPool2d as AvgPool2d,
+    AvgPool3d as AvgPool3d,
+    Conv1d as Conv1d,
     Conv2d as Conv2d,
+    Conv3d as Conv3d,
+    ConvTranspose1d as ConvTranspose1d,
     ConvTranspose2d as ConvTranspose2d,
+    ConvTranspose3d as ConvTranspose3d,
     Dropout2d as Dropout2d,
     Fold as Fold,
+    MaxPool1d as MaxPool1d,
     MaxPool2d as MaxPool2d,
+    MaxPool3d as MaxPool3d,
     Unfold as Unfold,
     Upsample as Upsample,
+    UpsamplingBilinear2d as UpsamplingBilinear2d,
+    UpsamplingNearest2d as UpsamplingNearest2d,
 )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import ones, zeros
 from tinygrad_med.nn import functional as F
 from tinygrad_med.nn.module import Module, Parameter
-from tinygrad_med.nn.spatial import Conv2d
+from tinygrad_med.nn.spatial import Conv1d, Conv2d, Conv3d
 from tinygrad_med.ops import rsqrt
+
+C = TypeVar("C", Conv1d, Conv2d, Conv3d)
 
 
 class _BatchNorm(Module):
@@ -92,8 +94,14 @@ class BatchNorm2d(_BatchNorm):
     dims, shapes = (4,), "(N, C, H, W)"
 
 
-BatchNorm1d.__doc__ = f"{BatchNorm1d.__doc__} {_BatchNorm.__doc__}"
-BatchNorm2d.__doc__ = f"{BatchNorm2d.__doc__} {_BatchNorm.__doc__}"
+class BatchNorm3d(_BatchNorm):
+    """Batch normalization of (N, C, D, H, W)."""
+
+    dims, shapes = (5,), "(N, C, D, H, W)"
+
+
+for _layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
+    _layer.__doc__ = f"{_layer.__doc__} {_BatchNorm.__doc__}"
 
 
 class LayerNorm(Module):
@@ -173,7 +181,7 @@ class GroupNorm(Module):
 
 
 @no_grad()
-def fuse_conv_bn_eval(conv: Conv2d, bn: BatchNorm2d) -> Conv2d:
+def fuse_conv_bn_eval(conv: C, bn: _BatchNorm) -> C:
     """One convolution that does what `conv` and `bn` do in use: both are affine maps per channel, so is the product.
 
     With s = γ / √(σ² + ε):  s · (w ∗ x + b − μ) + β = (s · w) ∗ x + (s · (b − μ) + β).
@@ -186,6 +194,6 @@ def fuse_conv_bn_eval(conv: Conv2d, bn: BatchNorm2d) -> Conv2d:
     scale = rsqrt(bn.running_var + bn.eps) * (1 if bn.weight is None else bn.weight)
     before = -bn.running_mean if conv.bias is None else conv.bias - bn.running_mean
     fused = copy.deepcopy(conv)
-    fused.weight = Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
+    fused.weight = Parameter(conv.weight * scale.reshape(-1, *(1,) * (conv.weight.ndim - 1)))
     fused.bias = Parameter(before * scale + (0 if bn.bias is None else bn.bias))
     return fused

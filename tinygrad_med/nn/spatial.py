@@ -1,15 +1,17 @@
-"""The layers of images: convolution, pooling, resizing. Tensors are (N, C, H, W); the arguments are PyTorch's.
+"""The layers of images: convolution, pooling, resizing. Tensors are (N, C, *size); the arguments are PyTorch's.
 
-Sizes that don't fit are refused where the images arrive, by the operation, which knows both shapes; what can be known
-without an image is refused when the layer is made.
+Each comes for one, two and three spatial dims: signals (N, C, L), images (N, C, H, W) and volumes (N, C, D, H, W); the
+batch dim N may be missing. Sizes that don't fit are refused where the images arrive, by the operation, which knows both
+shapes; what can be known without an image is refused when the layer is made.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from tinygrad_med.backend.geometry import IntOrPair, Padding
+from tinygrad_med.backend.geometry import Ints, Padding, per_axis
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
 from tinygrad_med.nn import functional as F, init
@@ -18,9 +20,17 @@ from tinygrad_med.random import Generator
 
 # Convolution ----------------------------------------------------------------------------------------------------------
 
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
 
 class _Convolution(Module):
     """What a convolution and a transposed one share: settings, parameters and their first numbers."""
+
+    axes: int
+    """How many spatial dims there are."""
+    transposed = False
+    function: Callable[..., Tensor]
+    """What the layer computes with its parameters."""
 
     weight: Parameter
     bias: Parameter | None
@@ -30,16 +40,17 @@ class _Convolution(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair,
-        padding: Padding,
-        dilation: IntOrPair,
-        groups: int,
-        transposed: bool,
-        bias: bool,
-        device: str | None,
-        dtype: Any,
-        generator: Generator | None,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -47,10 +58,15 @@ class _Convolution(Module):
             raise ValueError(
                 f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"{name}: padding_mode={padding_mode!r} is unknown; give one of {PADDING_MODES}")
+        if self.transposed and padding_mode != "zeros":
+            raise ValueError(f"{name}: padding_mode={padding_mode!r} is not supported, only 'zeros', as in PyTorch")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
-        self.padding = padding if isinstance(padding, str) else _pair(padding)
-        first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
+        self.kernel_size, self.stride = per_axis(kernel_size, self.axes), per_axis(stride, self.axes)
+        self.dilation, self.padding_mode = per_axis(dilation, self.axes), padding_mode
+        self.padding = padding if isinstance(padding, str) else per_axis(padding, self.axes)  # type: ignore[arg-type]
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(zeros(first, second // groups, *self.kernel_size, dtype=dtype, device=device))
         self.bias = Parameter(zeros(out_channels, dtype=dtype, device=device)) if bias else None
         self.reset_parameters(generator)
@@ -62,6 +78,22 @@ class _Convolution(Module):
             bound = 1 / math.sqrt(max(1, init.fans(self.weight)[0]))
             init.uniform_(self.bias, -bound, bound, generator=generator)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, *size) -> (N, out_channels, *out)"""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = F.pad(x, self._margins(), mode=self.padding_mode), 0
+        return self.function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _margins(self) -> list[int]:
+        """The padding as `F.pad` takes it: before and after in the last dim, then in the one before it."""
+        if self.padding == "same":
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            sides = [(n // 2, n - n // 2) for n in total]
+        else:
+            sides = [(p, p) for p in per_axis(0 if self.padding == "valid" else self.padding, self.axes)]
+        return [width for side in reversed(sides) for width in side]
+
     def extra_repr(self) -> str:
         """The settings."""
         facts = [
@@ -70,8 +102,11 @@ class _Convolution(Module):
             f"kernel_size={self.kernel_size}",
             f"stride={self.stride}",
         ]
-        usual = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
-        facts += [f"{name}={v}" for name, default in usual.items() if (v := getattr(self, name, default)) != default]
+        none, one = (0,) * self.axes, (1,) * self.axes
+        usual = {"padding": none, "output_padding": none, "dilation": one, "groups": 1, "padding_mode": "zeros"}
+        for name, default in usual.items():
+            if (value := getattr(self, name, default)) != default:
+                facts.append(f"{name}={value!r}")
         return ", ".join(facts + ["bias=False"] * (self.bias is None))
 
 
@@ -84,7 +119,8 @@ class Conv2d(_Convolution):
         padding: likewise, or `"same"`, or `"valid"`.
         groups: into how many groups, which don't mix, the channels are cut.
         bias: whether each output channel has one.
-        padding_mode: only `"zeros"`.
+        padding_mode: with what the image is padded: `"zeros"`, or `"reflect"`, `"replicate"` or `"circular"` as in
+            `F.pad`.
         device, dtype: of the parameters; float32 on the CPU by default.
         generator: where the first numbers come from.
 
@@ -93,190 +129,282 @@ class Conv2d(_Convolution):
         bias: (out_channels,), likewise, or `None`.
     """
 
+    axes, function = 2, staticmethod(F.conv2d)
+
+
+class Conv1d(_Convolution):
+    """As `Conv2d` over one spatial dim: (N, C, L) or (C, L)."""
+
+    axes, function = 1, staticmethod(F.conv1d)
+
+
+class Conv3d(_Convolution):
+    """As `Conv2d` over three spatial dims: (N, C, D, H, W) or (C, D, H, W)."""
+
+    axes, function = 3, staticmethod(F.conv3d)
+
+
+class _TransposedConvolution(_Convolution):
+    """A transposed convolution; PyTorch has its arguments in another order."""
+
+    transposed = True
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: Padding = 0,
-        dilation: IntOrPair = 1,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
         groups: int = 1,
         bias: bool = True,
+        dilation: Ints = 1,
         padding_mode: str = "zeros",
         device: str | None = None,
         dtype: Any = None,
         *,
         generator: Generator | None = None,
     ) -> None:
-        if padding_mode != "zeros":
-            raise NotImplementedError(f"Conv2d: padding_mode={padding_mode!r} is not supported, only 'zeros'")
         super().__init__(
             in_channels,
             out_channels,
             kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            False,
-            bias,
-            device,
-            dtype,
-            generator,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            padding_mode=padding_mode,
+            device=device,
+            dtype=dtype,
+            generator=generator,
         )
+        self.output_padding = per_axis(output_padding, self.axes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, OH, OW)"""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
+        """(N, in_channels, *size) -> (N, out_channels, *out), of `output_size` if that is given"""
+        output_padding = self.output_padding if output_size is None else self._missing(x, output_size)
+        where = self.stride, self.padding, output_padding, self.groups, self.dilation
+        return self.function(x, self.weight, self.bias, *where)
+
+    def _missing(self, x: Tensor, output_size: Any) -> tuple[int, ...]:
+        """The output padding that gives this output size."""
+        smallest = [
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(
+                *(x.shape[-self.axes :], self.stride, self.padding, self.dilation, self.kernel_size), strict=True
+            )
+        ]
+        wanted = tuple(output_size)[-self.axes :]
+        missing = tuple(n - low for n, low in zip(wanted, smallest, strict=True))
+        if any(not 0 <= m < max(s, d) for m, s, d in zip(missing, self.stride, self.dilation, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__}: output_size={wanted} is not possible; the smallest is {tuple(smallest)}, and "
+                f"with stride={self.stride} the largest is less than a stride above it"
+            )
+        return missing
 
 
-class ConvTranspose2d(_Convolution):
+class ConvTranspose2d(_TransposedConvolution):
     """The transpose of a convolution: every number spreads a learned kernel over the output.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, groups, bias, dilation: as for `Conv2d`.
         output_padding: by how much the output exceeds the smallest that the stride allows.
-        padding_mode, device, dtype, generator: as for `Conv2d`.
+        padding_mode: only `"zeros"`, as in PyTorch.
+        device, dtype, generator: as for `Conv2d`.
 
     Attributes:
         weight: (in_channels, out_channels / groups, kh, kw).
         bias: (out_channels,), or `None`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        output_padding: IntOrPair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: IntOrPair = 1,
-        padding_mode: str = "zeros",
-        device: str | None = None,
-        dtype: Any = None,
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        if padding_mode != "zeros":
-            raise NotImplementedError(f"ConvTranspose2d: padding_mode={padding_mode!r} is not supported, only 'zeros'")
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            True,
-            bias,
-            device,
-            dtype,
-            generator,
-        )
-        self.output_padding = _pair(output_padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, OH, OW)"""
-        return F.conv_transpose2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
-        )
+    axes, function = 2, staticmethod(F.conv_transpose2d)
 
 
-def _pair(value: Any) -> tuple[Any, Any]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+class ConvTranspose1d(_TransposedConvolution):
+    """As `ConvTranspose2d` over one spatial dim: (N, C, L) or (C, L)."""
+
+    axes, function = 1, staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose3d(_TransposedConvolution):
+    """As `ConvTranspose2d` over three spatial dims: (N, C, D, H, W) or (C, D, H, W)."""
+
+    axes, function = 3, staticmethod(F.conv_transpose3d)
 
 
 # Pooling --------------------------------------------------------------------------------------------------------------
 
 
-class MaxPool2d(Module):
-    """The largest number of each window; the arguments are those of `F.max_pool2d`."""
+class _MaxPool(Module):
+    function: Callable[..., Any]
 
     def __init__(
         self,
-        kernel_size: IntOrPair,
-        stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
-        dilation: IntOrPair = 1,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 
     def forward(self, x: Tensor) -> Any:
-        """(N, C, H, W) -> (N, C, OH, OW), or two of them"""
-        return F.max_pool2d(
-            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
+        """(N, C, *size) -> (N, C, *out), or two of them"""
+        where = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        return self.function(x, *where, return_indices=self.return_indices)
 
     def extra_repr(self) -> str:
         """The settings."""
-        stride = self.kernel_size if self.stride is None else self.stride
-        settings = f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding}"
+        settings = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
         return f"{settings}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
-class AvgPool2d(Module):
-    """The mean of each window; the arguments are those of `F.avg_pool2d`."""
+class MaxPool2d(_MaxPool):
+    """The largest number of each window; the arguments are those of `F.max_pool2d`."""
+
+    function = staticmethod(F.max_pool2d)
+
+
+class MaxPool1d(_MaxPool):
+    """The largest number of each window of a signal; the arguments are those of `F.max_pool1d`."""
+
+    function = staticmethod(F.max_pool1d)
+
+
+class MaxPool3d(_MaxPool):
+    """The largest number of each window of a volume; the arguments are those of `F.max_pool3d`."""
+
+    function = staticmethod(F.max_pool3d)
+
+
+class _AvgPool(Module):
+    function: Callable[..., Tensor]
 
     def __init__(
         self,
-        kernel_size: IntOrPair,
-        stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, OH, OW)"""
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        """(N, C, *size) -> (N, C, *out)"""
+        divisor = {} if self.divisor_override is None else {"divisor_override": self.divisor_override}
+        where = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        return self.function(x, *where, **divisor)
 
     def extra_repr(self) -> str:
         """The settings."""
-        stride = self.kernel_size if self.stride is None else self.stride
-        return f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding}"
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AdaptiveAvgPool2d(Module):
-    """The means of so many windows that cover the image evenly."""
+class AvgPool2d(_AvgPool):
+    """The mean of each window; the arguments are those of `F.avg_pool2d`."""
 
-    def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
+    function = staticmethod(F.avg_pool2d)
+
+
+class AvgPool1d(_AvgPool):
+    """The mean of each window of a signal; the arguments are those of `F.avg_pool1d`."""
+
+    function = staticmethod(F.avg_pool1d)
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+class AvgPool3d(_AvgPool):
+    """The mean of each window of a volume; the arguments are those of `F.avg_pool3d`."""
+
+    function = staticmethod(F.avg_pool3d)
+
+
+class _AdaptiveAvgPool(Module):
+    function: Callable[..., Tensor]
+
+    def __init__(self, output_size: Any) -> None:
         super().__init__()
         self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, *output_size)"""
-        return F.adaptive_avg_pool2d(x, self.output_size)
+        """(N, C, *size) -> (N, C, *output_size)"""
+        return self.function(x, self.output_size)
 
     def extra_repr(self) -> str:
         """The settings."""
         return f"output_size={self.output_size}"
 
 
-class AdaptiveMaxPool2d(Module):
-    """The largest numbers of so many windows that cover the image evenly."""
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """The means of so many windows that cover the image evenly; `None` keeps a size."""
 
-    def __init__(self, output_size: int | tuple[int | None, int | None], return_indices: bool = False) -> None:
+    function = staticmethod(F.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """The means of so many windows that cover the signal evenly."""
+
+    function = staticmethod(F.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """The means of so many windows that cover the volume evenly; `None` keeps a size."""
+
+    function = staticmethod(F.adaptive_avg_pool3d)
+
+
+class _AdaptiveMaxPool(Module):
+    function: Callable[..., Any]
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, x: Tensor) -> Any:
-        """(N, C, H, W) -> (N, C, *output_size), or two of them"""
-        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
+        """(N, C, *size) -> (N, C, *output_size), or two of them"""
+        return self.function(x, self.output_size, self.return_indices)
 
     def extra_repr(self) -> str:
         """The settings."""
         return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest numbers of so many windows that cover the image evenly; `None` keeps a size."""
+
+    function = staticmethod(F.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """The largest numbers of so many windows that cover the signal evenly."""
+
+    function = staticmethod(F.adaptive_max_pool1d)
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """The largest numbers of so many windows that cover the volume evenly; `None` keeps a size."""
+
+    function = staticmethod(F.adaptive_max_pool3d)
 
 
 # Resizing and cutting -------------------------------------------------------------------------------------------------
@@ -291,13 +419,16 @@ class Upsample(Module):
         scale_factor: Any = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, *size)"""
-        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
+        """(N, C, *old size) -> (N, C, *size)"""
+        how = self.mode, self.align_corners, self.recompute_scale_factor
+        return F.interpolate(x, self.size, self.scale_factor, *how)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -305,12 +436,24 @@ class Upsample(Module):
         return f"{how}, mode={self.mode!r}"
 
 
+class UpsamplingNearest2d(Upsample):
+    """Images in another size, each pixel the nearest one of the old image."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, mode="nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Images in another size by bilinear interpolation, the centres of the corner pixels keeping their place."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
+
+
 class Unfold(Module):
     """The numbers under each window as a column."""
 
-    def __init__(
-        self, kernel_size: IntOrPair, dilation: IntOrPair = 1, padding: IntOrPair = 0, stride: IntOrPair = 1
-    ) -> None:
+    def __init__(self, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> None:
         super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
@@ -329,11 +472,11 @@ class Fold(Module):
 
     def __init__(
         self,
-        output_size: IntOrPair,
-        kernel_size: IntOrPair,
-        dilation: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        stride: IntOrPair = 1,
+        output_size: Ints,
+        kernel_size: Ints,
+        dilation: Ints = 1,
+        padding: Ints = 0,
+        stride: Ints = 1,
     ) -> None:
         super().__init__()
         self.output_size, self.kernel_size = output_size, kernel_size

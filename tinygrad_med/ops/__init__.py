@@ -2,8 +2,12 @@
 normalization; and `query`, which asks without computing anything to differentiate."""
 
 from tinygrad_med.ops.conv import (
+    conv1d as conv1d,
     conv2d as conv2d,
+    conv3d as conv3d,
+    conv_transpose1d as conv_transpose1d,
     conv_transpose2d as conv_transpose2d,
+    conv_transpose3d as conv_transpose3d,
     fold as fold,
     unfold as unfold,
 )
@@ -97,10 +101,18 @@ from tinygrad_med.ops.normalization import (
     layer_norm as layer_norm,
 )
 from tinygrad_med.ops.pool import (
+    adaptive_avg_pool1d as adaptive_avg_pool1d,
     adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool3d as adaptive_avg_pool3d,
+    adaptive_max_pool1d as adaptive_max_pool1d,
     adaptive_max_pool2d as adaptive_max_pool2d,
+    adaptive_max_pool3d as adaptive_max_pool3d,
+    avg_pool1d as avg_pool1d,
     avg_pool2d as avg_pool2d,
+    avg_pool3d as avg_pool3d,
+    max_pool1d as max_pool1d,
     max_pool2d as max_pool2d,
+    max_pool3d as max_pool3d,
 )
 from tinygrad_med.ops.query import (
     allclose as allclose,

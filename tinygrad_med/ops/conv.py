@@ -1,89 +1,84 @@
-"""Convolution: one trilinear form with three faces, which are each other's derivatives.
+"""Convolution: one trilinear form and the three functions in it, which are each other's derivatives.
 
 With images x, weights w and anything y of the output's shape, all that convolution is stands in one number,
 
-    ⟨conv2d(x, w), y⟩ = ⟨x, conv2d_input(y, w)⟩ = ⟨w, conv2d_weight(x, y)⟩
+    ⟨conv(x, w), y⟩ = ⟨x, conv_input(y, w)⟩ = ⟨w, conv_weight(x, y)⟩
 
-linear in each of the three. A face is that number without one factor; the derivative of a face with respect to one of
-its operands is the face without that operand. So three functions hold their own six rules, and every derivative of
-convolution, of any order, is a convolution again.
+linear in each of the three. Each function is that number without one factor; the derivative of a function with respect
+to one of its operands is the function without that operand. So three functions hold their own six rules, and every
+derivative of convolution, of any order, is a convolution again.
 
-A transposed convolution is the face `conv2d_input`, used forward. `unfold` and `fold` cut out the windows and add them
-back: the other adjoint pair by which convolution can be written.
+A transposed convolution is `conv_input`, used forward. `unfold` and `fold` cut out the windows and add them back: the
+other adjoint pair by which convolution can be written. All of them work over one, two or three spatial dims; where the
+windows lie says a `Geometry`, made and checked once, where a public function is called.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 from tinygrad_med.backend import windows
 from tinygrad_med.backend.geometry import (
     Geometry,
-    IntOrPair,
+    Ints,
     Padding,
-    Pair,
+    Sizes,
+    by,
     conv_geometry,
-    conv_transpose_size,
+    conv_transpose_geometry,
+    per_axis,
 )
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.ops.shape import _reshape, expand, pad
+from tinygrad_med.ops.batch import batch_optional
+from tinygrad_med.ops.shape import _reshape, expand
 
-
-class Windows(NamedTuple):
-    """Where the windows of a convolution lie; `backend/geometry.py` says what each means."""
-
-    stride: IntOrPair
-    padding: Padding
-    dilation: IntOrPair
-    groups: int
-
-
-# The three faces ----------------------------------------------------------------------------------------------------
+# The three functions ------------------------------------------------------------------------------------------------
 
 
 @primitive
-def _conv2d(xp, x, weight, *, at):
+def _conv(xp, x, weight, *, geometry):
     """z[n,k,o,p] = Σ x̄[n,c, o·s + i·d, p·s + j·d] · weight[k,c,i,j] over c, i, j, where x̄ is x with its padding
 
-    ∂x: conv2d_input(g, weight)
-    ∂weight: conv2d_weight(x, g)
+    ∂x: conv_input(g, weight)
+    ∂weight: conv_weight(x, g)
     """
-    return kernels(xp).conv2d(x, weight, **at._asdict())
+    return kernels(xp).conv(x, weight, geometry=geometry)
 
 
 @primitive
-def _conv2d_input(xp, y, weight, *, input_size, at):
+def _conv_input(xp, y, weight, *, geometry):
     """z[n,c,r,q] = Σ y[n,k,o,p] · weight[k,c,i,j] over all windows (o, p) that read x[n,c,r,q] at their tap (i, j)
 
-    ∂y: conv2d(g, weight)
-    ∂weight: conv2d_weight(g, y)
+    ∂y: conv(g, weight)
+    ∂weight: conv_weight(g, y)
     """
-    return kernels(xp).conv2d_input(y, weight, input_size=input_size, **at._asdict())
+    return kernels(xp).conv_input(y, weight, geometry=geometry)
 
 
 @primitive
-def _conv2d_weight(xp, x, y, *, kernel_size, at):
+def _conv_weight(xp, x, y, *, geometry):
     """z[k,c,i,j] = Σ x̄[n,c, o·s + i·d, p·s + j·d] · y[n,k,o,p] over n, o, p
 
-    ∂x: conv2d_input(y, g)
-    ∂y: conv2d(x, g)
+    ∂x: conv_input(y, g)
+    ∂y: conv(x, g)
     """
-    return kernels(xp).conv2d_weight(x, y, kernel_size=kernel_size, **at._asdict())
+    return kernels(xp).conv_weight(x, y, geometry=geometry)
 
 
-_conv2d.vjp(
-    x=lambda g, weight, x_shape, at: _conv2d_input(g, weight, input_size=x_shape[2:], at=at),
-    weight=lambda g, x, weight_shape, at: _conv2d_weight(x, g, kernel_size=weight_shape[2:], at=at),
+_conv.vjp(
+    x=lambda g, weight, geometry: _conv_input(g, weight, geometry=geometry),
+    weight=lambda g, x, geometry: _conv_weight(x, g, geometry=geometry),
 )
-_conv2d_input.vjp(
-    y=lambda g, weight, at: _conv2d(g, weight, at=at),
-    weight=lambda g, y, weight_shape, at: _conv2d_weight(g, y, kernel_size=weight_shape[2:], at=at),
+_conv_input.vjp(
+    y=lambda g, weight, geometry: _conv(g, weight, geometry=geometry),
+    weight=lambda g, y, geometry: _conv_weight(g, y, geometry=geometry),
 )
-_conv2d_weight.vjp(
-    x=lambda g, y, x_shape, at: _conv2d_input(y, g, input_size=x_shape[2:], at=at),
-    y=lambda g, x, at: _conv2d(x, g, at=at),
+_conv_weight.vjp(
+    x=lambda g, y, geometry: _conv_input(y, g, geometry=geometry),
+    y=lambda g, x, geometry: _conv(x, g, geometry=geometry),
 )
 
 
@@ -91,14 +86,14 @@ _conv2d_weight.vjp(
 
 
 @primitive
-def _conv2d_bias(xp, x, weight, bias, *, at):
-    """z[n,k,o,p] = conv2d(x, weight)[n,k,o,p] + bias[k]
+def _conv_bias(xp, x, weight, bias, *, geometry):
+    """z[n,k,o,p] = conv(x, weight)[n,k,o,p] + bias[k]
 
-    ∂x: conv2d_input(g, weight)
-    ∂weight: conv2d_weight(x, g)
+    ∂x: conv_input(g, weight)
+    ∂weight: conv_weight(x, g)
     ∂bias: Σ g over all but the channels
     """
-    return kernels(xp).conv2d(x, weight, bias, **at._asdict())
+    return kernels(xp).conv(x, weight, bias, geometry=geometry)
 
 
 @primitive
@@ -110,11 +105,11 @@ def channel_sum(xp, x):
     return kernels(xp).channel_sum(x)
 
 
-_conv2d_bias.vjp(
-    **{operand: rule.function for operand, rule in _conv2d.rules.items()},
+_conv_bias.vjp(
+    **{operand: rule.function for operand, rule in _conv.rules.items()},
     bias=lambda g: channel_sum(g),
 )
-_conv2d_bias.__name__ = _conv2d.__name__  # for those who use it there is one operation
+_conv_bias.__name__ = _conv.__name__  # for those who use it there is one operation
 channel_sum.vjp(x=lambda g, x_shape: expand(per_channel(g, len(x_shape)), x_shape))
 
 
@@ -126,19 +121,20 @@ def per_channel(v: Any, ndim: int) -> Any:
 # The public functions -----------------------------------------------------------------------------------------------
 
 
+@batch_optional(2)
 def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: IntOrPair = 1,
+    stride: Ints = 1,
     padding: Padding = 0,
-    dilation: IntOrPair = 1,
+    dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:
     """The cross-correlation of images with kernels, plus a bias per output channel.
 
     Args:
-        x: images, (N, C, H, W).
+        x: images, (N, C, H, W), or one image, (C, H, W).
         weight: kernels, (K, C / groups, kh, kw).
         bias: (K,), or none.
         stride: how far a window is from the next one: a number, or one for rows and one for columns.
@@ -148,35 +144,73 @@ def conv2d(
         groups: the channels in, and those out, are cut into so many groups, which don't mix.
 
     Returns:
-        (N, K, OH, OW), channels last in memory.
+        (N, K, OH, OW), or (K, OH, OW); channels last in memory.
+
+        In float32 a kernel of 3×3 or 5×5 with stride 1 is computed by Winograd's algorithm on the CPU, unless
+        `backend.cpu.set_winograd(False)` (or TINYGRAD_MED_WINOGRAD=0) forbids it.
 
     Raises:
         ValueError: for shapes that don't fit, with the shapes and the remedy.
     """
-    at = Windows(stride, padding, dilation, groups)
+    return _convolved("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+
+
+@batch_optional(1)
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    """As `conv2d` over one spatial dim: x (N, C, L) or (C, L), weight (K, C / groups, kl) → (N, K, OL)."""
+    return _convolved("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+
+
+@batch_optional(3)
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    """As `conv2d` over three: x (N, C, D, H, W) or (C, D, H, W), weight (K, C / groups, kd, kh, kw)."""
+    return _convolved("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolved(name: str, axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
+    stride, padding, dilation, groups = where
+    options: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    geometry = conv_geometry(x.shape, weight.shape, **options, name=name, axes=axes)
     if bias is None:
-        return _conv2d(x, weight, at=at)
+        return _conv(x, weight, geometry=geometry)
     if bias.shape != weight.shape[:1]:
         raise ValueError(
-            f"conv2d: bias {bias.shape} must have one value for each output channel of weight {weight.shape}"
+            f"{name}: bias {bias.shape} must have one value for each output channel of weight {weight.shape}"
         )
-    return _conv2d_bias(x, weight, bias, at=at)
+    return _conv_bias(x, weight, bias, geometry=geometry)
 
 
+@batch_optional(2)
 def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
-    output_padding: IntOrPair = 0,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
     groups: int = 1,
-    dilation: IntOrPair = 1,
+    dilation: Ints = 1,
 ) -> Tensor:
     """The transpose of `conv2d` as a linear map: every number of x spreads a kernel over the output.
 
     Args:
-        x: (N, C, H, W).
+        x: (N, C, H, W), or (C, H, W).
         weight: (C, K / groups, kh, kw); that of the convolution, from K to C channels, of which this is the transpose.
         bias: (K,), or none.
         stride, padding, groups, dilation: those of that convolution.
@@ -186,23 +220,55 @@ def conv_transpose2d(
     Returns:
         (N, K, (H − 1) · stride − 2 · padding + dilation · (kh − 1) + 1 + output_padding, likewise for the columns).
     """
-    options: Any = {"stride": stride, "dilation": dilation, "groups": groups}
-    size = conv_transpose_size(x.shape, weight.shape, padding=padding, output_padding=output_padding, **options)
-    if all(extra < step for extra, step in zip(_pair(output_padding), _pair(stride), strict=True)):
-        z = _conv2d_input(x, weight, input_size=size, at=Windows(stride, padding, dilation, groups))
-    else:  # lines that no window reaches: by the definition, take all that the kernels reach, then crop or pad
-        whole = conv_transpose_size(x.shape, weight.shape, **options)
-        z = _conv2d_input(x, weight, input_size=whole, at=Windows(stride, 0, dilation, groups))
-        (ph, pw), (eh, ew) = _pair(padding), _pair(output_padding)
-        z = pad(z, (-pw, ew - pw, -ph, eh - ph))
+    where = stride, padding, output_padding, groups, dilation
+    return _transposed("conv_transpose2d", 2, x, weight, bias, *where)
+
+
+@batch_optional(1)
+def conv_transpose1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """As `conv_transpose2d` over one spatial dim: x (N, C, L) or (C, L), weight (C, K / groups, kl)."""
+    where = stride, padding, output_padding, groups, dilation
+    return _transposed("conv_transpose1d", 1, x, weight, bias, *where)
+
+
+@batch_optional(3)
+def conv_transpose3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """As `conv_transpose2d` over three: x (N, C, D, H, W) or (C, D, H, W), weight (C, K / groups, kd, kh, kw)."""
+    where = stride, padding, output_padding, groups, dilation
+    return _transposed("conv_transpose3d", 3, x, weight, bias, *where)
+
+
+def _transposed(name: str, axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    options: Any = dict(zip(names, where, strict=True))
+    geometry = conv_transpose_geometry(x.shape, weight.shape, **options, name=name, axes=axes)
+    z = _conv_input(x, weight, geometry=geometry)
     if bias is None:
         return z
     if bias.shape != z.shape[1:2]:
         raise ValueError(
-            f"conv_transpose2d: bias {bias.shape} must have one value for each of the {z.shape[1]} output channels "
-            f"of weight {weight.shape} with groups={groups}"
+            f"{name}: bias {bias.shape} must have one value for each of the {z.shape[1]} output channels "
+            f"of weight {weight.shape} with groups={geometry.groups}"
         )
-    return z + per_channel(bias, 4)
+    return z + per_channel(bias, axes + 2)
 
 
 # Windows, cut out and added back --------------------------------------------------------------------------------------
@@ -214,11 +280,11 @@ def _unfold(xp, x, *, geometry):
 
     ∂x: fold(g)
     """
-    n, channels = x.shape[:2]
-    (kh, kw), (oh, ow) = geometry.kernel, geometry.out
-    columns = xp.empty((n, channels, kh, kw, oh, ow), x.dtype)
-    windows.read(xp, x, geometry, out=columns.transpose(2, 3, 0, 1, 4, 5))
-    return columns.reshape(n, channels * kh * kw, oh * ow)
+    (n, channels), axes = x.shape[:2], len(geometry.kernel)
+    columns = xp.empty((n, channels, *geometry.kernel, *geometry.out), x.dtype)
+    kernel_first = (*range(2, 2 + axes), 0, 1, *range(2 + axes, 2 + 2 * axes))
+    windows.read(xp, x, geometry, out=columns.transpose(kernel_first))
+    return columns.reshape(n, channels * math.prod(geometry.kernel), math.prod(geometry.out))
 
 
 @primitive
@@ -227,51 +293,47 @@ def _fold(xp, x, *, geometry):
 
     ∂x: unfold(g)
     """
-    n, rows = x.shape[:2]
-    (kh, kw), (oh, ow) = geometry.kernel, geometry.out
-    columns = x.reshape(n, rows // (kh * kw), kh, kw, oh, ow)
-    return windows.add_back(xp, columns.transpose(2, 3, 0, 1, 4, 5), geometry)
+    (n, rows), axes = x.shape[:2], len(geometry.kernel)
+    columns = x.reshape(n, rows // math.prod(geometry.kernel), *geometry.kernel, *geometry.out)
+    kernel_first = (*range(2, 2 + axes), 0, 1, *range(2 + axes, 2 + 2 * axes))
+    return windows.add_back(xp, columns.transpose(kernel_first), geometry)
 
 
 _unfold.vjp(x=lambda g, geometry: _fold(g, geometry=geometry))
 _fold.vjp(x=lambda g, geometry: _unfold(g, geometry=geometry))
 
 
-def unfold(
-    x: Tensor, kernel_size: IntOrPair, dilation: IntOrPair = 1, padding: IntOrPair = 0, stride: IntOrPair = 1
-) -> Tensor:
-    """The numbers under each window as a column: (N, C, H, W) → (N, C · kh · kw, windows)."""
+@batch_optional(2)
+def unfold(x: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
+    """The numbers under each window as a column: (N, C, H, W) → (N, C · kh · kw, windows), or without N."""
     if x.ndim != 4:
-        raise ValueError(f"unfold: expects (N, C, H, W), got shape {x.shape}")
+        raise ValueError(f"unfold: expects (N, C, H, W) or (C, H, W), got shape {x.shape}")
     return _unfold(x, geometry=_window_geometry("unfold", x.shape[2:], kernel_size, dilation, padding, stride))
 
 
+@batch_optional(1)
 def fold(
     x: Tensor,
-    output_size: IntOrPair,
-    kernel_size: IntOrPair,
-    dilation: IntOrPair = 1,
-    padding: IntOrPair = 0,
-    stride: IntOrPair = 1,
+    output_size: Ints,
+    kernel_size: Ints,
+    dilation: Ints = 1,
+    padding: Ints = 0,
+    stride: Ints = 1,
 ) -> Tensor:
     """The transpose of `unfold`: columns (N, C · kh · kw, windows) added back to images (N, C, *output_size)."""
-    size = _pair(output_size)
+    size = per_axis(output_size, 2)
     geometry = _window_geometry("fold", size, kernel_size, dilation, padding, stride)
-    taps, count = geometry.kernel[0] * geometry.kernel[1], geometry.out[0] * geometry.out[1]
+    taps, count = math.prod(geometry.kernel), math.prod(geometry.out)
     if x.ndim != 3 or x.shape[1] % taps or x.shape[2] != count:
         raise ValueError(
             f"fold: expects (N, C · {geometry.kernel[0]} · {geometry.kernel[1]}, {count}) for an output of "
-            f"{size[0]}×{size[1]}, got shape {x.shape}"
+            f"{by(size)}, got shape {x.shape}"
         )
     return _fold(x, geometry=geometry)
 
 
 def _window_geometry(
-    name: str, size: Pair, kernel_size: IntOrPair, dilation: IntOrPair, padding: IntOrPair, stride: IntOrPair
+    name: str, size: Sizes, kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints
 ) -> Geometry:
-    shapes = (0, 1, *size), (1, 1, *_pair(kernel_size))
-    return conv_geometry(*shapes, stride=stride, padding=padding, dilation=dilation, name=name)
-
-
-def _pair(value: IntOrPair) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    shapes = (0, 1, *size), (1, 1, *per_axis(kernel_size, len(size)))
+    return conv_geometry(*shapes, stride=stride, padding=padding, dilation=dilation, name=name, axes=len(size))

@@ -1,4 +1,4 @@
-"""Pooling: windows of an image become single numbers.
+"""Pooling: windows of an image become single numbers, over one, two or three spatial dims.
 
 Max-pooling *chooses, then gathers*. Which cell of a window is the largest is a constant choice, without a derivative;
 reading the chosen cells is linear, and its transpose adds back to them. The kernel does both in one pass; its rule
@@ -7,15 +7,19 @@ needs the choice alone. Mean-pooling is linear from the start.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend import windows
-from tinygrad_med.backend.geometry import IntOrPair, Pair, pool_geometry
+from tinygrad_med.backend.geometry import IMAGES, Ints, Sizes, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.modes import is_grad_enabled
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.ops.batch import batch_optional
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.reduce import ValuesAndIndices, half_in_single, mean
 from tinygrad_med.ops.resize import mean_matrix, resample, spans
@@ -24,55 +28,46 @@ from tinygrad_med.ops.shape import _reshape
 # The largest of each window -----------------------------------------------------------------------------------------
 
 
-class Windows(NamedTuple):
-    """The windows of a max-pooling; `backend/geometry.py` says what each means."""
-
-    kernel_size: IntOrPair
-    stride: IntOrPair | None
-    padding: IntOrPair
-    dilation: IntOrPair
-    ceil_mode: bool
-
-
 @primitive
-def _max_pool2d(xp, x, *, at, taps=None, largest=None):
+def _max_pool(xp, x, *, geometry, taps=None, largest=None):
     """z = the x that each window has chosen: the one at its tap; without `taps` (nobody will ask) the largest
 
     ∂x: g added at the chosen cells
     """
     if taps is None:
-        return kernels(xp).max_pool2d(x, **at._asdict(), choice=False)[0]
+        return kernels(xp).max_pool(x, geometry=geometry, choice=False)[0]
     if largest is not None:  # whoever made the choice has seen them
         return largest
-    return kernels(xp).max_pool2d_gather(x, taps, **at._asdict())
+    return kernels(xp).max_pool_gather(x, taps, geometry=geometry)
 
 
 @primitive
-def _max_pool2d_scatter(xp, y, *, taps, input_size, at):
+def _max_pool_scatter(xp, y, *, taps, geometry):
     """z = zeros, with each y added at the cell that its window has chosen
 
     ∂y: g at the chosen cells
     """
-    return kernels(xp).max_pool2d_scatter(y, taps, input_size=input_size, **at._asdict())
+    return kernels(xp).max_pool_scatter(y, taps, geometry=geometry)
 
 
-_max_pool2d.vjp(x=lambda g, taps, x_shape, at: _max_pool2d_scatter(g, taps=taps, input_size=x_shape[2:], at=at))
-_max_pool2d_scatter.vjp(y=lambda g, taps, at: _max_pool2d(g, taps=taps, at=at))
+_max_pool.vjp(x=lambda g, taps, geometry: _max_pool_scatter(g, taps=taps, geometry=geometry))
+_max_pool_scatter.vjp(y=lambda g, taps, geometry: _max_pool(g, taps=taps, geometry=geometry))
 
 
+@batch_optional(2)
 def max_pool2d(
     x: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
     """The largest number of each window; padding never wins. Of equal ones the first gets the whole gradient.
 
     Args:
-        x: (N, C, H, W).
+        x: (N, C, H, W), or one image (C, H, W).
         kernel_size, stride, padding, dilation: a number, or one for rows and one for columns; the stride is that of
             the kernel if it is not given. Padding is at most half the kernel.
         ceil_mode: also take a last window that hangs over the end.
@@ -81,130 +76,240 @@ def max_pool2d(
     Returns:
         (N, C, OH, OW), or two of them.
     """
-    at = Windows(kernel_size, stride, padding, dilation, ceil_mode)
+    return _largest("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@batch_optional(1)
+def max_pool1d(
+    x: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """As `max_pool2d` over one spatial dim: (N, C, L) or (C, L) → (N, C, OL)."""
+    return _largest("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@batch_optional(3)
+def max_pool3d(
+    x: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """As `max_pool2d` over three: (N, C, D, H, W) or (C, D, H, W) → (N, C, OD, OH, OW)."""
+    return _largest("max_pool3d", 3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _largest(name: str, axes: int, x: Tensor, *arguments: Any) -> Any:
+    *where, return_indices = arguments
+    geometry = pool_geometry(x.shape, *where, name=name, axes=axes)
     if not (return_indices or (is_grad_enabled() and getattr(x, "requires_grad", False))):
-        return _max_pool2d(x, at=at)  # nobody will ask which cell won
+        return _max_pool(x, geometry=geometry)  # nobody will ask which cell won
     xp = backend.array_module(x.array)
-    largest, taps = kernels(xp).max_pool2d(x.array, **at._asdict(), choice=True)
-    z = _max_pool2d(x, at=at, taps=taps, largest=largest)
-    if not return_indices:
-        return z
-    return ValuesAndIndices(z, wrap(windows.positions(xp, taps, pool_geometry(x.shape, **at._asdict()))))
+    largest, taps = kernels(xp).max_pool(x.array, geometry=geometry, choice=True)
+    z = _max_pool(x, geometry=geometry, taps=taps, largest=largest)
+    return ValuesAndIndices(z, wrap(windows.positions(xp, taps, geometry))) if return_indices else z
 
 
 # The mean of each window --------------------------------------------------------------------------------------------
 
 
-class MeanWindows(NamedTuple):
-    """The windows of a mean-pooling, and whether padding counts as zeros."""
-
-    kernel_size: IntOrPair
-    stride: IntOrPair | None
-    padding: IntOrPair
-    ceil_mode: bool
-    count_include_pad: bool
-
-
 @half_in_single
 @primitive
-def _avg_pool2d(xp, x, *, at):
+def _avg_pool(xp, x, *, geometry, count_include_pad=True, divisor=None):
     """z = Σ x / n over each window of n cells
 
     ∂x: Σ g / n over the windows that a cell lies in
     """
-    return kernels(xp).avg_pool2d(x, **at._asdict())
+    return kernels(xp).avg_pool(x, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor)
 
 
 @half_in_single
 @primitive
-def _avg_pool2d_input(xp, y, *, input_size, at):
+def _avg_pool_input(xp, y, *, geometry, count_include_pad=True, divisor=None):
     """z = Σ y / n over the windows, of n cells each, that a cell lies in
 
     ∂y: Σ g / n over each window
     """
-    return kernels(xp).avg_pool2d_input(y, input_size=input_size, **at._asdict())
+    return kernels(xp).avg_pool_input(y, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor)
 
 
-_avg_pool2d.vjp(x=lambda g, x_shape, at: _avg_pool2d_input(g, input_size=x_shape[2:], at=at))
-_avg_pool2d_input.vjp(y=lambda g, at: _avg_pool2d(g, at=at))
+_avg_pool.vjp(
+    x=lambda g, geometry, count_include_pad, divisor: _avg_pool_input(
+        g, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor
+    )
+)
+_avg_pool_input.vjp(
+    y=lambda g, geometry, count_include_pad, divisor: _avg_pool(
+        g, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor
+    )
+)
 
 
+@batch_optional(2)
 def avg_pool2d(
     x: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
     """The mean of each window; padding counts as zeros, or, without `count_include_pad`, not at all.
 
     Args:
-        x: (N, C, H, W).
+        x: (N, C, H, W), or one image (C, H, W).
         kernel_size, stride, padding, ceil_mode: as for `max_pool2d`.
+        divisor_override: by what the sum of each window is divided, if not by how many cells it has.
 
     Returns:
         (N, C, OH, OW).
     """
-    return _avg_pool2d(x, at=MeanWindows(kernel_size, stride, padding, ceil_mode, count_include_pad))
+    where = kernel_size, stride, padding, ceil_mode
+    return _averaged("avg_pool2d", 2, x, *where, count_include_pad, divisor_override)
+
+
+@batch_optional(1)
+def avg_pool1d(
+    x: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """As `avg_pool2d` over one spatial dim: (N, C, L) or (C, L) → (N, C, OL)."""
+    return _averaged("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+@batch_optional(3)
+def avg_pool3d(
+    x: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """As `avg_pool2d` over three: (N, C, D, H, W) or (C, D, H, W) → (N, C, OD, OH, OW)."""
+    where = kernel_size, stride, padding, ceil_mode
+    return _averaged("avg_pool3d", 3, x, *where, count_include_pad, divisor_override)
+
+
+def _averaged(name: str, axes: int, x: Tensor, *arguments: Any) -> Tensor:
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor = arguments
+    if divisor == 0:
+        raise ValueError(f"{name}: divisor_override must not be 0")
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, 1, ceil_mode, name=name, axes=axes)
+    return _avg_pool(x, geometry=geometry, count_include_pad=bool(count_include_pad), divisor=divisor)
 
 
 # Adaptive: as many windows as asked for -----------------------------------------------------------------------------
 
+AdaptiveSize = int | None | Sequence[int | None]
 
-def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
+
+@batch_optional(2)
+def adaptive_avg_pool2d(x: Tensor, output_size: AdaptiveSize) -> Tensor:
     """The means of so many windows that cover x (N, C, H, W) evenly; a size of `None` keeps that of x.
 
     Window i of n goes from ⌊i · H / n⌋ to ⌈(i + 1) · H / n⌉. So the means along an axis are a matrix times x.
     """
-    size = _adaptive_size("adaptive_avg_pool2d", x, output_size)
-    if size == (1, 1):
-        return mean(x, (2, 3), keepdim=True)
+    return _adaptive_mean("adaptive_avg_pool2d", 2, x, output_size)
+
+
+@batch_optional(1)
+def adaptive_avg_pool1d(x: Tensor, output_size: AdaptiveSize) -> Tensor:
+    """As `adaptive_avg_pool2d` over one spatial dim: (N, C, L) or (C, L)."""
+    return _adaptive_mean("adaptive_avg_pool1d", 1, x, output_size)
+
+
+@batch_optional(3)
+def adaptive_avg_pool3d(x: Tensor, output_size: AdaptiveSize) -> Tensor:
+    """As `adaptive_avg_pool2d` over three: (N, C, D, H, W) or (C, D, H, W)."""
+    return _adaptive_mean("adaptive_avg_pool3d", 3, x, output_size)
+
+
+def _adaptive_mean(name: str, axes: int, x: Tensor, output_size: AdaptiveSize) -> Tensor:
+    size = _adaptive_size(name, axes, x, output_size)
+    if set(size) == {1}:
+        return mean(x, tuple(range(2, 2 + axes)), keepdim=True)
     if kernel := _even_windows(x, size):
-        return avg_pool2d(x, kernel)
+        return _averaged(name, axes, x, kernel, None, 0, False, True, None)
     xp = backend.array_module(x.array)
     return resample(x, matrices=tuple(mean_matrix(xp, n, out) for n, out in zip(x.shape[2:], size, strict=True)))
 
 
-def adaptive_max_pool2d(
-    x: Tensor, output_size: int | tuple[int | None, int | None], return_indices: bool = False
-) -> Any:
+@batch_optional(2)
+def adaptive_max_pool2d(x: Tensor, output_size: AdaptiveSize, return_indices: bool = False) -> Any:
     """The largest numbers of so many windows that cover x (N, C, H, W) evenly, as for `adaptive_avg_pool2d`."""
-    size = _adaptive_size("adaptive_max_pool2d", x, output_size)
+    return _adaptive_largest("adaptive_max_pool2d", 2, x, output_size, return_indices)
+
+
+@batch_optional(1)
+def adaptive_max_pool1d(x: Tensor, output_size: AdaptiveSize, return_indices: bool = False) -> Any:
+    """As `adaptive_max_pool2d` over one spatial dim: (N, C, L) or (C, L)."""
+    return _adaptive_largest("adaptive_max_pool1d", 1, x, output_size, return_indices)
+
+
+@batch_optional(3)
+def adaptive_max_pool3d(x: Tensor, output_size: AdaptiveSize, return_indices: bool = False) -> Any:
+    """As `adaptive_max_pool2d` over three: (N, C, D, H, W) or (C, D, H, W)."""
+    return _adaptive_largest("adaptive_max_pool3d", 3, x, output_size, return_indices)
+
+
+def _adaptive_largest(name: str, axes: int, x: Tensor, output_size: AdaptiveSize, return_indices: bool) -> Any:
+    size = _adaptive_size(name, axes, x, output_size)
     if kernel := _even_windows(x, size):
-        return max_pool2d(x, kernel, return_indices=return_indices)
+        return _largest(name, axes, x, kernel, None, 0, 1, False, return_indices)
     indices = _argmax_of_windows(x, size=size)
-    n, channels, height, width = x.shape
-    cells = _reshape(x, shape=(n, channels, height * width))
-    chosen = _reshape(indices, shape=(n, channels, size[0] * size[1]))
+    n, channels, *spatial = x.shape
+    cells = _reshape(x, shape=(n, channels, math.prod(spatial)))
+    chosen = _reshape(indices, shape=(n, channels, math.prod(size)))
     z = _reshape(gather(cells, 2, chosen), shape=(n, channels, *size))
     return ValuesAndIndices(z, indices) if return_indices else z
 
 
 @primitive(differentiable=False)
 def _argmax_of_windows(xp, x, *, size):
-    """Where the largest x of each adaptive window lies: row · W + column"""
-    height, width = x.shape[2:]
-    indices = xp.empty((*x.shape[:2], *size), "int64")
-    for o, (top, bottom) in enumerate(spans(height, size[0])):
-        for p, (left, right) in enumerate(spans(width, size[1])):
-            window = x[:, :, top:bottom, left:right]
-            best = window.reshape(*x.shape[:2], (bottom - top) * (right - left)).argmax(2)
-            indices[:, :, o, p] = (top + best // (right - left)) * width + left + best % (right - left)
+    """Where the largest x of each adaptive window lies, its cells counted row by row"""
+    (n, channels), spatial = x.shape[:2], x.shape[2:]
+    places = xp.arange(math.prod(spatial)).reshape(spatial)
+    indices = xp.empty((n, channels, *size), "int64")
+    cuts = [spans(length, count) for length, count in zip(spatial, size, strict=True)]
+    for o in itertools.product(*map(range, size)):
+        window = tuple(slice(*cuts[axis][i]) for axis, i in enumerate(o))
+        cells, under, here = places[window].reshape(-1), (..., *window), (..., *o)
+        indices[here] = cells[x[under].reshape(n, channels, len(cells)).argmax(2)]
     return indices
 
 
-def _even_windows(x: Tensor, size: Pair) -> Pair | None:
+def _even_windows(x: Tensor, size: Sizes) -> Sizes | None:
     """The kernel size, where the windows are all of one size and don't overlap."""
-    height, width = x.shape[2:]
-    return None if height % size[0] or width % size[1] else (height // size[0], width // size[1])
+    spatial = x.shape[2:]
+    if any(n % out for n, out in zip(spatial, size, strict=True)):
+        return None
+    return tuple(n // out for n, out in zip(spatial, size, strict=True))
 
 
-def _adaptive_size(name: str, x: Tensor, size: Any) -> Pair:
-    if x.ndim != 4 or 0 in x.shape[2:]:
-        raise ValueError(f"{name}: expects (N, C, H, W) with pixels, got shape {x.shape}")
-    height, width = (size, size) if size is None or isinstance(size, int) else size
-    height, width = height or (x.shape[2] if height is None else 0), width or (x.shape[3] if width is None else 0)
-    if height < 1 or width < 1:
-        raise ValueError(f"{name}: output_size={size!r} must be at least 1 on both axes")
-    return height, width
+def _adaptive_size(name: str, axes: int, x: Tensor, size: AdaptiveSize) -> Sizes:
+    if len(x.shape) != axes + 2 or 0 in x.shape[2:]:
+        raise ValueError(f"{name}: expects {IMAGES[axes]}, with or without the batch, and pixels, got shape {x.shape}")
+    wanted = tuple(size) if isinstance(size, Sequence) else (size,) * axes
+    wanted = wanted * axes if len(wanted) == 1 else wanted
+    if len(wanted) != axes:
+        raise ValueError(f"{name}: output_size={size!r} must be one number, or one for each of {axes} dims")
+    found = tuple(n if out is None else out for n, out in zip(x.shape[2:], wanted, strict=True))
+    if min(found) < 1:
+        where = {1: "", 2: " on both axes", 3: " on all axes"}[axes]
+        raise ValueError(f"{name}: output_size={size!r} must be at least 1{where}")
+    return found

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from tinygrad_med import backend
-from tinygrad_med.backend.geometry import IntOrPair
+from tinygrad_med.backend.geometry import Ints
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.indexing import index
@@ -48,7 +48,7 @@ CUBIC = -0.75  # the slope of the cubic's outer pieces, that of PyTorch and Open
 
 def interpolate(
     x: Tensor,
-    size: IntOrPair | None = None,
+    size: Ints | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,

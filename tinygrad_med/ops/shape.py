@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from tinygrad_med import backend
 from tinygrad_med.core.broadcast import expand as _expand
 from tinygrad_med.core.primitive import Primitive, primitive, with_call
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.ops.elementwise import where
+from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import index
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -317,14 +318,18 @@ _pad.vjp(
 )
 
 
-def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
+def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """x with a margin; `pad` is (left, right) of the last dim, then (before, after) of the dim before it, and so on.
 
-    A negative width crops. Only `mode="constant"`.
+    Args:
+        pad: the widths; a negative one crops.
+        mode: what the margin holds: `"constant"` for `value`, `"replicate"` for the outermost elements, `"reflect"` for
+            those on the other side of the outermost one, `"circular"` for those at the other end.
+        value: that of `"constant"`, 0 if it is not given.
     """
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode={mode!r} is not supported, only 'constant'")
     ndim = len(x.shape)
+    if mode not in PLACES and mode != "constant":
+        raise ValueError(f"pad: mode={mode!r} is unknown; give one of 'constant', {', '.join(map(repr, PLACES))}")
     if len(pad) % 2 or len(pad) > 2 * ndim:
         raise ValueError(
             f"pad: needs a pair per dim, of at most {ndim} dims, got {len(pad)} widths for shape {tuple(x.shape)}"
@@ -332,8 +337,38 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     pairs = [(0, 0)] * (ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     if any(before + n + after < 0 for (before, after), n in zip(pairs, x.shape, strict=True)):
         raise ValueError(f"pad: {tuple(pad)} crops more than there is in shape {tuple(x.shape)}")
+    if mode != "constant":
+        if value is not None:
+            raise ValueError(f"pad: value={value} means nothing in mode={mode!r}, whose margin holds elements of x")
+        return _pad_with_own(x, pairs, mode)
     if any(w < 0 for pair in pairs for w in pair):
         crop = tuple(slice(max(0, -b), n - max(0, -a)) for (b, a), n in zip(pairs, x.shape, strict=True))
         x = index(x, key=crop)
         pairs = [(max(0, b), max(0, a)) for b, a in pairs]
-    return _pad(x, widths=tuple(pairs), value=value)
+    return _pad(x, widths=tuple(pairs), value=0.0 if value is None else value)
+
+
+# Where the element comes from that stands at place i of a dim of length n: i is negative, or n or more, in the margins.
+PLACES: dict[str, Callable[[int, int], int]] = {
+    "reflect": lambda i, n: n - 1 - abs(n - 1 - abs(i)),
+    "replicate": lambda i, n: min(max(i, 0), n - 1),
+    "circular": lambda i, n: i % n,
+}
+
+
+def _pad_with_own(x: Any, pairs: Sequence[tuple[int, int]], mode: str) -> Any:
+    xp = backend.array_module(x.array if isinstance(x, Tensor) else x)
+    if not any(map(any, pairs)):
+        return clone(x)
+    for dim, ((before, after), n) in enumerate(zip(pairs, x.shape, strict=True)):
+        if (before, after) == (0, 0):
+            continue
+        most = {"reflect": n - 1, "replicate": math.inf if n else 0, "circular": n}[mode]
+        if max(before, after) > most:
+            raise ValueError(
+                f"pad: mode={mode!r} can make a margin of at most {most} from the {n} elements of dim {dim}, "
+                f"got {(before, after)}"
+            )
+        places = xp.asarray([PLACES[mode](i, n) for i in range(-before, n + after)], dtype="int64")
+        x = index(x, key=(slice(None),) * dim + (places,))
+    return x

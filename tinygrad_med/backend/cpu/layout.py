@@ -11,6 +11,7 @@ This file knows memory order and sizes; it knows no operation.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ CHUNK_BYTES = 1 << 20  # what one thread works on at a time: about its share of 
 
 
 class Chunk(NamedTuple):
-    """Some images, and of each the same band of rows: either many images or a part of one."""
+    """Some images, and of each the same band of rows: either many images or a part of one. Volumes have slabs of it."""
 
     images: slice
     rows: slice
@@ -83,21 +84,22 @@ def _split(length: int, parts: int) -> list[slice]:
     return [slice(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
 
 
-def padded_rows(x: np.ndarray, images: slice, first: int, count: int, sides: tuple[int, int]) -> np.ndarray:
-    """Rows first … first+count of (N, H, W, C) images, zeros where they lie outside, `sides` zeros left and right.
+def padded_rows(x: np.ndarray, images: slice, first: int, count: int, sides: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Rows first … first+count of (N, *size, C) images, zeros where they lie outside; a row lies across the first axis.
 
-    A view where nothing has to be padded.
+    `sides`: the zeros before and after, along the axes but the first. A view where nothing has to be padded.
     """
-    _, height, width, channels = x.shape
-    left, right = sides
-    top, bottom = max(0, -first), max(0, first + count - height)
+    size, top, bottom = x.shape[1:-1], max(0, -first), max(0, first + count - x.shape[1])
     inside = x[images, max(0, first) : max(0, first + count - bottom)]
-    if not (top or bottom or left or right):
+    if not (top or bottom or any(before or after for before, after in sides)):
         return inside
-    band = np.empty((len(inside), count, left + width + right, channels), x.dtype)
-    band[:, :top] = 0
-    band[:, top + inside.shape[1] :] = 0
-    band[:, :, :left] = 0
-    band[:, :, left + width :] = 0
-    band[:, top : top + inside.shape[1], left : left + width] = inside
+    padded = (before + n + after for n, (before, after) in zip(size[1:], sides, strict=True))
+    band = np.empty((len(inside), count, *padded, x.shape[-1]), x.dtype)
+    place: tuple[slice, ...] = (slice(None),)
+    for n, before in zip(inside.shape[1:-1], (top, *(before for before, _ in sides)), strict=True):
+        for outside in (slice(0, before), slice(before + n, None)):
+            margin = (*(slice(None),) * len(place), outside)
+            band[margin] = 0
+        place = (*place, slice(before, before + n))
+    band[place] = inside
     return band

@@ -1,50 +1,42 @@
 """Pooling: the maximum or the mean of each window, and their transposes.
 
-Max-pooling *chooses, then gathers*: `max_pool2d` returns, beside the maxima, which tap of each window won. Given that
-choice the rest is linear: `max_pool2d_gather` reads the chosen cells, `max_pool2d_scatter` adds to them, and the two
-are each other's transpose. Mean-pooling (`avg_pool2d`, and `avg_pool2d_input`, its transpose) is linear from the start.
+Max-pooling *chooses, then gathers*: `max_pool` returns, beside the maxima, which tap of each window won. Given that
+choice the rest is linear: `max_pool_gather` reads the chosen cells, `max_pool_scatter` adds to them, and the two
+are each other's transpose. Mean-pooling (`avg_pool`, and `avg_pool_input`, its transpose) is linear from the start.
 
-All of them walk over the kh·kw taps, not over the windows: the cells that one tap reads for all windows form one
-strided view of x. Where a tap falls outside of x the windows concerned are left out, so nothing is ever padded: a
+All of them walk over the taps of the kernel, not over the windows: the cells that one tap reads for all windows form
+one strided view of x. Where a tap falls outside of x the windows concerned are left out, so nothing is ever padded: a
 maximum behaves as if the padding were −∞, and ceil_mode's windows that hang over the end need no case of their own.
 
-This file knows (N, C, H, W) arrays in any memory order; it doesn't know convolution.
+This file knows (N, C, *size) arrays in any memory order; it doesn't know convolution.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_med.backend.geometry import Geometry, IntOrPair, Pair, pool_geometry
+from tinygrad_med.backend import windows
+from tinygrad_med.backend.geometry import Geometry
 
 from .elementwise import keep
 from .layout import Chunk, bands_by_images, chunks, to_channels_last, to_public
 from .threads import parallel_for
 
 
-def max_pool2d(
-    x: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-    choice: bool = True,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The maximum of each window, and the tap where it lies: its number, row · kw + column, in the kernel.
+def max_pool(x: np.ndarray, *, geometry: Geometry, choice: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+    """The maximum of each window, and the tap where it lies: its number in the kernel, row by row.
 
-    x (N, C, H, W) → y and taps, both (N, C, OH, OW). Of equal maxima the first wins; NaN wins over numbers, and of
+    x (N, C, *size) → y and taps, both (N, C, *out). Of equal maxima the first wins; NaN wins over numbers, and of
     several NaN the last: both as in PyTorch. `windows.positions` turns taps into PyTorch's indices. Without `choice`
     there are no taps, and it takes a quarter of the passes over memory.
     """
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d")
     x = to_channels_last(x)
-    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
+    y = np.empty((len(x), *geometry.out, x.shape[-1]), x.dtype)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     todo = _chunks(y)
 
@@ -59,7 +51,7 @@ def max_pool2d(
         parallel_for(largest, len(todo))
         return to_public(y), None
     taps = np.empty(y.shape, np.min_scalar_type(math.prod(geometry.kernel) - 1))
-    first = _first_taps(geometry).astype(taps.dtype)[:, :, None]
+    first = windows.first_taps(np, geometry).astype(taps.dtype)[..., None]
 
     def band(i: int) -> None:
         images, rows = todo[i]
@@ -82,18 +74,8 @@ def max_pool2d(
     return to_public(y), to_public(taps)
 
 
-def max_pool2d_gather(
-    x: np.ndarray,
-    taps: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-) -> np.ndarray:
-    """The cell of x that each window has chosen: x (N, C, H, W), taps (N, C, OH, OW) → (N, C, OH, OW)."""
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d_gather")
+def max_pool_gather(x: np.ndarray, taps: np.ndarray, *, geometry: Geometry) -> np.ndarray:
+    """The cell of x that each window has chosen: x (N, C, *size), taps (N, C, *out) → (N, C, *out)."""
     x, taps = to_channels_last(x), to_channels_last(taps)
     y = np.empty(taps.shape, x.dtype)
     todo = _chunks(y)
@@ -109,23 +91,11 @@ def max_pool2d_gather(
     return to_public(y)
 
 
-def max_pool2d_scatter(
-    g: np.ndarray,
-    taps: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    input_size: Pair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-) -> np.ndarray:
+def max_pool_scatter(g: np.ndarray, taps: np.ndarray, *, geometry: Geometry) -> np.ndarray:
     """The transpose of the gather: each g is added to the cell that its window has chosen.
 
-    g, taps (N, C, OH, OW) → (N, C, H, W), where (H, W) is `input_size`.
+    g, taps (N, C, *out) → (N, C, *size).
     """
-    x_shape = (*g.shape[:2], *input_size)
-    geometry = pool_geometry(x_shape, kernel_size, stride, padding, dilation, ceil_mode, name="max_pool2d_scatter")
     g, taps = to_channels_last(g), to_channels_last(taps)
 
     def chosen(chunk: Chunk, tap: Tap) -> np.ndarray:
@@ -134,20 +104,16 @@ def max_pool2d_scatter(
     return _scatter(g, geometry, chosen)
 
 
-def avg_pool2d(
-    x: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
+def avg_pool(
+    x: np.ndarray, *, geometry: Geometry, count_include_pad: bool = True, divisor: int | None = None
 ) -> np.ndarray:
-    """The mean of each window, x (N, C, H, W) → (N, C, OH, OW); padding counts as zeros, or not at all."""
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, 1, ceil_mode, name="avg_pool2d")
+    """The mean of each window, x (N, C, *size) → (N, C, *out); padding counts as zeros, or not at all.
+
+    With a divisor the sum of each window is divided by it, and not by how many cells there are.
+    """
     x = to_channels_last(x)
-    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
-    counts = _counts(geometry, count_include_pad).astype(x.dtype)[:, :, None]
+    y = np.empty((len(x), *geometry.out, x.shape[-1]), x.dtype)
+    counts = windows.counts(np, geometry, count_include_pad, divisor).astype(x.dtype)[..., None]
     todo = _chunks(y)
 
     def band(i: int) -> None:
@@ -162,20 +128,12 @@ def avg_pool2d(
     return to_public(y)
 
 
-def avg_pool2d_input(
-    g: np.ndarray,
-    kernel_size: IntOrPair,
-    *,
-    input_size: Pair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
+def avg_pool_input(
+    g: np.ndarray, *, geometry: Geometry, count_include_pad: bool = True, divisor: int | None = None
 ) -> np.ndarray:
-    """The transpose of avg_pool2d: each g, divided by its window's count, is added to the window's cells."""
-    x_shape = (*g.shape[:2], *input_size)
-    geometry = pool_geometry(x_shape, kernel_size, stride, padding, 1, ceil_mode, name="avg_pool2d_input")
-    shares = to_channels_last(g) / _counts(geometry, count_include_pad).astype(g.dtype)[:, :, None]
+    """The transpose of avg_pool: each g, divided by its window's count, is added to the window's cells."""
+    counts = windows.counts(np, geometry, count_include_pad, divisor).astype(g.dtype)[..., None]
+    shares = to_channels_last(g) / counts
     return _scatter(shares, geometry, lambda chunk, tap: shares[chunk][tap.windows])
 
 
@@ -183,17 +141,21 @@ class Tap(NamedTuple):
     """One tap of the kernel: the windows of a band that it serves, and the cells of their images that those read."""
 
     number: int
-    windows: tuple[slice, slice, slice]  # (all images, rows of the band, columns)
-    cells: tuple[slice, slice, slice]  # (all images, rows, columns)
+    windows: tuple[slice, ...]  # (all images, rows of the band, the other axes)
+    cells: tuple[slice, ...]  # (all images, rows, the other axes)
 
 
 def _taps(geometry: Geometry, band: slice) -> Iterator[Tap]:
     """The taps in order; those that lie outside of x for all windows of the band are left out."""
-    for i, j in np.ndindex(*geometry.kernel):
-        windows_h, cells_h = _one_axis(geometry, 0, i, band)
-        windows_w, cells_w = _one_axis(geometry, 1, j, slice(0, geometry.out[1]))
-        if windows_h.start < windows_h.stop and windows_w.start < windows_w.stop:
-            yield Tap(i * geometry.kernel[1] + j, (slice(None), windows_h, windows_w), (slice(None), cells_h, cells_w))
+    bands = (band, *(slice(0, out) for out in geometry.out[1:]))
+    axes = [
+        [_one_axis(geometry, axis, tap, bands[axis]) for tap in range(taps)]
+        for axis, taps in enumerate(geometry.kernel)
+    ]
+    everything = slice(None)
+    for number, place in enumerate(itertools.product(*axes)):
+        if all(served.start < served.stop for served, _ in place):
+            yield Tap(number, (everything, *(w for w, _ in place)), (everything, *(cells for _, cells in place)))
 
 
 def _one_axis(geometry: Geometry, axis: int, tap: int, band: slice) -> tuple[slice, slice]:
@@ -206,35 +168,9 @@ def _one_axis(geometry: Geometry, axis: int, tap: int, band: slice) -> tuple[sli
     return slice(start - band.start, stop - band.start), cells
 
 
-def _first_taps(geometry: Geometry) -> np.ndarray:
-    """(OH, OW): each window's first tap inside x; it is chosen where no cell is above −∞."""
-
-    def one_axis(axis: int) -> np.ndarray:
-        start = np.arange(geometry.out[axis]) * geometry.stride[axis] - geometry.padding[axis][0]
-        first: np.ndarray = np.maximum(0, -(start // geometry.dilation[axis]))
-        return first
-
-    taps: np.ndarray = np.add.outer(one_axis(0) * geometry.kernel[1], one_axis(1))
-    return taps
-
-
-def _counts(geometry: Geometry, include_pad: bool) -> np.ndarray:
-    """(OH, OW): by how many cells a window's sum is divided. What hangs over the padding's end never counts."""
-
-    def one_axis(axis: int) -> np.ndarray:
-        (before, after), size = geometry.padding[axis], geometry.size[axis]
-        start = np.arange(geometry.out[axis]) * geometry.stride[axis] - before
-        stop = np.minimum(start + geometry.kernel[axis], size + after)
-        count: np.ndarray = stop - start if include_pad else np.minimum(stop, size) - np.maximum(start, 0)
-        return count
-
-    counts: np.ndarray = np.multiply.outer(one_axis(0), one_axis(1))
-    return counts
-
-
 def _scatter(g: np.ndarray, geometry: Geometry, values: Any) -> np.ndarray:
-    """Add values(chunk, tap) to the cells of the tap, for all chunks and taps: (N, OH, OW, C) → public (N, C, H, W)."""
-    dx = np.empty((len(g), *geometry.size, g.shape[3]), g.dtype)
+    """Add values(chunk, tap) to the cells of the tap, for all chunks and taps: (N, *out, C) → public (N, C, *size)."""
+    dx = np.empty((len(g), *geometry.size, g.shape[-1]), g.dtype)
     todo = bands_by_images(_chunks(g))
 
     def some_images(i: int) -> None:

@@ -77,8 +77,9 @@ def transforms(m: int, r: int) -> Transforms:
 
 def suits(geometry: Geometry) -> bool:
     """Whether the algorithm is made for these windows."""
-    kh, kw = geometry.kernel
-    return kh == kw and kh in OUTPUTS and geometry.stride == (1, 1) and geometry.dilation == (1, 1)
+    kernel = geometry.kernel
+    square = len(kernel) == 2 and kernel[0] == kernel[1]
+    return square and kernel[0] in OUTPUTS and geometry.stride == (1, 1) and geometry.dilation == (1, 1)
 
 
 def pays(x: np.ndarray, geometry: Geometry) -> bool:
@@ -181,7 +182,7 @@ class Tiling:
         """Tiles of size×size pixels, a step of m apart, the first at (−top, −left): (size², tiles, C)."""
         rows, width = chunk.rows, (self.across - 1) * self.m + size
         count = (rows.stop - rows.start - 1) * self.m + size
-        band = padded_rows(a, chunk.images, rows.start * self.m - top, count, (left, width - left - a.shape[2]))
+        band = padded_rows(a, chunk.images, rows.start * self.m - top, count, [(left, width - left - a.shape[2])])
         v: np.ndarray = sliding_window_view(band, (size, size), axis=(1, 2))[:, :: self.m, :: self.m]
         return np.ascontiguousarray(v.transpose(4, 5, 0, 1, 2, 3)).reshape(size * size, -1, a.shape[3])
 
