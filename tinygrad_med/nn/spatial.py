@@ -8,7 +8,7 @@ shapes; what can be known without an image is refused when the layer is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med.backend.geometry import Ints, Padding, per_axis
@@ -65,7 +65,8 @@ class _Convolution(Module):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = per_axis(kernel_size, self.axes), per_axis(stride, self.axes)
         self.dilation, self.padding_mode = per_axis(dilation, self.axes), padding_mode
-        self.padding = padding if isinstance(padding, str) else per_axis(padding, self.axes)  # type: ignore[arg-type]
+        as_given = isinstance(padding, str) or _in_pairs(padding)
+        self.padding = padding if as_given else per_axis(padding, self.axes)  # type: ignore[arg-type]
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(zeros(first, second // groups, *self.kernel_size, dtype=dtype, device=device))
         self.bias = Parameter(zeros(out_channels, dtype=dtype, device=device)) if bias else None
@@ -90,6 +91,8 @@ class _Convolution(Module):
         if self.padding == "same":
             total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             sides = [(n // 2, n - n // 2) for n in total]
+        elif _in_pairs(self.padding):
+            sides = list(self.padding)
         else:
             sides = [(p, p) for p in per_axis(0 if self.padding == "valid" else self.padding, self.axes)]
         return [width for side in reversed(sides) for width in side]
@@ -110,13 +113,18 @@ class _Convolution(Module):
         return ", ".join(facts + ["bias=False"] * (self.bias is None))
 
 
+def _in_pairs(padding: Padding) -> bool:
+    """Whether the padding has a pair (before, after) for each axis."""
+    return isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding)
+
+
 class Conv2d(_Convolution):
     """The cross-correlation of images with learned kernels.
 
     Args:
         in_channels, out_channels: of the images before and after.
         kernel_size, stride, dilation: a number, or one for rows and one for columns.
-        padding: likewise, or `"same"`, or `"valid"`.
+        padding: likewise, or a pair (before, after) for each, or `"same"`, or `"valid"`.
         groups: into how many groups, which don't mix, the channels are cut.
         bias: whether each output channel has one.
         padding_mode: with what the image is padded: `"zeros"`, or `"reflect"`, `"replicate"` or `"circular"` as in

@@ -8,7 +8,7 @@ formulas; here they are fast:
 - a product over columns (`im2col.py`) serves every case, over one, two or three axes;
 - float32 over two axes with stride 1, 3×3 or 5×5 taps, not too few channels and not too small an output takes
   Winograd's algorithm (`winograd.py`): 3 to 5 times fewer multiplications, 5 to 20 times the rounding error. float64
-  never takes it, and `set_winograd` switches it off;
+  never takes it, nor does an image with outliers, near which it would err; `set_winograd` switches it off;
 - with stride 1 the input gradient is a convolution too: of g, with the kernel turned around and the channels swapped.
 
 This file knows what callers see, (N, C, *size) in any memory order, and the choice; it computes nothing itself.
@@ -77,9 +77,15 @@ _winograd = os.environ.get("TINYGRAD_MED_WINOGRAD", "1") != "0"
 
 
 def _correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
-    if _takes_winograd(x, geometry):
+    if not _takes_winograd(x, geometry):
+        return im2col.correlate(x, w, geometry, bias)
+    outlying = winograd.outlying(x)
+    if not outlying.any():
         return winograd.correlate(x, w, geometry, bias)
-    return im2col.correlate(x, w, geometry, bias)
+    y = np.empty((len(x), *geometry.out, len(w)), x.dtype)
+    for images, algorithm in ((outlying, im2col), (~outlying, winograd)):
+        y[images] = algorithm.correlate(x[images], w, geometry, bias)
+    return y
 
 
 def _takes_winograd(x: np.ndarray, geometry: Geometry) -> bool:

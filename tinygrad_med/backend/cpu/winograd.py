@@ -20,7 +20,8 @@ matrix products, V (tiles, C) · U (C, K), so the work goes where BLAS is good.
 
 **What it costs.** The transforms, which are matrix products as well; and digits, since intermediate values are larger
 than the result, the more so the more points. Relative to float64 the error is 1e-6 to 5e-6, where the plain float32
-product has 2e-7. An infinity or NaN in the data spreads over its tile.
+product has 2e-7. The error grows with the largest number of a tile, and an infinity or NaN would spread over it;
+`outlying` finds the images where that matters.
 
 S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural
 Networks (CVPR 2016). Interpolation by points is Cook's and Toom's.
@@ -32,6 +33,7 @@ It doesn't know when it is wanted.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,6 +52,8 @@ OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves le
 CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
 FEW_CHANNELS = 7  # of the data, up to which the transforms cost more than the multiplications that they save
 FEW_SAVED = 1500  # multiplications per weight, up to which transforming that weight costs more than they do
+OUTLIER = 1000  # times the mean magnitude of an image: from there on a number is too large for its tile
+SAMPLE = 1 << 12  # of about so many numbers is that mean taken
 FEW_TILES = 1 / 4  # tiles per input channel up to which it pays to cut the work by output channels, not by tiles
 
 
@@ -87,6 +91,29 @@ def pays(x: np.ndarray, geometry: Geometry) -> bool:
     tiling, pixels = Tiling(x, geometry), len(x) * geometry.out[0] * geometry.out[1]
     saved = pixels * tiling.r**2 - tiling.count * tiling.t**2  # for each pair of an input and an output channel
     return x.shape[3] > FEW_CHANNELS and saved > FEW_SAVED
+
+
+def outlying(x: np.ndarray) -> np.ndarray:
+    """For which images of x (N, H, W, C) the algorithm errs too much: (N,) bools.
+
+    A tile is computed from sums of all its numbers, so a number of M leaves an error of about 1e-6 · M in all of its
+    tile, also at pixels whose window doesn't see it (and an infinity or NaN spoils them). Among numbers of ordinary
+    size that is nothing; beside one that is a thousand times as large, metal in a CT, it is. To
+    look costs about a hundredth of the convolution; the mean magnitude comes from a sample.
+    """
+    flat = x.reshape(len(x), math.prod(x.shape[1:]))
+    blocks, few = spans(flat.shape[1], x.itemsize), max(1, flat.shape[1] // SAMPLE) | 1  # odd: it meets all channels
+    largest, mean = np.zeros((len(flat), len(blocks), 2)), np.zeros(len(flat))
+
+    def image(i: int) -> None:
+        for j, block in enumerate(blocks):
+            largest[i, j] = flat[i, block].max(), -flat[i, block].min()
+        mean[i] = np.abs(flat[i, ::few]).mean()
+
+    parallel_for(image, len(flat) if flat.size else 0)
+    top = largest.max((1, 2), initial=0)
+    found: np.ndarray = ~(top <= OUTLIER * mean) | ~np.isfinite(top)
+    return found
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
