@@ -66,7 +66,7 @@ from tinygrad_med.dtypes import (
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
 )
-from tinygrad_med.engine.errors import did_you_mean as _did_you_mean
+from tinygrad_med.engine.errors import no_attribute as _no_attribute
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
 from tinygrad_med.random import (
     Generator as Generator,
@@ -91,8 +91,6 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if hasattr(Tensor, name):
-        hint = f"tensors have it, x.{name}"
-    else:
-        known = [known for known, value in globals().items() if callable(value) and not known.startswith("_")]
-        hint = _did_you_mean(name, known, "the functions of tinygrad_med.ops are what there is")
-    raise AttributeError(f"module 'tinygrad_med' has no attribute {name!r}; {hint}")
+        raise AttributeError(f"module 'tinygrad_med' has no attribute {name!r}; tensors have it, x.{name}")
+    known = [known for known, value in globals().items() if callable(value) and not known.startswith("_")]
+    raise _no_attribute("module 'tinygrad_med'", name, known)

@@ -18,7 +18,7 @@ from tinygrad_med.core.modes import mode, writes
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, as_array, wrap
 from tinygrad_med.dtypes import as_dtype
-from tinygrad_med.engine.errors import REFUSALS, did_you_mean, refuse
+from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse
 from tinygrad_med.ops.indexing import write as write_at
 
 # Conversions --------------------------------------------------------------------------------------------------------
@@ -306,9 +306,8 @@ def _missing(_: Tensor, name: str) -> Any:
     base = name.rstrip("_")
     if name.endswith("_") and base in known:
         hint = f"use x = x.{base}(…), or under no_grad() x.copy_(x.{base}(…))"
-    else:
-        hint = did_you_mean(name, known, "the functions of tinygrad_med.ops are what there is")
-    raise AttributeError(f"Tensor has no attribute {name!r}; {hint}")
+        raise AttributeError(f"Tensor has no attribute {name!r}; {hint}")
+    raise no_attribute("Tensor", name, known)
 
 
 _attach()

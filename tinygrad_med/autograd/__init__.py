@@ -1,5 +1,7 @@
 """PyTorch's name for the machinery of differentiation: `autograd.grad`, `autograd.detect_anomaly` …"""
 
+from typing import Any
+
 from tinygrad_med.autograd import functional as functional
 from tinygrad_med.autograd.function import Function as Function, FunctionCtx as FunctionCtx
 from tinygrad_med.core.backward import backward as backward, grad as grad, steps as steps
@@ -12,3 +14,9 @@ from tinygrad_med.core.modes import (
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )
+from tinygrad_med.engine.errors import no_attribute as _no_attribute
+
+
+def __getattr__(name: str) -> Any:
+    known = [known for known in globals() if not known.startswith("_")]
+    raise _no_attribute("module 'tinygrad_med.autograd'", name, known, "grad() and backward() are what there is")

@@ -44,6 +44,58 @@ def describe_nonfinite(array: Any) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """For a name that is not there, the one or two names most like it, else the advice `otherwise`."""
-    close = difflib.get_close_matches(name, set(known), n=2)
+    """For a name that is not there, the one or two names much like it, else the advice `otherwise`."""
+    close = difflib.get_close_matches(name, set(known), n=2, cutoff=0.75)
     return f"did you mean {' or '.join(close)}?" if close else otherwise
+
+
+def no_attribute(
+    owner: str,
+    name: str,
+    known: Iterable[str],
+    otherwise: str = "the functions of tinygrad_med.ops are what there is",
+) -> AttributeError:
+    """The error for a name that `owner` lacks: where ours is, for a well-known name, else one that is much like it."""
+    hint = ELSEWHERE.get(name) or did_you_mean(name, known, otherwise)
+    return AttributeError(f"{owner} has no attribute {name!r}; {hint}")
+
+
+ELSEWHERE = {
+    "Function": "it is tinygrad_med.autograd.Function",
+    "check_op": "it is tinygrad_med.testing.check_op",
+    "gradcheck": "it is tinygrad_med.testing.gradcheck",
+    "gradgradcheck": "it is tinygrad_med.testing.gradgradcheck",
+    "jacobian": "it is tinygrad_med.autograd.functional.jacobian",
+    "hessian": "it is tinygrad_med.autograd.functional.hessian",
+    "vjp": "it is tinygrad_med.autograd.functional.vjp",
+    "jvp": "it is tinygrad_med.autograd.functional.jvp",
+    "func": "tinygrad_med.autograd.functional has jacobian, hessian, vjp and jvp",
+    "vmap": "give the function a batch as first dim, or loop over it",
+    "forward_ad": "this engine goes backward alone; autograd.functional.jvp gives products with a direction",
+    "Variable": "a tensor holds requires_grad itself: tensor(…, requires_grad=True)",
+    "set_detect_anomaly": "use detect_anomaly(), in a with statement or on a function",
+    "profiler": "use Python's: python -m cProfile, or %prun in a notebook",
+    "compile": "there is nothing to compile; leave it out",
+    "jit": "there is nothing to compile; leave it out",
+    "amp": "there is no mixed precision; leave it out, or convert the model and the data with .half()",
+    "autocast": "there is no mixed precision; leave it out, or convert the model and the data with .half()",
+    "GradScaler": "there is no mixed precision; leave it out",
+    "backends": "there is nothing to set; leave it out",
+    "mps": "there are two kinds of device, cpu and cuda",
+    "hub": "weights come with their model, as models.resnet18(pretrained=True), or from a file, by load()",
+    "onnx": "models can't be exported; save() writes their weights to .safetensors",
+    "sparse": "there are dense tensors alone",
+    "fft": "there are no complex numbers; NumPy has numpy.fft, outside of the graph",
+    "complex64": "there are no complex numbers",
+    "complex128": "there are no complex numbers",
+    "bfloat16": "the float dtypes are float16, float32 and float64",
+    "set_default_tensor_type": "use set_default_dtype",
+    "set_num_threads": "set the environment variable OMP_NUM_THREADS before Python starts",
+    "Size": "a shape is a tuple",
+    "concat": "did you mean cat?",
+    "concatenate": "did you mean cat?",
+    "LSTM": "there are no recurrent layers; write the loop over time with Linear",
+    "GRU": "there are no recurrent layers; write the loop over time with Linear",
+    "DataParallel": "one process computes on one device; leave it out",
+}
+"""Well-known names of PyTorch's that are not where people look for them, and what to use."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.nn import functional as functional, init as init, utils as utils
 from tinygrad_med.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
 from tinygrad_med.nn.layers import (
@@ -67,5 +67,6 @@ from tinygrad_med.nn.spatial import (
 
 def __getattr__(name: str) -> Any:
     known = [known for known in globals() if known[0].isupper()]
-    hint = did_you_mean(name, known, "write it as a Module with a forward of tinygrad_med.ops")
-    raise AttributeError(f"module 'tinygrad_med.nn' has no attribute {name!r}; {hint}")
+    raise no_attribute(
+        "module 'tinygrad_med.nn'", name, known, "write it as a Module with a forward of tinygrad_med.ops"
+    )

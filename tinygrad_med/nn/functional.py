@@ -11,7 +11,7 @@ from typing import Any
 from tinygrad_med import backend, ops, random
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import arange
-from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.ops import (
     adaptive_avg_pool1d as adaptive_avg_pool1d,
     adaptive_avg_pool2d as adaptive_avg_pool2d,
@@ -150,5 +150,4 @@ def dropout2d(
 
 def __getattr__(name: str) -> Any:
     known = [known for known in globals() if not known.startswith("_")]
-    hint = did_you_mean(name, known, "the functions of tinygrad_med.ops are what there is")
-    raise AttributeError(f"module 'tinygrad_med.nn.functional' has no attribute {name!r}; {hint}")
+    raise no_attribute("module 'tinygrad_med.nn.functional'", name, known)
