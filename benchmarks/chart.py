@@ -40,8 +40,9 @@ def draw(name, over="PyTorch"):
     figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.36 * len(bars)), layout="constrained")
     for y, (_, who, ratio) in enumerate(bars):
         axes.barh(y, ratio, color=f"C{peers.index(who)}", label=who)
-        axes.annotate(f"{ratio:.2f}", (ratio, y), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.axvline(1, color="black", linewidth=1)
+        number = axes.annotate(f"{ratio:.2f}", (ratio, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # above the line at 1
+    axes.axvline(1, color="black", linewidth=1, zorder=1)
     axes.set_yticks(range(len(bars)), [f"{work}: {who}" for work, who, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)

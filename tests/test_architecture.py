@@ -38,11 +38,12 @@ HOUSE = [
 MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in enumerate(HOUSE)}
 MAY_IMPORT |= {
     "_files": set(),  # whole files, the cache folder, packages that may be missing
+    "_zips": set(),
     "core": {"backend", "dtypes", "engine"},
-    "serialization": {"backend", "dtypes", "core", "_files"},
+    "serialization": {"backend", "dtypes", "core", "_files", "_zips"},
     "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
     "optim": {"backend", "core"},  # sees only tensors, whose arrays it writes in place
-    "data": {"_files"},  # yields arrays
+    "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays
     "utils": {"core", "random", "autograd", "nn"},
     "testing": set(HOUSE[: HOUSE.index("nn")]),
@@ -50,7 +51,7 @@ MAY_IMPORT |= {
     "series_cam": {*HOUSE, "cam", "plots"},
     "learner": {*HOUSE, "optim", "data", "_files"},
     "explain": set(HOUSE[: HOUSE.index("models")]),  # the engine and modules
-    "vision": {*HOUSE, "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
+    "vision": {*HOUSE, "_files", "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`
 }
 
 GPU_LIBRARIES = {"cupy", "cupyx", "cupy_backends", "cudnn"}

@@ -59,6 +59,24 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
+def naming_damage(message: str) -> Iterator[None]:
+    """Make one `ValueError` of all that a reader may raise at damaged bytes.
+
+    That there is no such file, or that it may not be read, is no damage, and stays as it is.
+
+    Args:
+        message: names the file; its "(…)" is replaced by the reason.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except DAMAGE as error:
+        before, _, after = message.rpartition("(…)")
+        raise ValueError(f"{before}({str(error) or type(error).__name__}){after}") from error
+
+
+@contextlib.contextmanager
 def writing(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside `target`, a file or a folder, and rename it to `target` once the block ended well.
 

@@ -129,7 +129,7 @@ def test_a_window_is_cut_into_256_equal_steps(tmp_path, data, dtype, order, wind
         numbers = np.clip(numbers, np.iinfo(dtype).min, np.iinfo(dtype).max)
     values = np.array(numbers, np.dtype(dtype).newbyteorder(order)).reshape(2, 3)
     low, high = window
-    inverted = inverted and dtype in ("uint16", "float32")  # Pillow opens no others whose zero is white
+    inverted = inverted and dtype in ("uint16", "float32") and order == "<"  # Pillow opens no others with a white zero
     steps = [math.floor((Fraction(float(v)) - low) * 256 / (high - low)) for v in values.flat]
     expected = np.array([min(max(s, 0), 255) for s in steps]).reshape(2, 3)
     found = grey(tiff(tmp_path / "x.tif", values, photometric=0 if inverted else 1), window=window)

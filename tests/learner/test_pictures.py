@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -84,3 +85,96 @@ def test_images_without_labels_show_their_probability(learn):
     assert [ax.get_title() for ax in figure.axes[:2]] == ["dark 0.92", "dark 0.82"]
     with pytest.raises(ValueError, match="the images have no labels"):
         ClassificationInterpretation.from_learner(learn, DataLoader(Shades([None]), 2))
+
+
+def shuffled(learn):
+    """A loader of eleven shades in an order of its own, the last of which is light but called dark."""
+    return DataLoader(Shades([0, 1] * 5 + [1]), 4, shuffle=True, drop_last=True, seed=3)
+
+
+def test_top_losses_of_a_loader_that_shuffles_are_those_images(learn):
+    dl = shuffled(learn)
+    epoch = dl.epoch
+    found = ClassificationInterpretation.from_learner(learn, dl)
+    assert len(found.losses) == 11 and found.targets.tolist() == dl.dataset.labels and dl.epoch == epoch
+    losses, order = found.top_losses(4)
+    z, y = np.arange(11) - 2.5, np.array(dl.dataset.labels)
+    assert order.tolist() == np.argsort(-np.log1p(np.exp(np.where(y == 0, -z, z))), kind="stable")[:4].tolist()
+    figure = found.plot_top_losses(4)
+    for ax, number, loss in zip(figure.axes, order, losses, strict=False):
+        np.testing.assert_allclose(ax.images[0].get_array(), 0.1 * number, atol=1e-6)
+        assert f"/ {loss:.2f} /" in ax.get_title()
+
+
+def test_a_loader_that_changes_its_images_is_noticed(learn):
+    class Another:
+        """Other batches every time."""
+
+        def __init__(self):
+            self.shift = 0
+
+        def __iter__(self):
+            self.shift += 1
+            for i in range(2):
+                x = np.full((3, 1, 4, 4), 0.1 * (i + self.shift), np.float32)
+                yield x, np.array([0, 1, 0])
+
+    found = ClassificationInterpretation.from_learner(learn, Another())
+    with pytest.raises(ValueError, match="plot_top_losses: the loader gives other images each time"):
+        found.plot_top_losses(2)
+
+
+def test_names_are_no_formulas(learn):
+    learn.dls.vocab = ["$x^$", "$\\frac$"]
+    found = ClassificationInterpretation.from_learner(learn)
+    for figure in (learn.show_results(), found.plot_top_losses(2), found.plot_confusion_matrix().figure):
+        figure.draw_without_rendering()
+        figure.canvas.draw()
+
+
+def test_predict_takes_what_the_model_reads(learn):
+    name, number, probabilities = learn.predict(np.full((1, 4, 4), 0.5, np.float32))
+    z = 2.5
+    assert name == learn.dls.vocab[int(number)] == "light" and number.ndim == 0
+    np.testing.assert_allclose(probabilities.numpy(), [1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))], rtol=1e-5)
+
+
+CELLS = [
+    "%matplotlib inline",
+    """
+import matplotlib.pyplot as plt, numpy as np
+from tinygrad_med.learner.pictures import show_images
+images = [np.zeros((1, 4, 4)), np.ones((1, 4, 4))]
+show_images(images, ["a", "b"])
+""",
+    "figure = show_images(images, ['a', 'b'])\nlater = 1",
+    "figure",
+    """
+from types import SimpleNamespace
+import tinygrad_med as torch
+from tinygrad_med import nn
+from tinygrad_med.learner import Learner
+batches = [(torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))] * 4
+learn = Learner(SimpleNamespace(train=batches, valid=batches), nn.Linear(3, 2), metrics=lambda o, y: 0.5)
+learn.fit(3)
+""",
+]
+
+
+def test_a_notebook_shows_a_figure_once_and_one_table():
+    """A figure as the last thing of a cell, before its end, and again later if it is asked for. A training: one table,
+    whose bar is gone, and nothing on the error stream."""
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    pytest.importorskip("matplotlib_inline", reason="matplotlib_inline is not installed")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the kernel's packages
+        nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    shown = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in book.cells]
+    assert shown == [0, 1, 1, 1, 0]
+    (output,) = book.cells[-1].outputs
+    table = output["data"]["text/html"]
+    assert table.count("<tr>") == 4 and "&lt;lambda&gt;" in table and "<progress" not in table
+    assert output["data"]["text/plain"].split()[:3] == ["epoch", "train_loss", "valid_loss"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,9 +76,10 @@ def test_a_damaged_file_is_refused(folder, monkeypatch):
 def test_without_a_connection_the_error_says_what_to_put_where(folder, monkeypatch):
     monkeypatch.setattr(weights, "HOST", "http://127.0.0.1:9/")  # nobody answers there
     start = time.perf_counter()
-    with pytest.raises(ConnectionError) as caught:
+    with pytest.raises(ConnectionError, match="with pretrained=False") as caught:
         models.alexnet(pretrained=True)
     assert time.perf_counter() - start < 10
+    assert len("".join(traceback.format_exception(caught.value)).splitlines()) < 20
     text = str(caught.value)
     assert text.startswith("alexnet: its weights can't be downloaded")
     assert "download http://127.0.0.1:9/alexnet-owt-7be5be79.pth, and put the file into " + str(folder) in text

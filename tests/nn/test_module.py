@@ -429,3 +429,39 @@ def test_a_submodule_by_its_name():
     assert all(net.get_submodule(name) is module for name, module in net.named_modules())
     with pytest.raises(AttributeError, match="Sequential has no part '2'; it has 0, 1"):
         net.get_submodule("1.2")
+
+
+def test_a_state_under_other_names_gets_a_hint_instead_of_a_list():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    state = net.state_dict()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+    for wrong, module, hint in [
+        (
+            {f"module.{k}": v for k, v in state.items()},
+            net,
+            r"begin with 'module\.', .*key\.removeprefix\('module\.'\)",
+        ),
+        ({"epoch": 3, "state_dict": state}, net, r"is called 'state_dict': give state\['state_dict'\]"),
+        ({"model": {f"module.{k}": v for k, v in state.items()}}, net, r"give state\['model'\]"),
+        (state, Outer(), r"it is the state of its part \.model: load it into that"),
+    ]:
+        with pytest.raises(RuntimeError, match=rf"load_state_dict: .* nothing was loaded; .*{hint}") as caught:
+            module.load_state_dict(wrong)
+        assert "\n" not in str(caught.value)
+    other = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+    with pytest.raises(RuntimeError, match=r"strict=False loads the keys .*\n  unexpected: 1\.running_mean"):
+        other.load_state_dict(state)
+
+
+def test_a_counter_of_shape_1_is_one_without_dims():
+    """PyTorch before 0.4 had no tensors without dims."""
+    net = nn.BatchNorm1d(3)
+    for value in (tg.tensor([7]), np.array([7])):
+        net.load_state_dict({**net.state_dict(), "num_batches_tracked": value})
+        assert net.num_batches_tracked.shape == () and net.num_batches_tracked.item() == 7
+        net.num_batches_tracked.zero_()

@@ -195,6 +195,22 @@ def test_decoding_gives_back_the_image(notebook, path):
     np.testing.assert_allclose(shown * 255, np.asarray(image).transpose(2, 0, 1), atol=1e-3)
 
 
+def test_predict(notebook, path):
+    """A file, a picture, and pixels: the same, and what get_preds says of the file."""
+    learn = notebook["learn"]
+    file = path / "test" / "abd" / "abd0.png"
+    probabilities = learn.get_preds(learn.dls.test_dl([file]))[0][0].numpy()
+    pixels = np.asarray(pillow.open(file))
+    for item in (file, str(file), pillow.open(file), pixels, np.stack([pixels] * 3, 2), tinygrad_med.tensor(pixels)):
+        name, number, found = learn.predict(item)
+        np.testing.assert_allclose(found.numpy(), probabilities, rtol=1e-5)
+        assert name == learn.dls.vocab[int(number)] and int(number) == int(probabilities.argmax())
+    with pytest.raises(ValueError, match=r"predict: got float64 \(4, 4\); pixels must be uint8"):
+        learn.predict(np.zeros((4, 4)))
+    with pytest.raises(TypeError, match="predict: needs a file, a picture of 8 bits or its pixels, got list"):
+        learn.predict([1, 2])
+
+
 def test_the_tutorials_grad_cam_weighs_one_channel_only(notebook):
     """Its forward hook keeps the first image, so that `act[0]` is that image's first channel."""
     model, (x, _) = notebook["learn"].model, notebook["first"](notebook["test_dl"])

@@ -1,11 +1,10 @@
 """Training, with fastai's names: `learner` (the loop), `schedules`, `finder`, `recorder`, `callbacks`,
-`outputs`, `metrics`, `state` (checkpoints), `pictures`."""
+`progress`, `outputs`, `metrics`, `state` (checkpoints), `pictures`."""
 
 from tinygrad_med.learner.callbacks import (
     Callback as Callback,
     CancelFit as CancelFit,
     DivergedError as DivergedError,
-    Progress as Progress,
     SaveCheckpoint as SaveCheckpoint,
     StopAtDivergence as StopAtDivergence,
 )
@@ -21,5 +20,6 @@ from tinygrad_med.learner.pictures import (
     show_batch as show_batch,
     show_image as show_image,
 )
+from tinygrad_med.learner.progress import Progress as Progress
 from tinygrad_med.learner.recorder import Recorder as Recorder
 from tinygrad_med.learner.state import Checkpoint as Checkpoint

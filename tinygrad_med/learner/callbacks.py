@@ -11,16 +11,14 @@ Derive from `Callback` and write the methods you need:
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_med._files import optional, say
+from tinygrad_med._files import say
 from tinygrad_med.learner.state import Checkpoint
 
 if TYPE_CHECKING:
@@ -187,46 +185,3 @@ class SaveCheckpoint(Callback):
         """Where somebody pressed Ctrl-C, say how to go on."""
         if isinstance(sys.exc_info()[1], KeyboardInterrupt) and self.checkpoint.exists():
             say(f"interrupted; {self.file} holds the last whole epoch: go on from it with resume=True")
-
-
-class Progress(Callback):
-    """A bar while an epoch lasts (if tqdm is installed), and a line of a table when it has ended."""
-
-    bar: Any = None
-
-    def before_fit(self, learn: Learner) -> None:
-        """Begin anew."""
-        self.bar = None
-        self.head = [*learn.recorder.names, "time"]
-        self.started = time.perf_counter()
-
-    def before_batch(self, learn: Learner) -> None:
-        """Begin a bar with the first batch of an epoch; with the very first, print the head of the table."""
-        if self.head:
-            say("  ".join(f"{name:>10}" for name in self.head))
-            self.head = []
-        if self.bar is None and importlib.util.find_spec("tqdm"):
-            tqdm = optional("tqdm.auto", "the progress bar").tqdm
-            self.bar = tqdm(total=len(learn.dls.train), desc=f"epoch {learn.epoch}", unit="batch", leave=False)
-
-    def after_batch(self, learn: Learner) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{learn.recorder.losses[-1]:.4f}", refresh=False)
-            self.bar.update()
-
-    def after_epoch(self, learn: Learner) -> None:
-        """Print a line of the table."""
-        self.after_fit(learn)
-        epoch, *numbers = learn.recorder.values[-1].values()
-        minutes, seconds = divmod(round(time.perf_counter() - self.started), 60)
-        shown = ("-" if number is None else f"{number:.6f}" for number in numbers)
-        cells = [str(epoch), *shown, f"{minutes:02}:{seconds:02}"]
-        say("  ".join(f"{cell:>10}" for cell in cells))
-        self.started = time.perf_counter()
-
-    def after_fit(self, learn: Learner) -> None:  # noqa: ARG002 - a callback's signature
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,10 +18,11 @@ from typing import Any
 
 from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.creation import from_numpy
-from tinygrad_med.learner.callbacks import Callback, CancelFit, Progress, StopAtDivergence
+from tinygrad_med.creation import as_tensor, from_numpy
+from tinygrad_med.learner.callbacks import Callback, CancelFit, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
-from tinygrad_med.learner.outputs import joined, loss_of_each, names_of, reading_of
+from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_of, reading_of
+from tinygrad_med.learner.progress import Progress
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
 from tinygrad_med.learner.state import Checkpoint, Randomness, holds, restore, snapshot
@@ -292,10 +292,13 @@ class Learner:
         """What the model takes one image for: the name of the class, its number, and the probabilities.
 
         Args:
-            item: a file, a picture of Pillow's, or its pixels (H, W) or (H, W, 3) as uint8.
+            item: for loaders of images a file, a picture of Pillow's, or its pixels (H, W) or (H, W, 3) as uint8; for
+                others what the model reads, without the batch's dim.
         """
-        probabilities, _, decoded = self.get_preds(self.dls.one(item), with_decoded=True)
-        (name,) = names_of(reading_of(self.loss_func).kind, decoded.cpu().numpy(), self.dls.vocab)
+        dl = self.dls.one(item) if hasattr(self.dls, "one") else [(as_tensor(item).unsqueeze(0),)]
+        probabilities, _, decoded = self.get_preds(dl, with_decoded=True)
+        vocab = getattr(self.dls, "vocab", None)
+        (name,) = names_of(reading_of(self.loss_func).kind, decoded.cpu().numpy(), vocab)
         return name, decoded[0], probabilities[0]
 
     def _outputs(self, dl: Any) -> tuple[Any, Any]:
@@ -377,15 +380,6 @@ class _Order:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["epoch"] is not None:
             self.loader.epoch = state["epoch"]
-
-
-def in_order(dl: Any) -> Any:
-    """A loader of the same images, all of them, unchanged, in the order of the data set; `dl` doesn't notice."""
-    if not getattr(dl, "shuffle", False):
-        return dl
-    dl = copy.copy(dl)
-    dl.shuffle = dl.drop_last = False
-    return dl
 
 
 def _with_suffix(file: str | Path) -> Path:

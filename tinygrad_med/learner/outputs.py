@@ -150,7 +150,16 @@ def sureness(kind: str, probabilities: Any) -> Any:
     return p.reshape(*p.shape[:2], -1).max(1).mean(1)
 
 
-# Outputs of any nesting -----------------------------------------------------------------------------------------------
+# Batches and outputs of any nesting ----------------------------------------------------------------------------------
+
+
+def in_order(dl: Any) -> Any:
+    """A loader of the same images, all of them, unchanged, in the order of the data set; `dl` doesn't notice."""
+    if not getattr(dl, "shuffle", False):
+        return dl
+    dl = copy.copy(dl)
+    dl.shuffle = dl.drop_last = False
+    return dl
 
 
 def at(value: Any, rows: Any) -> Any:

@@ -64,10 +64,17 @@ def weights_file(name: str) -> Path:
             check_hash(temporary, target.name)
     except OSError as error:
         raise ConnectionError(
-            f"{name}: its weights can't be downloaded ({error}); where there is a connection, download {url}, and put "
-            f"the file into {folder}"
-        ) from error
+            f"{name}: its weights can't be downloaded ({_reason(error)}); where there is a connection, download {url}, "
+            f"and put the file into {folder}; or train from random weights, with pretrained=False"
+        ) from None  # else a notebook shows the insides of three packages before this sentence
     return target
+
+
+def _reason(error: BaseException) -> str:
+    """What happened at first: "Name or service not known" instead of the five errors that were made of it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
 
 
 def check_hash(path: Path, name: str) -> None:

@@ -332,23 +332,27 @@ class Module:
         if strict:
             complaints += [f"missing: {key} {own[key].shape}" for key in missing]
             complaints += [f"unexpected: {key} {getattr(state_dict[key], 'shape', '')}".rstrip() for key in unexpected]
-        common = [key for key in own if key in state_dict]
-        for key in common:
-            shape = getattr(state_dict[key], "shape", None)
+        values = {key: state_dict[key] for key in own if key in state_dict}
+        for key, value in values.items():
+            shape = getattr(value, "shape", None)
             if shape is None:
-                complaints.append(f"not a tensor: {key} is a {type(state_dict[key]).__name__}")
+                complaints.append(f"not a tensor: {key} is a {type(value).__name__}")
+            elif tuple(shape) == (1,) and own[key].shape == ():  # as PyTorch before 0.4 wrote it
+                values[key] = value.reshape(())
             elif tuple(shape) != own[key].shape:
                 complaints.append(f"another shape: {key} is {own[key].shape} here, {tuple(shape)} in the state")
         if complaints:
+            hint = _hint(own, state_dict)
             raise RuntimeError(
-                f"load_state_dict: the state doesn't fit {type(self).__name__}, nothing was loaded; strict=False loads "
-                "the keys that are on both sides, if their shapes agree\n  " + "\n  ".join(complaints)
+                f"load_state_dict: the state doesn't fit {type(self).__name__}, nothing was loaded; "
+                + (hint or "strict=False loads the keys that are on both sides, if their shapes agree\n  ")
+                + ("" if hint else "\n  ".join(complaints))
             )
         parameters, buffers = (named(remove_duplicate=False) for named in (self.named_parameters, self.named_buffers))
         targets: dict[str, Tensor] = {**dict(parameters), **dict(buffers)}
         with no_grad():
-            for key in common:
-                targets[key].copy_(state_dict[key])
+            for key, value in values.items():
+                targets[key].copy_(value)
         return IncompatibleKeys(missing, unexpected)
 
     # What holds for the whole tree ------------------------------------------------------------------------------------
@@ -468,3 +472,25 @@ def _each_once(named: Iterator[tuple[str, T]]) -> Iterator[tuple[str, T]]:
         if id(value) not in seen:
             seen.add(id(value))
             yield name, value
+
+
+def _hint(own: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
+    """Why the keys of a state are others than the module's own, where it is one thing that explains all of them."""
+    for key, part in state.items():
+        if isinstance(part, Mapping) and any(name in own or _after_dot(name) in own for name in part):
+            return f"it is a checkpoint, in which the module's state is called {key!r}: give state[{key!r}]"
+    prefixes = {str(key).partition(".")[0] for key in state}
+    if len(prefixes) == 1 and sum(_after_dot(key) in own for key in state) * 2 > len(own):
+        prefix = f"{prefixes.pop()}."
+        return (
+            f"all of its keys begin with {prefix!r}, as those of a module in another one do (DataParallel's, for one): "
+            f"give {{key.removeprefix({prefix!r}): value for key, value in state.items()}}"
+        )
+    prefixes = {key.partition(".")[0] for key in own}
+    if len(prefixes) == 1 and sum(_after_dot(key) in state for key in own) * 2 > len(own):
+        return f"it is the state of its part .{prefixes.pop()}: load it into that"
+    return None
+
+
+def _after_dot(key: Any) -> str:
+    return str(key).partition(".")[2]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Any, BinaryIO, Literal
 
 import numpy
+import numpy.lib.format
 
 from tinygrad_med.dtypes import DTYPES
 
@@ -18,6 +20,23 @@ def from_bytes(data: bytes | bytearray, dtype: str, little_endian: bool = True) 
         return as_supported(numpy.frombuffer(data, numpy.dtype(dtype).newbyteorder(order)).copy())
     halves = numpy.frombuffer(data, f"{order}u2")
     return (halves.astype("uint32") << 16).view("float32")
+
+
+def read_npy(file: BinaryIO, size: int) -> numpy.ndarray:
+    """The array in a .npy file of `size` bytes; NumPy's own reader makes the memory ready before it looks at the size.
+
+    Raises:
+        ValueError and others: for what is not such a file, or has objects in it.
+    """
+    version = numpy.lib.format.read_magic(file)
+    readers = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"an array is of .npy's version {version}, with columns of different kinds")
+    shape, is_fortran, dtype = readers[version](file)
+    length = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or length != size - file.tell():
+        raise ValueError(f"an array of {dtype} {shape} can't have {size - file.tell()} bytes")
+    return numpy.frombuffer(file.read(length), dtype).reshape(shape, order="F" if is_fortran else "C").copy()
 
 
 def itemsize(dtype: str) -> int:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tinygrad_med import cuda
+from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import image_loaders, loader
@@ -52,6 +56,24 @@ class ImageDataLoaders(image_loaders.ImageDataLoaders):
     def show_batch(self, max_n: int = 9) -> Any:
         """Show images of the first training batch, as a network would get them; returns the figure."""
         return pictures.show_batch(self, max_n)
+
+    def one(self, item: Any) -> Iterable[tuple[Any, ...]]:
+        """A loader of one image: a file, a picture of Pillow's, or its pixels (H, W) or (H, W, 3) as uint8."""
+        if isinstance(item, (str, Path)):
+            return self.test_dl([item])
+        if isinstance(item, Tensor):
+            item = to_numpy(item.array)
+        if isinstance(item, np.ndarray):
+            if item.dtype != np.uint8 or not (item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 3)):
+                raise ValueError(
+                    f"predict: got {item.dtype} {item.shape}; pixels must be uint8 and (H, W) or (H, W, 3), from 0 to "
+                    "255; other pictures come by their file, which says what its numbers mean"
+                )
+            item = optional("PIL.Image", "an image of an array").fromarray(item)
+        if getattr(item, "mode", None) not in ("1", "L", "P", "RGB", "RGBA"):
+            raise TypeError(f"predict: needs a file, a picture of 8 bits or its pixels, got {type(item).__name__}")
+        x = self.normalize(*self.augment(self.resize(item.convert(self.mode), None), None))
+        return [(TensorImage(np.asarray(x)[None]),)]
 
 
 def first(iterable: Iterable[T]) -> T:
