@@ -27,8 +27,9 @@ from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand, sum_to
 from tinygrad_med.core.primitive import Primitive
+from tinygrad_med.engine.compiled import TOGETHER, all_at_once
 from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
-from tinygrad_med.ops.elementwise import _keep, _select, _unless_less
+from tinygrad_med.ops.elementwise import _keep, _relu_input, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
@@ -55,7 +56,7 @@ class Mutant(NamedTuple):
         call: where it is checked.
         rules: the wrong rules, by operand.
         forward: the wrong forward, if the mistake is there.
-        keep_joint: whether the copy keeps the primitive's fast path for all gradients, which is right.
+        all_at_once: whether the copy keeps the primitive's fast path for all gradients, which is right.
         kinks: what holds at kinks and ties.
     """
 
@@ -65,7 +66,7 @@ class Mutant(NamedTuple):
     call: Call
     rules: dict[str, Rule]
     forward: Callable[..., Any] | None = None
-    keep_joint: bool = False
+    all_at_once: bool = False
     kinks: tuple[Any, ...] = ()
 
     def copy(self) -> Primitive:
@@ -73,8 +74,8 @@ class Mutant(NamedTuple):
         wrong = Primitive(self.forward or FORWARDS.get(self.primitive, self.primitive.forward))
         wrong.__name__ = self.primitive.__name__
         wrong.vjp(**{x: rule.function for x, rule in self.primitive.rules.items()} | self.rules)
-        if self.keep_joint and self.primitive.joint:
-            wrong.vjp_joint(self.primitive.joint.function)
+        if self.all_at_once:
+            all_at_once(wrong)(TOGETHER[self.primitive].function)
         return wrong
 
     def check(self) -> Report:
@@ -141,6 +142,7 @@ CALLS: dict[Primitive, Call] = {
     ops.softplus: call(some(3, 4), beta=2, threshold=3),
     _binary_cross_entropy: call(some(3, 4, low=0.1, high=0.9), some(3, 4, low=0.1, high=0.9)),
     _keep: call(some(3, 4), mask=some(3, 4) > 0),
+    _relu_input: call(some(3, 4), output=some(3, 4)),
     _select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
     _index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
@@ -150,7 +152,7 @@ CALLS: dict[Primitive, Call] = {
     shape._reshape: call(some(3, 3), shape=(9,)),
     shape._permute: call(some(3, 3, 3), dims=(1, 2, 0)),
     shape._flip: call(some(3, 4), dims=(1,)),
-    shape._cat: call(some(2, 3), some(2, 3), dim=0),
+    shape._cat: call(some(2, 3), some(2, 3), dim=0, ends=(2, 4)),
     shape._pad: call(some(3, 4), widths=((0, 0), (1, 2)), value=0.5),
     _matmul: call(some(3, 3), some(3, 3)),
     _linear: call(some(2, 3), some(4, 3), some(4)),
@@ -192,7 +194,7 @@ MUTANTS: list[Mutant] = []
 
 def plant(p: Primitive, mistake: str, verdict: str, *, at: Call | None = None, **rest: Any) -> None:
     """Enter a mutant; what is no field of `Mutant` is the wrong rule of that operand."""
-    fields = {name: rest.pop(name) for name in ("forward", "keep_joint", "kinks") if name in rest}
+    fields = {name: rest.pop(name) for name in ("forward", "all_at_once", "kinks") if name in rest}
     MUTANTS.append(Mutant(p, mistake, verdict, at or CALLS[p], rest, **fields))
 
 
@@ -317,6 +319,7 @@ plant(ops.maximum, "∂x, ∂y: all of g at a tie, found at the tie", "tie", at=
 plant(ops.minimum, "∂x: nothing at a tie", "tie", x=lambda g, x, y: g * (x < y), kinks=((TIED, ([0.5, 1], [0.5, 0])),))
 plant(_binary_cross_entropy, "∂x: y − x for x − y", "sign", x=lambda g, x, y: g * (y - x) / (x * (1 - x)))
 plant(_keep, "∂x: forgets the mask", "term", x=lambda g: g)
+plant(_relu_input, "∂x: forgets the mask", "term", x=lambda g: g)
 plant(_keep, "∂x: the other mask", "term", x=lambda g, mask: g * ~mask)
 plant(_select, "∂x: the mask of y", "operand", x=lambda g, condition: g * ~condition)
 plant(_select, "∂y: forgets the mask", "term", y=lambda g: g)
@@ -549,7 +552,7 @@ plant(
     NORM,
     "∂x: the fast path right, the rule wrong",
     "rules disagree",
-    keep_joint=True,
+    all_at_once=True,
     x=after(NORM, "x", lambda d: 2 * d),
 )
 plant(

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_med
-from tinygrad_med.core.modes import mode
+from tinygrad_med.core.modes import mode, switch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,15 +92,19 @@ def _open_figures() -> list[int]:
     return pyplot.get_fignums() if pyplot else []
 
 
-def _set_modes(values: tuple[bool, bool]) -> None:
-    mode.grad, mode.anomaly = values
+FLAGS = ("grad", "definition", "watchers")
+
+
+def _set_modes(values: tuple[object, ...]) -> None:
+    for flag, value in zip(FLAGS, values, strict=True):
+        switch(flag, value)
 
 
 # What a test must leave as it found it: (name, how to read it, how to put it back).
 GLOBAL_STATE: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
     ("NumPy's print options", np.get_printoptions, lambda options: np.set_printoptions(**options)),
     ("NumPy's error handling", np.geterr, lambda handling: np.seterr(**handling)),
-    ("the modes (grad, anomaly)", lambda: (mode.grad, mode.anomaly), _set_modes),
+    ("the modes", lambda: tuple(getattr(mode, flag) for flag in FLAGS), _set_modes),
     ("the default dtype", tinygrad_med.get_default_dtype, tinygrad_med.set_default_dtype),
     ("the working directory", os.getcwd, os.chdir),
     ("the import path", lambda: list(sys.path), lambda path: sys.path.__setitem__(slice(None), path)),

@@ -275,7 +275,14 @@ def masks(draw: Any) -> Call:
     return Call((draw(arrays(shape)),), {"mask": draw(arrays(mask_shape, "bool"))})
 
 
+@st.composite
+def outputs(draw: Any) -> Call:
+    shape = draw(shapes())
+    return Call((draw(arrays(shape)),), {"output": draw(arrays(shape))})
+
+
 row(elementwise._keep, masks(), lambda x, mask: x * mask, order=3)
+row(elementwise._relu_input, outputs(), lambda x, output: x * (output > 0), order=3)
 row(elementwise._select, conditions(), lambda x, y, condition: x.where(condition, y), order=3)
 row(
     lambda x, y, condition: ops.where(condition, x, y),

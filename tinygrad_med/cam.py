@@ -35,9 +35,9 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.core.backward import grad, records
-from tinygrad_med.core.modes import enable_grad, no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import arange, eye
+from tinygrad_med.engine.switches import enable_grad, no_grad
 from tinygrad_med.nn import AdaptiveAvgPool2d, Flatten, Linear, Module, Sequential
 from tinygrad_med.ops import cat, interpolate, relu, softmax
 from tinygrad_med.random import Generator

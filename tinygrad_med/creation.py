@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import as_dtype, get_default_dtype
+from tinygrad_med.engine.conversions import as_array, own_memory
 
 
 def tensor(
@@ -20,7 +21,7 @@ def tensor(
     """
     array = as_array(data, dtype, device)
     held = data.array if isinstance(data, Tensor) else data
-    leaf = wrap(array.copy() if array is held else array)
+    leaf = wrap(own_memory(array.copy() if array is held else array))
     return leaf.requires_grad_() if requires_grad else leaf
 
 

@@ -14,11 +14,15 @@ import numpy
 from tinygrad_med import backend, ops, random
 from tinygrad_med.core.backward import backward
 from tinygrad_med.core.broadcast import cast
-from tinygrad_med.core.modes import mode, writes
+from tinygrad_med.core.methods import Methods
+from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Primitive
-from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import as_dtype
+from tinygrad_med.engine.compiled import CALL, OPERATOR, REFLECTED, attach
+from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse
+from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops.indexing import write as write_at
 
 # Conversions --------------------------------------------------------------------------------------------------------
@@ -211,19 +215,6 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 # The table ----------------------------------------------------------------------------------------------------------
 
 
-def _or_unequal(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """`==` or `!=`, for which None, a string or a list is another thing than a tensor, and no error."""
-
-    def compare(x: Tensor, y: Any) -> Any:
-        return operation(x, y) if isinstance(y, (Tensor, int, float)) or backend.is_array(y) else NotImplemented
-
-    return compare
-
-
-def _reflected(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda x, y: operation(y, x)
-
-
 _BINARY = {
     "add": ops.add,
     "sub": ops.sub,
@@ -237,8 +228,7 @@ _BINARY = {
     "or": ops.bitwise_or,
     "xor": ops.bitwise_xor,
 }
-_COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge}
-_COMPARISONS |= {"eq": _or_unequal(ops.eq), "ne": _or_unequal(ops.ne)}
+_COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge, "eq": ops.eq, "ne": ops.ne}
 _UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.bitwise_not}
 
 _METHODS = """
@@ -269,29 +259,41 @@ _IN_PLACE = {
 
 
 def _attach() -> None:
-    methods: dict[str, Any] = {}
     for name, operation in _BINARY.items():
-        methods[f"__{name}__"] = operation
-        methods[f"__r{name}__"] = _reflected(operation)
+        _let_tensors_have(f"__{name}__", operation, OPERATOR)
+        _let_tensors_have(f"__r{name}__", operation, REFLECTED)
     for name, operation in (_COMPARISONS | _UNARY).items():
-        methods[f"__{name}__"] = operation
-    for name in _METHODS.split():
-        methods[name] = getattr(ops, name)
+        _let_tensors_have(f"__{name}__", operation, OPERATOR)
+    methods = {name: getattr(ops, name) for name in _METHODS.split()}
     for operator, (name, ufunc) in _IN_PLACE.items():
         methods[name], methods[f"__i{operator}__"] = _in_place(name, ufunc)
     conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
     methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, backward)}
     methods |= {f.__name__: f for f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_)}
-    methods |= {"__getitem__": ops.getitem, "__setitem__": setitem, "where": _where}
-    methods |= {"T": property(_transposed), "mT": property(lambda x: ops.transpose(x, -1, -2))}
+    methods |= {"__getitem__": ops.getitem, "__setitem__": setitem, "where": _where, "__getattr__": _missing}
+    methods |= {"T": property(_transposed), "mT": property(_matrices_transposed)}
     for name, method in methods.items():
-        setattr(Tensor, name, method.function if isinstance(method, Primitive) else method)
+        _let_tensors_have(name, method, CALL)
+
+
+def _let_tensors_have(name: str, operation: Any, form: str) -> None:
+    if isinstance(operation, Primitive):
+        attach(operation, name, form)
+    elif form == REFLECTED:
+        setattr(Methods, name, lambda x, y: operation(y, x))
+    else:
+        setattr(Methods, name, operation)
 
 
 def _transposed(x: Tensor) -> Tensor:
     """x with its dims in reverse order."""
     return ops.permute(x, *reversed(range(x.ndim)))
+
+
+def _matrices_transposed(x: Tensor) -> Tensor:
+    """x with its last two dims exchanged."""
+    return ops.transpose(x, -1, -2)
 
 
 def _where(x: Tensor, condition: Any, y: Any) -> Tensor:
@@ -311,4 +313,3 @@ def _missing(_: Tensor, name: str) -> Any:
 
 
 _attach()
-Tensor.__getattr__ = _missing  # type: ignore[method-assign]

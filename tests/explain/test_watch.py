@@ -5,7 +5,7 @@ import threading
 import pytest
 
 import tinygrad_med as torch
-from tinygrad_med.core.modes import mode
+from tinygrad_med.core.modes import mode, switch
 
 
 class Witness:
@@ -26,9 +26,9 @@ class Witness:
 @pytest.fixture
 def witness():
     witness = Witness()
-    mode.watchers = (witness,)
+    switch("watchers", (witness,))
     yield witness
-    mode.watchers = ()
+    switch("watchers", ())
 
 
 def test_a_watcher_is_told_of_every_operation(witness):
@@ -67,7 +67,8 @@ def test_another_thread_is_not_watched(witness):
 
 
 def test_without_a_watcher_the_quick_path_is_back():
-    before, mode.watchers = mode.watchers, (Witness(),)
-    assert not mode.plain
-    mode.watchers = before
-    assert mode.plain
+    before = mode.watchers
+    switch("watchers", (Witness(),))
+    assert not (mode.grad and not mode.watchers)
+    switch("watchers", before)
+    assert mode.grad and not mode.watchers

@@ -61,7 +61,7 @@ def test_the_fused_backward_is_what_the_rules_say(shape, seed):
     x, g, weight, bias = draw(shape, shape, shape[1:2], shape[1:2], seed=seed)
     operands = [tg.tensor(a, requires_grad=True) for a in (x, weight, bias)]
     z = tg.batch_norm(operands[0], None, None, *operands[1:], training=True)
-    assert z.origin.plan.joint is not None
+    assert z.origin.plan.together is not None
     fused = tg.autograd.grad(z, operands, tg.tensor(g), retain_graph=True)
     by_rules = tg.autograd.grad(z, operands, tg.tensor(g), create_graph=True)
     for a, b in zip(fused, by_rules, strict=True):

@@ -5,8 +5,10 @@ from typing import Any
 from tinygrad_med.autograd import functional as functional
 from tinygrad_med.autograd.function import Function as Function, FunctionCtx as FunctionCtx
 from tinygrad_med.core.backward import backward as backward, grad as grad, steps as steps
-from tinygrad_med.core.modes import (
-    AnomalyError as AnomalyError,
+from tinygrad_med.engine.anomaly import AnomalyError as AnomalyError
+from tinygrad_med.engine.errors import no_attribute as _no_attribute
+from tinygrad_med.engine.switches import (
+    by_definition as by_definition,
     detect_anomaly as detect_anomaly,
     enable_grad as enable_grad,
     inference_mode as inference_mode,
@@ -14,7 +16,6 @@ from tinygrad_med.core.modes import (
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )
-from tinygrad_med.engine.errors import no_attribute as _no_attribute
 
 
 def __getattr__(name: str) -> Any:

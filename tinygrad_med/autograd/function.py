@@ -26,9 +26,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med import backend
-from tinygrad_med.core.modes import is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.switches import is_grad_enabled, no_grad, set_grad_enabled
 
 
 class FunctionCtx:

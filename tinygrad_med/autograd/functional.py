@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med.core.backward import grad
-from tinygrad_med.core.modes import enable_grad
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import ones_like, zeros_like
+from tinygrad_med.engine.switches import enable_grad
 from tinygrad_med.ops import stack
 
 Tensors = tuple[Tensor, ...]

@@ -31,7 +31,7 @@ def sum_to(xp: Any, x: Any, *, shape: Any) -> Any:
     return kernels(xp).sum(x, (*range(added), *stretched), keepdims=True).reshape(shape)
 
 
-@primitive
+@primitive(view=True)  # type: ignore[untyped-decorator]
 def expand(xp: Any, x: Any, *, shape: Any) -> Any:
     """z = x broadcast to `shape`
 

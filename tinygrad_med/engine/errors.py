@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinygrad_med import backend
+
+if TYPE_CHECKING:
+    from tinygrad_med.core.primitive import Record
+    from tinygrad_med.core.tensor import Tensor
 
 REFUSALS = (IndexError, ValueError, TypeError, OverflowError)
 """What an array function raises that can't do what it was asked for."""
@@ -99,3 +104,104 @@ ELSEWHERE = {
     "DataParallel": "one process computes on one device; leave it out",
 }
 """Well-known names of PyTorch's that are not where people look for them, and what to use."""
+
+
+# What the definition refuses ----------------------------------------------------------------------------------------
+
+
+def refuse_gradient(tensor: Tensor, requires_grad: bool) -> None:
+    """Refuse `requires_grad_` for what can't carry a gradient, or can't be switched off."""
+    if requires_grad and tensor.dtype.kind != "f":
+        raise RuntimeError(
+            f"requires_grad_: a {tensor.dtype} tensor can't carry a gradient, only float types can; "
+            "convert it first: x.float().requires_grad_()"
+        )
+    if not requires_grad and tensor.origin is not None:
+        raise RuntimeError(
+            f"requires_grad_: this tensor is the result of {tensor.origin.primitive}; only a leaf can be switched "
+            "off, use x.detach()"
+        )
+
+
+def no_gradient_kept(record: Record) -> None:
+    """Warn that `.grad` was asked of a result, where `backward()` leaves none: PyTorch's beginners meet this first."""
+    warnings.warn(
+        f".grad is None here: this tensor is the result of {record.primitive}, and backward() leaves gradients in "
+        "leaves only; call x.retain_grad() before backward(), or look at the leaf made with requires_grad=True",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def refuse_no_graph(tensor: Any, caller: str) -> None:
+    """Refuse to differentiate what is no tensor, or has no place in a graph."""
+    if not hasattr(tensor, "requires_grad"):
+        raise TypeError(f"{caller}: expected a tensor, got {type(tensor).__name__}")
+    if not tensor.requires_grad:
+        raise RuntimeError(
+            f"{caller}: the tensor of shape {tensor.shape} requires no gradient; "
+            "set requires_grad=True on a leaf that it is computed from, outside no_grad()"
+        )
+
+
+def refuse_several(tensor: Tensor, caller: str) -> None:
+    """Refuse to begin with 1 at a tensor of several elements."""
+    if tensor.array.size != 1:
+        raise RuntimeError(
+            f"{caller}: the gradient of a tensor of shape {tensor.shape} needs an upstream gradient of that shape; "
+            "reduce it to one element first (.sum(), .mean()), or pass one"
+        )
+
+
+def refuse_upstream(tensor: Tensor, gradient: Tensor, caller: str) -> None:
+    """Refuse an upstream gradient that is not of the tensor's shape."""
+    if gradient.shape != tensor.shape:
+        raise RuntimeError(f"{caller}: the upstream gradient has shape {gradient.shape}, the tensor {tensor.shape}")
+
+
+def refuse_dtype(leaf: Tensor, g: Any) -> None:
+    """Refuse a gradient in another dtype than its leaf's."""
+    if g.dtype != leaf.dtype:
+        raise RuntimeError(f"backward: a rule gave a {g.dtype} gradient for a {leaf.dtype} leaf of shape {leaf.shape}")
+
+
+def refuse_shape(record: Record, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Refuse a rule's gradient whose shape the operand can't have been broadcast to."""
+    added = len(got) - len(expected)
+    if added < 0 or any(n not in (1, m) for n, m in zip(expected, got[added:], strict=True)):
+        raise RuleShapeError(record.primitive, got, expected)
+
+
+def refuse_exchanged(record: Record, leaf: Tensor, value: Any) -> None:
+    """Refuse to let a leaf stand for the numbers that an operation saved, if it holds others by now."""
+    held = leaf.array
+    if held is value or (not leaf.ndim and (held == value or (held != held and value != value))):
+        return
+    raise RuntimeError(
+        f"backward of {record.primitive}: the numbers of its operand of shape {leaf.shape} were exchanged since, "
+        "which create_graph can't follow; clone() it first"
+    )
+
+
+def refuse_freed(record: Record) -> None:
+    """Refuse to walk a graph again whose saved values are gone."""
+    if record.saved is None:
+        raise RuntimeError(
+            f"{record.primitive}: the graph was walked before, which freed its saved values; "
+            "pass retain_graph=True to the earlier backward() or grad()"
+        )
+
+
+RULE_FAILURES = (TypeError, ValueError, IndexError, AttributeError)
+"""What a derivative rule raises that has a mistake."""
+
+
+def refuse_rule(record: Record, error: Exception) -> NoReturn:
+    """Say whose rule failed, and what to do if it knows only one of the two that it gets, arrays and tensors."""
+    hint = ""
+    if isinstance(error, (AttributeError, TypeError)):
+        hint = (
+            "; a rule gets arrays, and tensors under create_graph: write it with operators and functions that take "
+            "both, tinygrad_med.sum(g, 1), not with methods or NumPy's functions"
+        )
+    raise RuntimeError(f"backward of {record.primitive}: its derivative rule failed: {error}{hint}") from error

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.lines import GENERATED
 from tinygrad_med.explain.trace import Code, Line, ModuleFacts
 from tinygrad_med.nn.module import Module
 
@@ -39,7 +40,7 @@ def place(until: types.FrameType | None) -> Place:
         code = frame.f_code
         if code is _CALL:
             modules.append(frame.f_locals["self"])
-        if line is None and not code.co_filename.startswith(_PACKAGE):
+        if line is None and not code.co_filename.startswith((_PACKAGE, GENERATED)):
             line = line_of(code.co_filename, frame.f_lineno)
         elif line is None and not modules and code.co_filename.startswith(_FUNCTIONS) and code.co_name.isidentifier():
             function = function if code.co_name.startswith("_") or code.co_name == "call" else code.co_name

@@ -18,8 +18,9 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.core.backward import steps
-from tinygrad_med.core.modes import enable_grad, mode, set_grad_enabled
+from tinygrad_med.core.modes import switched
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.switches import enable_grad, set_grad_enabled
 from tinygrad_med.explain.trace import Walk
 
 
@@ -58,13 +59,8 @@ class Entry:
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """Run operations that no watcher of this thread sees, and that raise no alarm."""
-    before, anomaly = mode.watchers, mode.anomaly
-    mode.watchers, mode.anomaly = (), False
-    try:
-        with numpy.errstate(all="ignore"):
-            yield
-    finally:
-        mode.watchers, mode.anomaly = before, anomaly
+    with switched("watchers", ()), numpy.errstate(all="ignore"):
+        yield
 
 
 class Local:

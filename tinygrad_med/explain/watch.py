@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.core.modes import mode, next_number, writes
+from tinygrad_med.core.modes import mode, next_number, switch
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.writes import writes
 from tinygrad_med.explain.source import Names, block, place
 from tinygrad_med.explain.tape import Entry, Given, Ref
 from tinygrad_med.explain.trace import Contribution, Node, Operand, Step, TensorFacts, Trace, Walk
@@ -43,11 +44,11 @@ class watch:
         if self._trace.nodes or self._trace.closed:
             raise RuntimeError("watch: this one was used before; make another, `with watch() as trace:`")
         self._recorder = Recorder(self._trace, sys._getframe(1))
-        mode.watchers = (*mode.watchers, self._recorder)
+        switch("watchers", (*mode.watchers, self._recorder))
         return self._trace
 
     def __exit__(self, *_: object) -> None:
-        mode.watchers = tuple(watcher for watcher in mode.watchers if watcher is not self._recorder)
+        switch("watchers", tuple(watcher for watcher in mode.watchers if watcher is not self._recorder))
         self._recorder.close()
         del self._recorder
 
@@ -185,7 +186,7 @@ class Recorder:
                 self._names.module(where.modules),
                 record is not None,
                 reason,
-                list(record.plan.slots) if record is not None else [],
+                list(record.saved or ()) if record is not None else [],
                 self._hold(number, record),
                 seconds,
                 None if walk is None else walk.id,
@@ -212,7 +213,7 @@ class Recorder:
         """Count the memory that a record holds for its rules; returns the bytes that nobody held before."""
         new = 0
         held = self._saved[number] = []
-        for value in record.saved or () if record is not None else ():
+        for value in (record.saved or {}).values() if record is not None else ():
             for array in value if isinstance(value, tuple) else (value,):
                 if not backend.is_array(array):
                     continue

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import as_tensor, from_numpy
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.learner.callbacks import Callback, CancelFit, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
 from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_of, reading_of

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 from tinygrad_med import nn
 from tinygrad_med.core.backward import backward
-from tinygrad_med.core.modes import enable_grad, is_grad_enabled, no_grad
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.switches import enable_grad, is_grad_enabled, no_grad
 from tinygrad_med.models.alexnet import alexnet, alexnet_features
 from tinygrad_med.models.resnet import resnet18
 from tinygrad_med.models.squeezenet import squeezenet1_1

@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.random import Generator
 
 T = TypeVar("T", bound=Tensor)

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from tinygrad_med.core.modes import no_grad
-from tinygrad_med.core.tensor import RemovableHandle, Tensor
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.engine.hooks import RemovableHandle
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.nn.hooks import Gradients, through_gate
 
 M = TypeVar("M", bound="Module")

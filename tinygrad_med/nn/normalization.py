@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import ones, zeros
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.nn import functional as F
 from tinygrad_med.nn.module import Module, Parameter
 from tinygrad_med.nn.spatial import Conv1d, Conv2d, Conv3d

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tinygrad_med.core.modes import no_grad
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.ops import cat, clamp, norm, stack
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from tinygrad_med import backend
 from tinygrad_med.backend.kernels import LARGE, kernels
 from tinygrad_med.core.primitive import primitive
-from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.special import erf_array
 
 # Copies: z = x, somewhere else --------------------------------------------------------------------------------------
@@ -497,12 +498,17 @@ def relu(xp, x):
     return xp.maximum(x, 0) if x.size < LARGE else kernels(xp).relu(x)
 
 
-relu.vjp(x=lambda g, z: _keep(g, mask=z > 0))
+@primitive
+def _relu_input(xp, x, *, output):
+    """z = x where the output of relu is > 0, else 0: the gradient of relu's operand
+
+    ∂x: g where the output of relu is > 0, else 0
+    """
+    return kernels(xp).relu_backward(x, output)
 
 
-@relu.vjp_joint
-def _relu_joint(g, z):
-    return (kernels(backend.array_module(g)).relu_backward(g, z),)
+relu.vjp(x=lambda g, z: _relu_input(g, output=z))
+_relu_input.vjp(x=lambda g, output: _relu_input(g, output=output))
 
 
 @primitive

@@ -10,10 +10,11 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.primitive import primitive
-from tinygrad_med.core.tensor import Tensor, as_array
+from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.conversions import as_array
 
 
-@primitive
+@primitive(view=True)
 def index(xp, x, *, key):
     """z = x[key], for any key of NumPy's
 

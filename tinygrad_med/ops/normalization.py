@@ -13,9 +13,10 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.kernels import kernels
-from tinygrad_med.core.modes import writes
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.compiled import all_at_once
+from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops.conv import channel_sum, per_channel
 from tinygrad_med.ops.elementwise import rsqrt
 from tinygrad_med.ops.reduce import half_in_single, mean
@@ -58,7 +59,7 @@ _batch_norm.vjp(
 )
 
 
-@_batch_norm.vjp_joint
+@all_at_once(_batch_norm)
 def _batch_norm_joint(g, x, weight, mean, invstd, needed):
     gradients = kernels(backend.array_module(g)).batch_norm_backward(g, x, weight, mean, invstd)
     return tuple(d if need else None for d, need in zip(gradients, needed, strict=True))

@@ -16,12 +16,12 @@ from tinygrad_med import backend
 from tinygrad_med.backend import windows
 from tinygrad_med.backend.geometry import IMAGES, Ints, Sizes, pool_geometry
 from tinygrad_med.backend.kernels import kernels
-from tinygrad_med.core.modes import is_grad_enabled
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.switches import is_grad_enabled
 from tinygrad_med.ops.batch import batch_optional
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.reduce import ValuesAndIndices, half_in_single, mean
+from tinygrad_med.ops.reduce import ValuesAndIndices, mean
 from tinygrad_med.ops.resize import mean_matrix, resample, spans
 from tinygrad_med.ops.shape import _reshape
 
@@ -121,8 +121,7 @@ def _largest(name: str, axes: int, x: Tensor, *arguments: Any) -> Any:
 # The mean of each window --------------------------------------------------------------------------------------------
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _avg_pool(xp, x, *, geometry, count_include_pad=True, divisor=None):
     """z = Σ x / n over each window of n cells
 
@@ -131,8 +130,7 @@ def _avg_pool(xp, x, *, geometry, count_include_pad=True, divisor=None):
     return kernels(xp).avg_pool(x, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor)
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _avg_pool_input(xp, y, *, geometry, count_include_pad=True, divisor=None):
     """z = Σ y / n over the windows, of n cells each, that a cell lies in
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast
-from tinygrad_med.core.primitive import Primitive, primitive, with_call
+from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
 from tinygrad_med.ops.elementwise import _keep, abs, exp, maximum, minimum, sign, sqrt, where
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.shape import _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
+from tinygrad_med.ops.shape import F, _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
 
 
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
@@ -24,9 +24,8 @@ def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
     return _reshape(g, shape=tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 
-def half_in_single(operation: Any) -> Any:
-    """`operation`, for a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
-    function = operation.function if isinstance(operation, Primitive) else operation
+def half_in_single(function: F) -> F:
+    """`function`, for a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
 
     @functools.wraps(function)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -34,7 +33,7 @@ def half_in_single(operation: Any) -> Any:
             return function(x, *args, **kwargs)
         return cast(function(cast(x, dtype=float32), *args, **kwargs), dtype=float16)
 
-    return with_call(operation, call)
+    return call  # type: ignore[return-value]
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:
@@ -71,8 +70,7 @@ def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> An
     return _sum(x, dims=reduced_dims(x, dim, "sum"), keepdim=keepdim)
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _mean(xp, x, *, dims, keepdim):
     """z = Σ x / n over `dims`
 
@@ -181,21 +179,18 @@ def _product(x: Any, dim: int) -> Any:
 # Extremes -----------------------------------------------------------------------------------------------------------
 
 
-@numpys_names
 @primitive(differentiable=False)
 def argmax(xp, x, *, dim=None, keepdim=False):
     """The position of the largest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmax(x, dim, keepdims=keepdim)
 
 
-@numpys_names
 @primitive(differentiable=False)
 def argmin(xp, x, *, dim=None, keepdim=False):
     """The position of the smallest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmin(x, dim, keepdims=keepdim)
 
 
-@numpys_names
 @primitive(differentiable=False)
 def argsort(xp, x, *, dim=-1, descending=False):
     """The positions of the elements along `dim` in order of size; equal ones stay in their order"""
@@ -308,14 +303,12 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndInd
     return ValuesAndIndices(gather(x, d, positions), positions)
 
 
-@numpys_names
 @primitive(differentiable=False)
 def any(xp, x, *, dim=None, keepdim=False):
     """Whether an element is true, of all or along `dim`"""
     return xp.any(x, dim, keepdims=keepdim)
 
 
-@numpys_names
 @primitive(differentiable=False)
 def all(xp, x, *, dim=None, keepdim=False):
     """Whether every element is true, of all or along `dim`"""
@@ -325,8 +318,7 @@ def all(xp, x, *, dim=None, keepdim=False):
 # Sums of exponentials -----------------------------------------------------------------------------------------------
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _logsumexp(xp, x, *, dims, keepdim):
     """z = log Σ eˣ over `dims`, with the maximum taken out so that nothing overflows
 
@@ -355,8 +347,7 @@ def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _logsumexp(x, dims=dims, keepdim=keepdim)
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _softmax(xp, x, *, dims):
     """zᵢ = eˣᵢ / Σⱼ eˣⱼ over `dims`
 
@@ -375,8 +366,7 @@ def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     return _softmax(in_dtype(x, dtype), dims=all_dims((dim,), len(x.shape), "softmax"))
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def _log_softmax(xp, x, *, dims):
     """zᵢ = xᵢ − log Σⱼ eˣⱼ over `dims`
 

@@ -21,11 +21,9 @@ from tinygrad_med.backend.geometry import Ints
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.indexing import index
-from tinygrad_med.ops.reduce import half_in_single
 
 
-@half_in_single
-@primitive
+@primitive(single=True)
 def resample(xp, x, *, matrices):
     """z[…,o,p] = Σ A[o,i] · B[p,j] · x[…,i,j], a matrix for each of the last dims: A (OH, H), B (OW, W)
 

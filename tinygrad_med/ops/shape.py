@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from tinygrad_med import backend
 from tinygrad_med.core.broadcast import expand as _expand
-from tinygrad_med.core.primitive import Primitive, primitive, with_call
+from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import index
@@ -18,9 +19,8 @@ from tinygrad_med.ops.indexing import index
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def numpys_names(operation: F) -> F:
+def numpys_names(function: F) -> F:
     """Let `axis` and `keepdims`, NumPy's names, stand for `dim` and `keepdim`, as PyTorch does."""
-    function = operation.function if isinstance(operation, Primitive) else operation
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -31,7 +31,7 @@ def numpys_names(operation: F) -> F:
                 kwargs[name] = kwargs.pop(numpys)
         return function(*args, **kwargs)
 
-    return with_call(operation, call)
+    return call  # type: ignore[return-value]
 
 
 def one_dim(dim: Any, ndim: int, operation: str) -> int:
@@ -65,7 +65,7 @@ def sizes(shape: Sequence[Any]) -> tuple[int, ...]:
 # Reshaping ----------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(view=True)
 def _reshape(xp, x, *, shape):
     """z = x in another shape, the elements in the same order
 
@@ -134,7 +134,7 @@ def expand_as(x: Tensor, other: Tensor) -> Tensor:
 # Reordering ---------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(view=True)
 def _permute(xp, x, *, dims):
     """z = x with its dims in the order `dims`
 
@@ -170,7 +170,7 @@ def t(x: Tensor) -> Tensor:
     return _permute(x, tuple(reversed(range(x.ndim))))
 
 
-@primitive
+@primitive(view=True)
 def _flip(xp, x, *, dims):
     """z = x with the order of the elements reversed along `dims`
 
@@ -219,20 +219,15 @@ def repeat(x: Any, *repeats: Any) -> Any:
 
 
 @primitive
-def _cat(xp, *xs, dim):
-    """z = the operands one after the other along `dim`
+def _cat(xp, *xs, dim, ends):
+    """z = the operands one after the other along `dim`, where they end at `ends`
 
     ∂xs: the part of g that came from the operand
     """
     return xp.concatenate(xs, dim)
 
 
-def _part(g: Any, i: int, shapes: Any, dim: int) -> Any:
-    start = sum(shape[dim] for shape in shapes[:i])
-    return narrow(g, dim, start, shapes[i][dim])
-
-
-_cat.vjp(xs=lambda g, i, xs_shape, dim: _part(g, i, xs_shape, dim))
+_cat.vjp(xs=lambda g, i, dim, ends: narrow(g, dim, ends[i - 1] if i else 0, ends[i] - (ends[i - 1] if i else 0)))
 
 
 @numpys_names
@@ -244,7 +239,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     d = one_dim(dim, len(shapes[0]), "cat")
     if len({len(s) for s in shapes}) > 1 or len({(*s[:d], *s[d + 1 :]) for s in shapes}) > 1 or not shapes[0]:
         raise ValueError(f"cat: shapes must have dims and agree except in dim {dim}, got {', '.join(map(str, shapes))}")
-    return _cat(*tensors, dim=d)
+    return _cat(*tensors, dim=d, ends=tuple(itertools.accumulate(s[d] for s in shapes)))
 
 
 @numpys_names

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tinygrad_med import backend
-from tinygrad_med.core.modes import enable_grad, writes
-from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.engine.switches import enable_grad
+from tinygrad_med.engine.writes import writes
 from tinygrad_med.optim.optimizer import Group, Optimizer
 
 

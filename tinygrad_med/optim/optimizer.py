@@ -15,8 +15,10 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.cpu.threads import parallel_for
-from tinygrad_med.core.modes import enable_grad, writes
-from tinygrad_med.core.tensor import Tensor, as_array, wrap
+from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.engine.switches import enable_grad
+from tinygrad_med.engine.writes import writes
 
 Group = dict[str, Any]
 """Parameters under `"params"`, and the options that hold for them."""

@@ -16,8 +16,9 @@ from tinygrad_med import random
 from tinygrad_med.autograd.function import Function
 from tinygrad_med.autograd.functional import gradients
 from tinygrad_med.core.backward import records
-from tinygrad_med.core.modes import enable_grad, is_grad_enabled, next_number
+from tinygrad_med.core.modes import next_number
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_med.nn import Sequential
 
 

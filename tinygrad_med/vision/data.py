@@ -24,7 +24,7 @@ class TensorImage(Tensor):
 
     __slots__ = ()
 
-    def cuda(self, device: Any = None) -> Tensor:
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:  # noqa: ARG002 - PyTorch's argument
         """On the GPU; unlike other tensors these stay where they are if there is none, so that a cell runs anywhere."""
         return self.to(device=device or "cuda") if cuda.is_available() else self
 

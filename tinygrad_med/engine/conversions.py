@@ -1,0 +1,235 @@
+"""From Python's numbers to arrays and back: what `Tensor(…)` accepts; `item()`, `numpy()`, copying, pickling, printing.
+
+`Conversions` is a base class of `Tensor`, which thereby has the methods that lead out of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from tinygrad_med import backend
+from tinygrad_med.core.methods import Methods
+from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
+
+if TYPE_CHECKING:
+    from tinygrad_med.core.primitive import Record
+    from tinygrad_med.core.tensor import Tensor
+
+Array = numpy.ndarray
+DType = numpy.dtype
+
+# Into the graph -----------------------------------------------------------------------------------------------------
+
+
+def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None = None) -> Any:
+    """`data` (numbers, nested lists, arrays, tensors) as an array of a supported dtype on `device`."""
+    held = data.array if isinstance(data, Conversions) else data
+    if backend.is_array(held):
+        array = held
+    else:
+        if isinstance(data, (list, tuple)) and any(isinstance(x, Conversions) for x in data):
+            data = [x.tolist() if isinstance(x, Conversions) else x for x in data]
+        try:
+            array = numpy.array(data)
+        except ValueError as error:
+            raise ValueError(f"tensor: the nested lists are ragged, rows of one length are needed ({error})") from None
+        if dtype is None and array.dtype == object and all(isinstance(x, (int, float)) for x in array.flat):
+            if not any(isinstance(x, float) for x in array.flat):
+                raise OverflowError("tensor: an integer is too large for int64; give dtype=float64")
+            array = array.astype(float64)  # beside a float, the large integer is one too, as in PyTorch
+        if dtype is None and array.dtype == float64 and not _of_numpys_floats(data):
+            dtype = get_default_dtype()
+    if dtype is None and array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"tensor: can't make numbers of {type(data).__name__} ({array.dtype}); give numbers or arrays of them"
+        )
+    wanted = as_dtype(array.dtype if dtype is None else dtype)
+    if array.dtype != wanted or not array.dtype.isnative:
+        array = array.astype(wanted)
+    return array if device is None else backend.to_device(array, device)
+
+
+def _of_numpys_floats(data: Any) -> bool:
+    """Whether the first number in nested lists is NumPy's float64 or an array, whose dtype was chosen on purpose."""
+    while isinstance(data, (list, tuple)) and len(data):
+        data = data[0]
+    return backend.is_array(data)
+
+
+def own_memory(array: Any) -> Any:
+    """`array`; a 0-d array for a NumPy scalar, which is a value and has no memory that one could write to."""
+    return numpy.array(array) if isinstance(array, numpy.generic) else array
+
+
+def array_of(operand: Any, view: bool) -> Any:
+    """What a forward computes on: the array of a tensor, an array or a number as it is.
+
+    A 0-d array becomes a NumPy scalar, whose arithmetic is several times faster, unless the operation makes a `view`.
+    """
+    array = operand.array if isinstance(operand, Conversions) else operand
+    return array[()] if isinstance(array, numpy.ndarray) and not array.ndim and not view else array
+
+
+class Conversions(Methods):
+    """What a tensor says of itself, and how it becomes something else: numbers, arrays, copies, text."""
+
+    __slots__ = ()
+
+    __hash__ = object.__hash__  # a tensor is itself, whatever it holds: `==` compares element by element
+    __array_ufunc__ = None  # an array to the left of an operator steps back and lets the tensor's own operator work
+
+    if TYPE_CHECKING:  # what Tensor has
+        array: Any
+        _grad: Tensor | None
+        requires_grad: bool
+        origin: Record | None
+        hooks: list[Any] | None
+        shape: tuple[int, ...]
+        ndim: int
+
+        @property
+        def dtype(self) -> DType: ...  # noqa: D102
+        @property
+        def device(self) -> backend.Device: ...  # noqa: D102
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the numbers are on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
+    def grad_fn(self) -> Record | None:
+        """PyTorch's name for `origin`."""
+        return self.origin
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one dim."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of dims."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self.array.size)
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return int(self.array.itemsize)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a float type, one that can carry a gradient."""
+        return self.dtype.kind == "f"
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in memory in the order of the dims."""
+        return bool(self.array.flags.c_contiguous)
+
+    # Out of the graph, into Python ------------------------------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """The numbers as a NumPy array that shares this tensor's memory.
+
+        Raises:
+            RuntimeError: for a tensor that requires a gradient, or on a GPU.
+        """
+        if self.requires_grad:
+            raise RuntimeError(
+                "numpy: this tensor requires a gradient, an array can't carry it; use x.detach().numpy()"
+            )
+        if self.is_cuda:
+            raise RuntimeError(f"numpy: this tensor is on {self.device}; use x.cpu().numpy()")
+        return backend.to_numpy(self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return numpy.array(self.numpy(), dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The single element as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use tolist()"
+            )
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The numbers as nested lists of Python numbers."""
+        return self.array.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind == "f":
+            raise TypeError(f"only integer tensors can be an index, got {self.dtype}; use .long()")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return bool(self.array.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, element: Any) -> bool:
+        return bool((self.array == (element.array if isinstance(element, Conversions) else element)).any())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.origin is not None:
+            raise RuntimeError("deepcopy: only leaves can be copied deeply; use x.detach().clone()")
+        copy = self._restore(self.array.copy(), self.requires_grad)
+        memo[id(self)] = copy
+        copy.grad = None if self._grad is None else self._grad.detach().clone()
+        return copy
+
+    def __reduce__(self) -> Any:
+        if self.origin is not None:
+            raise RuntimeError(
+                "this tensor is the result of an operation, and only leaves can be copied or pickled; use x.detach()"
+            )
+        return type(self)._restore, (backend.to_numpy(self.array), self.requires_grad)
+
+    @classmethod
+    def _restore(cls, array: Array, requires_grad: bool) -> Tensor:
+        from tinygrad_med.core.tensor import wrap
+
+        tensor = wrap(array, into=cls.__new__(cls))  # type: ignore[arg-type]
+        tensor.requires_grad = requires_grad
+        return tensor
+
+    # How it prints ----------------------------------------------------------------------------------------------
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if not self.ndim else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        numbers = numpy.array2string(
+            backend.to_numpy(self.array), precision=4, threshold=100, edgeitems=3, separator=", ", prefix="tensor("
+        )
+        facts = [numbers]
+        if self.array.size > 100:
+            facts.append(f"shape={self.shape}")
+        if self.dtype not in (get_default_dtype(), "int64", "bool"):
+            facts.append(f"dtype={self.dtype}")
+        if self.is_cuda:
+            facts.append(f"device='{self.device}'")
+        if self.origin is not None:
+            facts.append(f"grad_fn=<{self.origin.primitive}>")
+        elif self.requires_grad:
+            facts.append("requires_grad=True")
+        return f"tensor({', '.join(facts)})"
