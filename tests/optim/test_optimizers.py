@@ -416,6 +416,35 @@ def test_twenty_steps_of_lbfgs_are_pytorchs(torch, options):
     assert histories[0][-1][0] < histories[0][0][0]
 
 
+def test_the_line_search_is_pytorchs(torch):
+    """Over hills, and down to edges near which the slope jumps, from short and far too long first steps: as many
+    evaluations, and the same points.
+
+    One search each: over hills a second one would grow the first one's rounding errors to any size.
+    """
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        sharp = trial % 2
+        start, waves, phase = rng.standard_normal(3) * 3, rng.uniform(0.5, 4, 3), rng.uniform(0, 6, 3)
+        rate, most = 10 ** rng.uniform(-2, 2), int(rng.integers(3, 25))
+        found = []
+        for lib in (tg, torch):
+            p, w, f = (lib.tensor(v, dtype=lib.float64) for v in (start, waves, phase))
+            p.requires_grad_()
+            optimizer = lib.optim.LBFGS([p], lr=rate, max_iter=1, max_eval=most, line_search_fn="strong_wolfe")
+
+            def closure(p=p, w=w, f=f, optimizer=optimizer, sharp=sharp):
+                optimizer.zero_grad()
+                away = (w * (p - f))[:1]
+                loss = ((away**2 + 1e-8).sqrt() + 0.9 * away).sum() if sharp else (p**2 / 20 + (w * p + f).cos()).sum()
+                loss.backward()
+                return loss
+
+            loss = optimizer.step(closure).item()
+            found.append([loss, *p.tolist(), optimizer.state[p]["func_evals"]])
+        np.testing.assert_allclose(*found, rtol=1e-7, atol=1e-9)
+
+
 def test_lbfgs_goes_on_from_its_state():
     def start():
         p = tg.tensor([-1.5, 1.0, 0.3], dtype=tg.float64, requires_grad=True)
