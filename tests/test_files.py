@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 import time
+import warnings
+import zipfile
+import zlib
 
 import pytest
 
-from tinygrad_med._files import STALE, writing
+from tinygrad_med._files import STALE, cache_folder, naming_damage, writing
+from tinygrad_med._zips import open_zip
 
 
 def left(path, age=2 * STALE):
@@ -121,3 +126,73 @@ def test_what_was_left_behind_and_can_not_be_removed_is_named(tmp_path, monkeypa
         temporary.write_text("whole")
     assert (tmp_path / "x").read_text() == "whole" and (tmp_path / "x.0123abcd.partial").exists()
     assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_killed_runs_left_in_the_cache_is_removed(tmp_path, monkeypatch, kind):
+    """Whatever they were writing: the same file may never be written again."""
+    monkeypatch.setenv("TINYGRAD_MED_CACHE", str(tmp_path))
+    for name in ("scans-1234.npy.0123abcd.partial", "models/net.pth.0123abcd.partial", "new.0123abcd.partial", "x.npy"):
+        fill(tmp_path / name, kind, "half")
+        if "new" not in name:
+            os.utime(tmp_path / name, (time.time() - 2 * STALE,) * 2)
+    cache_folder()
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["models", "new.0123abcd.partial", "x.npy"]
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), zipfile.BadZipFile("x"), IsADirectoryError("x"), zlib.error("x"), MemoryError()]
+)
+def test_damage_has_a_name(error):
+    message = r"^reading a\(…\).npy: damaged \(('?x'?|MemoryError)\); mend it$"
+    with pytest.raises(ValueError, match=message) as caught, naming_damage("reading a(…).npy: damaged (…); mend it"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_what_is_not_there_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError), naming_damage("(…)"):
+        (tmp_path / "x").read_bytes()
+
+
+# Zip archives -------------------------------------------------------------------------------------------------------
+
+
+def zipped(*names, **options):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        for name in names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of names that come twice
+                archive.writestr(name, name * 100)
+    return file
+
+
+def test_a_whole_archive_is_opened():
+    for options in ({}, {"compression": zipfile.ZIP_DEFLATED}):
+        assert open_zip(zipped("a", "b/", "b/c", **options)).namelist() == ["a", "b/", "b/c"]
+    many = open_zip(zipped(*map(str, range(66_000))))
+    assert len(many.namelist()) == 66_000
+
+
+def test_an_archive_with_a_comment_is_opened():
+    file = zipped("a")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"a long one " * 1000
+    assert open_zip(file).namelist() == ["a"]
+
+
+@pytest.mark.parametrize(("at", "value"), [(10, 3), (12, 46)])
+def test_members_that_are_missing_are_noticed(at, value):
+    """A directory whose end says that it is shorter than it is: zipfile reads what is left of it."""
+    data = bytearray(zipped("a", "b").getvalue())
+    end = data.rindex(b"PK\5\6")
+    data[end + at] = value if at == 10 else data[end + at] - value - 1
+    with pytest.raises(ValueError, match="its directory should have . members, and has ."):
+        open_zip(io.BytesIO(data))
+
+
+def test_a_name_that_comes_twice_is_noticed():
+    with pytest.raises(ValueError, match="two of its members have the same name"):
+        open_zip(zipped("a", "b", "a"))

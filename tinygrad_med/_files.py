@@ -6,6 +6,7 @@ Knows nothing of any data set.
 from __future__ import annotations
 
 import contextlib
+import csv
 import glob
 import importlib
 import os
@@ -27,8 +28,9 @@ from types import ModuleType
 DAMAGE: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError, MemoryError),
     *(ArithmeticError, SyntaxError, AssertionError),
-    *(struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError, pickle.UnpicklingError),
+    *(struct.error, csv.Error, zlib.error, zipfile.BadZipFile, tokenize.TokenError, pickle.UnpicklingError),
 )
+PARTIAL = "*.????????.partial"  # what half-written files are called
 STALE = 3600.0  # seconds after which a half-written file belongs to nobody: the run that wrote it was killed
 
 
@@ -47,7 +49,8 @@ def cache_folder() -> Path:
     """The folder for downloads and decoded images, made if it is not there.
 
     It is `$TINYGRAD_MED_CACHE` where that is set, else the user's cache folder of this system
-    (`~/.cache/tinygrad_med` on Linux). All that it holds can be made again: delete it at any time.
+    (`~/.cache/tinygrad_med` on Linux). All that it holds can be made again: delete it at any time. What killed runs
+    left half-written in it is removed.
     """
     chosen = os.environ.get("TINYGRAD_MED_CACHE")
     if chosen:
@@ -55,6 +58,8 @@ def cache_folder() -> Path:
     else:
         folder = optional("platformdirs", "finding the cache folder").user_cache_path("tinygrad_med", appauthor=False)
     folder.mkdir(parents=True, exist_ok=True)
+    for left_behind in (*folder.glob(PARTIAL), *folder.glob(f"*/{PARTIAL}")):  # all in here is ours
+        _remove_stale(left_behind)
     return folder
 
 
@@ -91,10 +96,8 @@ def writing(target: Path) -> Iterator[Path]:
     Raises:
         OSError: `target` can't be written, or is a folder and was to become a file, or the other way round.
     """
-    for left_behind in target.parent.glob(f"{glob.escape(target.name)}.????????.partial"):
-        with contextlib.suppress(FileNotFoundError):  # another run was quicker
-            if time.time() - left_behind.stat().st_mtime > STALE:
-                _remove(left_behind)
+    for left_behind in target.parent.glob(f"{glob.escape(target.name)}{PARTIAL[1:]}"):
+        _remove_stale(left_behind)
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield temporary
@@ -110,7 +113,14 @@ def writing(target: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
-def _remove(path: Path) -> None:
+def _remove_stale(path: Path) -> None:
+    """Remove a half-written file or folder if nobody has written to it for long."""
+    with contextlib.suppress(FileNotFoundError):  # another run was quicker
+        if time.time() - path.stat().st_mtime > STALE:
+            _remove(path, stacklevel=5)
+
+
+def _remove(path: Path, stacklevel: int = 4) -> None:
     """Remove a file or a folder, if it is there; warn where that fails, which is no reason to stop the writing."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -118,7 +128,7 @@ def _remove(path: Path) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
     if os.path.lexists(path):
-        warnings.warn(f"{path} is half-written, and can't be removed; remove it by hand", stacklevel=4)
+        warnings.warn(f"{path} is half-written, and can't be removed; remove it by hand", stacklevel=stacklevel)
 
 
 def say(line: str) -> None:

@@ -230,6 +230,19 @@ def test_pixels_without_their_manifest_are_not_read(folder, cache, pixels):
     np.testing.assert_array_equal(load(folder, check_counts=False).images, pixels)
 
 
+def test_any_wrong_byte_of_the_cache_has_it_made_again(folder, cache, pixels, capsys):
+    load(folder, check_counts=False)
+    for file in (next(cache.glob("*.npy")), next(cache.glob("*.json"))):
+        whole = file.read_bytes()
+        for at in range(0, min(len(whole), 128), 3 if file.suffix == ".npy" else 9):
+            for change in (0x01, 0x88):
+                damaged = bytearray(whole)
+                damaged[at] ^= change
+                file.write_bytes(damaged)
+                np.testing.assert_array_equal(load(folder, check_counts=False).images, pixels)
+    assert capsys.readouterr().out.count("is damaged and not used") > 40
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
 
@@ -392,7 +405,7 @@ def test_a_zip_that_is_locked(archive, cache):
     for mark, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         data[data.index(mark) + flags] |= 1
     archive.write_bytes(data)
-    with pytest.raises(ValueError, match=r"\.jpeg in .*scans\.zip can't be read \(.* is encrypted"):
+    with pytest.raises(ValueError, match=r"scans\.zip is not a whole zip \(.*\.jpeg.* is encrypted"):
         load(archive, check_counts=False)
     assert names(cache) == []
 

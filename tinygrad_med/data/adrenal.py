@@ -18,6 +18,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_med._files import naming_damage
 from tinygrad_med.data.mrnet import Exam, pos_weight, standardize
 
 COUNTS = {"train": 1188, "val": 98, "test": 298}
@@ -51,12 +52,10 @@ class Volumes(Sequence[Exam]):
             raise ValueError(f"adrenal: reach={reach} must be less than {SIZE // 2}, slices={slices} at least 1")
         path = Path(file).expanduser()
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                self.volumes, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+            with naming_damage(f"adrenal: {path} is damaged or another file (…); get it from {URL}"):
+                self.volumes, labels = _arrays(path, split)
         except FileNotFoundError:
             raise FileNotFoundError(f"adrenal: there is no {path}; get adrenalmnist3d_64.npz from {URL}") from None
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"adrenal: {path} is damaged or another file ({error}); get it from {URL}") from error
         shape = (COUNTS[split], SIZE, SIZE, SIZE)
         if self.volumes.shape != shape or self.volumes.dtype != np.uint8 or labels.shape != (len(self.volumes), 1):
             raise ValueError(
@@ -86,3 +85,15 @@ class Volumes(Sequence[Exam]):
     def pos_weight(self) -> NDArray[np.float32]:
         """(1,), the negatives over the positives."""
         return pos_weight(self.labels, ("hyperplasia",), "adrenal: volume")
+
+
+def _arrays(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The volumes and labels in the file, whose volumes are not unfolded if they are more than were published."""
+    name = f"{split}_images"
+    with path.open("rb") as opened:
+        with zipfile.ZipFile(opened) as archive:
+            if archive.getinfo(f"{name}.npy").file_size > COUNTS[split] * SIZE**3 + 1024:
+                raise ValueError(f"its {name} are more than were published")
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as arrays:
+            return arrays[name], arrays[f"{split}_labels"]

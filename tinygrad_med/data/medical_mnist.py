@@ -31,7 +31,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med._files import cache_folder, optional, say, writing
+from tinygrad_med._files import DAMAGE, cache_folder, naming_damage, optional, say, writing
+from tinygrad_med._zips import open_zip
 from tinygrad_med.data import phantoms
 
 COUNTS = {"AbdomenCT": 10_000, "BreastMRI": 8_954, "CXR": 10_000, "ChestCT": 10_000, "Hand": 10_000, "HeadCT": 10_000}
@@ -39,8 +40,6 @@ CLASSES = tuple(COUNTS)  # an image's label is its class's place in here
 SIZE = 64  # pixels, in height and in width
 URL = "https://github.com/apolanco3225/Medical-MNIST-Classification/archive/refs/heads/master.zip"
 PATIENCE = 5.0  # seconds that the network may keep silent
-# What zipfile raises for damage; RuntimeError is for locked members, and ways of packing that it doesn't know.
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 Counts: TypeAlias = dict[str, int]
 Names: TypeAlias = dict[str, list[str]]  # of the files of each class
@@ -143,7 +142,7 @@ def _from_cache(manifest: Path) -> Images | None:
         return None
     try:
         return _open_cache(manifest)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as problem:
+    except DAMAGE as problem:
         say(f"medical_mnist: the cache {manifest.with_suffix('.npy')} is damaged and not used ({problem})")
         manifest.unlink()
         return None
@@ -189,7 +188,7 @@ def _pixels(encoded: bytes, file: str) -> bytes:
     remedy = "restore the file, or remove it and pass check_counts=False"
     try:
         picture = image.open(io.BytesIO(encoded), formats=["JPEG"])
-    except (OSError, image.DecompressionBombError) as error:
+    except (*DAMAGE, image.DecompressionBombError) as error:
         raise ValueError(f"medical_mnist: {file} is not a JPEG, or not all of its header; {remedy}") from error
     if picture.mode != "L" or picture.size != (SIZE, SIZE):
         width, height = picture.size
@@ -199,7 +198,7 @@ def _pixels(encoded: bytes, file: str) -> bytes:
         )
     try:
         pixels: bytes = picture.tobytes()
-    except OSError as error:
+    except DAMAGE as error:
         raise ValueError(f"medical_mnist: {file} is cut off or damaged ({error}); {remedy}") from error
     return pixels
 
@@ -237,20 +236,17 @@ def _opened(path: Path) -> Iterator[tuple[Names, Callable[[str], bytes]]]:
             lambda file: Path(file).read_bytes(),
         )
         return
-    damaged = f"was it cut off? Download it again from {URL}"
-    try:
-        archive = zipfile.ZipFile(path)
-    except (*BAD_ZIP, ValueError) as error:
-        raise ValueError(f"medical_mnist: {path} is not a whole zip ({error}); {damaged}") from error
+    remedy = f"was it cut off? Download it again from {URL}"
+    with path.open("rb") as opened:
+        with naming_damage(f"medical_mnist: {path} is not a whole zip (…); {remedy}"):
+            archive = open_zip(opened)
 
-    def read(file: str) -> bytes:
-        try:
-            return archive.read(file)
-        except (*BAD_ZIP, OSError) as error:
-            raise ValueError(f"medical_mnist: {file} in {path} can't be read ({error}); {damaged}") from error
+        def read(file: str) -> bytes:
+            with naming_damage(f"medical_mnist: {file} in {path} can't be read (…); {remedy}"):
+                return archive.read(file)
 
-    with archive:
-        yield _members(archive, path), read
+        with archive:
+            yield _members(archive, path), read
 
 
 def _entries(path: Path) -> dict[str, list[os.DirEntry[str]]]:

@@ -26,7 +26,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med._files import optional
+from tinygrad_med._files import naming_damage, optional
 
 PLANES = ("axial", "coronal", "sagittal")
 LABELS = ("abnormal", "acl", "meniscus")
@@ -258,11 +258,10 @@ def _map_volume(file: Path, exam: str) -> Volume:
     """The volume in a file, mapped into memory, if it is what it should be."""
     of = f"mrnet: {file} (exam {exam})"
     try:
-        volume = np.load(file, mmap_mode="r", allow_pickle=False)
+        with naming_damage(f"{of} is damaged or not a .npy file (…); restore the file"):
+            volume = np.lib.format.open_memmap(file, mode="r")
     except FileNotFoundError:
         raise FileNotFoundError(f"{of} is not there, but the labels name the exam; restore the file") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{of} is damaged or not a .npy file ({error}); restore the file") from error
     if volume.dtype != np.uint8:
         nan = ", with NaN among its values" if volume.dtype.kind == "f" and np.isnan(volume).any() else ""
         raise ValueError(f"{of} holds {volume.dtype}{nan}, not uint8; restore the file")
@@ -298,11 +297,10 @@ def _read_column(file: Path) -> dict[str, int]:
     """The labels in one CSV file, by exam."""
     pandas = optional("pandas", "reading the labels of MRNet")
     try:
-        rows = pandas.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with naming_damage(f"mrnet: {file} is not a table of exams and labels (…)"):  # pandas' errors are ValueErrors
+            rows = pandas.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"mrnet: there is no {file}; give the folder MRNet-v1.0 with its CSV files") from None
-    except ValueError as error:  # pandas' own errors are of this kind
-        raise ValueError(f"mrnet: {file} is not a table of exams and labels ({error})") from error
     if rows.shape[1] != 2:
         raise ValueError(f"mrnet: {file} has {rows.shape[1]} columns, not 2: exam and label, without a header")
     labels: dict[str, int] = {}

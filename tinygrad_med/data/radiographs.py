@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from tinygrad_med._files import cache_folder, optional, writing
+from tinygrad_med._files import cache_folder, naming_damage, optional, writing
+from tinygrad_med._zips import open_zip
 from tinygrad_med.data.images import SUFFIXES
 
 URL = "https://github.com/wfwiggins/RSNA-Image-AI-2020/raw/master/data.zip"
@@ -96,18 +97,19 @@ def places(members: Iterable[str]) -> dict[str, PurePosixPath]:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            found = places(opened.namelist())
-            missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in found.values())]
-            if missing:
-                raise ValueError(f"radiographs: {archive} has no images for {' and '.join(missing)}; get it from {URL}")
-            for member, place in found.items():
-                file = target / place
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(opened.read(member))
-    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise ValueError(f"radiographs: {archive} is damaged ({error}); download it again from {URL}") from error
+    with archive.open("rb") as file:
+        with naming_damage(f"radiographs: {archive} is damaged (…); download it again from {URL}"):
+            opened = open_zip(file)
+        found = places(opened.namelist())
+        missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in found.values())]
+        if missing:
+            raise ValueError(f"radiographs: {archive} has no images for {' and '.join(missing)}; get it from {URL}")
+        for member, place in found.items():
+            file_there = target / place
+            file_there.parent.mkdir(parents=True, exist_ok=True)
+            with naming_damage(f"radiographs: {member} in {archive} is damaged (…); download it again from {URL}"):
+                content = opened.read(member)
+            file_there.write_bytes(content)
 
 
 def _downloaded() -> Path:

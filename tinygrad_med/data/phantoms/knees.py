@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med._files import writing
+from tinygrad_med._files import naming_damage, writing
 from tinygrad_med.data.mrnet import LABELS, PLANES, SIZE
 
 AXES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # of the slices, the rows, the columns
@@ -116,9 +116,13 @@ def generate(
 
 
 def read_lesions(root: str | os.PathLike[str], split: str) -> dict[tuple[str, str], list[Cut]]:
-    """By exam and label, the cuts of the lesion, from `lesions.csv`."""
+    """By exam and label, the cuts of the lesion, from `lesions.csv`; raises a `ValueError` where it is damaged."""
     lesions: dict[tuple[str, str], list[Cut]] = {}
-    with (Path(root).expanduser() / "lesions.csv").open(encoding="utf-8", newline="") as file:
+    path = Path(root).expanduser() / "lesions.csv"
+    with (
+        naming_damage(f"knees: {path} is damaged (…); delete the folder, and generate the exams again"),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
         for row in csv.DictReader(file):
             if row["split"] == split:
                 cut = Cut(row["plane"], int(row["slice"]), *(float(row[name]) for name in Cut._fields[2:]))
