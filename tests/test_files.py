@@ -12,9 +12,9 @@ import zipfile
 import zlib
 
 import pytest
-from tinygrad_med._zips import open_zip
 
 from tinygrad_med._files import STALE, cache_folder, naming_damage, writing
+from tinygrad_med._zips import open_zip
 
 
 def left(path, age=2 * STALE):
