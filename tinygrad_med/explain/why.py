@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,17 @@ KINDS = {
     **dict.fromkeys(("select", "keep"), "where"),
     **dict.fromkeys(("sign", "round", "floor", "ceil", "abs", "sin", "cos", "pow"), "flat"),
     **dict.fromkeys(("exp", "expm1", "logsumexp"), "underflow"),
-    **dict.fromkeys(
-        ("mul", "div", "matmul", "linear", "conv", "conv_bias", "conv_input", "conv_weight"), "zero operand"
-    ),
+    **dict.fromkeys(("mul", "div", "matmul", "linear", "conv", "conv_input", "conv_weight"), "zero operand"),
     **dict.fromkeys(("einsum", "scale_shift", "batch_norm", "remainder"), "zero operand"),
     **dict.fromkeys(("index", "pad", "resample", "unfold", "avg_pool"), "not read"),
 }
-"""What the cause is called, by the operation that passed nothing on; "flat" for all others."""
+"""What the cause is called, by the operation (as `family` has it) that passed nothing on; "flat" for all others."""
+
+
+def family(primitive: str) -> str:
+    """The name of an operation without the number of its dims: "conv" for "conv2d"."""
+    return re.sub(r"\dd", "", primitive)
+
 
 CHOOSERS = ("max", "min", "sort", "topk")
 """Functions that, like the max-poolings, read the elements which won: those that their `index` left out have lost."""
@@ -68,6 +73,7 @@ SENTENCES = {
     "no_grad": "ran under no_grad(), which records nothing",
     "not differentiable": "has no derivative: its result is a choice or a comparison",
     "independent": "The loss does not depend on it",
+    "constant": "It requires no gradient",
     "not asked": "The walk was limited to other inputs",
     "before": "Its path to the loss leads through operations from before watch() began, which were not seen",
 }
@@ -87,6 +93,7 @@ def why_zero(tensor: Tensor, trace: Trace, index: Any = None, walk: int | None =
     - "underflow": a product or power too small for the dtype.
     - "hook", "seed": a hook, or whoever started the walk, put 0 there.
     - "detached", "no_grad", "not differentiable": the loss is computed from it, but on no recorded path.
+    - "constant": the tensor requires no gradient.
     - "independent": the loss is not computed from it; "not asked": the walk was limited to other inputs.
     - "before": the path leads through operations that ran before `watch()` began.
 
@@ -229,8 +236,9 @@ class Search:
     def _without_step(self, tensor: int) -> tuple[str, int | None, str]:
         """For a tensor that the walk did not reach: the first on its way to the loss that let no gradient through."""
         trace = self.trace
+        if not trace.tensors[tensor].requires_grad:
+            return "constant", None, SENTENCES["constant"] + "."
         ends = {step.tensor for step in self.walk.steps if step.seed}
-        reached = set(self.step_of)
         leads = self._leading_to(ends)
         if tensor not in leads:
             if trace.before:
@@ -250,16 +258,10 @@ class Search:
                 if node.output not in leads or node.output in seen:
                     continue
                 if not node.recorded:
-                    if node.unrecorded == "constant":
-                        if t in reached or facts.requires_grad:
-                            continue
-                        return "constant", number, f"{_called(trace, t)} requires no gradient."
                     kind = node.unrecorded or "no_grad"
                     return kind, number, f"{node.primitive}{at(node.line)} {SENTENCES[kind]}."
                 seen.add(node.output)
                 queue.append(node.output)
-        if not facts.requires_grad and tensor == t:
-            return "constant", None, f"{_called(trace, tensor)} requires no gradient."
         return "not asked", None, SENTENCES["not asked"] + "."
 
     def _leading_to(self, ends: set[int]) -> set[int]:
@@ -371,6 +373,7 @@ class Search:
     ) -> Iterator[tuple[int, Any]]:
         node, entry = self.trace.nodes[number], self.trace.tape.entries[number]
         slope = _host(Local(entry, spread(operands, g.shape), constants).contributions(numpy.ones_like(g))[i])
+        w_shape = w.shape
         copies = max(g.size // max(w.size, 1), 1)
         w = numpy.broadcast_to(w, g.shape) / copies
         asked, with_gradient = w > 0, g != 0
@@ -383,15 +386,18 @@ class Search:
             example = f"{g[lost][0]:.4g} · {slope[lost][0]:.4g}"
             blame("underflow", number, float(w[tiny].sum()), dtype=str(own), example=f"for example {example}")
             blame("cancellation", number, float(w[lost & ~tiny].sum()), example="summed where it was broadcast")
-            clash = _summed_to(lost & ~tiny, self.back.contributions[node.output][i].shape)
-            blocked &= ~numpy.broadcast_to(clash, g.shape)
+            clash = _any_copy(lost, w_shape)
+            blame("cancellation", number, float(w[asked & clash & ~lost].sum()))
+            asked, blocked = asked & ~clash, blocked & ~clash
         if blocked.any():
-            kind = "dropout" if node.function in ("dropout", "dropout2d") else KINDS.get(node.primitive, "flat")
+            kind = "dropout" if node.function in ("dropout", "dropout2d") else KINDS.get(family(node.primitive), "flat")
             if node.primitive == "exp" and not _is_zero_power(operands[0]):
                 kind = "underflow"
+            hopeless = asked & ~_any_copy(asked & (slope != 0), w_shape) & _any_copy(blocked, w_shape)
             evidence = {"n": int(blocked.sum()), "all": int((asked & with_gradient).sum()), "dtype": str(g.dtype)}
             evidence["example"] = self._example(node, operands, blocked, g.shape)
-            blame(kind, number, float(w[blocked].sum()), **evidence)
+            blame(kind, number, float(w[blocked | hopeless].sum()), **evidence)
+            asked &= ~hopeless
         yield node.output, numpy.where(asked & ~with_gradient, w, 0)
 
     def _example(self, node: Any, operands: list[Any], blocked: Any, shape: tuple[int, ...]) -> str:
@@ -421,7 +427,9 @@ class Search:
         if clash.any():
             self._cancelled(number, i, w, clash, g, operands, constants, blame)
             per_term = numpy.where(clash, 0, per_term)
-        local = per_term * (terms - upstream)
+        possible = _count(nonzero.contributions(numpy.ones_like(g))[i])  # terms that a gradient could come through
+        local = per_term * numpy.where((possible == 0) & (upstream < terms), terms, terms - upstream)
+        per_term = numpy.where(local == per_term * terms, 0, per_term)
         unread = (terms == 0) & (w > 0) & ~clash
         blame("not read", number, float(w[unread].sum()))
         if local.sum() > 0:
@@ -471,7 +479,7 @@ class Search:
             self._cancelled(number, i, w, clash, g, operands, constants, blame)
         stuck = asked & ~clash & (along if along is not None else ~enters & bool((g != 0).any()))
         if stuck.any():
-            kind = KINDS.get(node.primitive, "flat")
+            kind = KINDS.get(family(node.primitive), "flat")
             chooses = node.function in CHOOSERS or "max_pool" in (node.function or "")
             if node.primitive == "index" and chooses:
                 kind = "maximum"
@@ -511,19 +519,17 @@ def _is_zero_power(x: Any) -> bool:
     return bool(numpy.all(numpy.isneginf(x)))
 
 
-def _summed_to(mask: Any, shape: tuple[int, ...]) -> Any:
-    """Whether any element of a mask holds, of those that are broadcast from one element of an array of this shape."""
+def _any_copy(mask: Any, shape: tuple[int, ...]) -> Any:
+    """Whether a mask holds at any of the elements that are broadcast from the same one of an array of this shape."""
     added = mask.ndim - len(shape)
     dims = (*range(added), *(added + j for j, n in enumerate(shape) if n == 1))
-    return mask.any(dims, keepdims=True)
+    return numpy.broadcast_to(mask.any(dims, keepdims=True), mask.shape)
 
 
 def _linear_in(entry: Entry, i: int) -> tuple[int, ...] | None:
     """The operands that operand i is multiplied with, in an operation that is linear in each of them."""
-    name = str(entry.primitive)
-    if name in ("matmul", "conv", "conv_input", "conv_weight"):
-        return (1 - i,)
-    if name in ("linear", "conv_bias", "scale_shift"):
+    name = family(str(entry.primitive))
+    if name in ("matmul", "linear", "conv", "conv_bias", "conv_input", "conv_weight", "scale_shift"):
         return (1 - i,) if i < 2 else ()
     if name == "einsum":
         return tuple(j for j in range(len(entry.operands)) if j != i)
