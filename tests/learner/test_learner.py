@@ -409,8 +409,11 @@ def test_a_loader_that_shuffles_is_looked_at_in_order(new_learner):
 def test_what_makes_no_sense(new_learner):
     with pytest.raises(ValueError, match="leaves out 4 of the model's parameters"):
         new_learner(splitter=lambda m: [[m[1]]])
-    with pytest.raises(ValueError, match="nothing to train on"):
-        new_learner().fit(0)
+    for n_epoch in (0, -1):
+        with pytest.raises(ValueError, match="nothing to train on"):
+            new_learner().fit(n_epoch)
+    with pytest.raises(ValueError, match="fit: 1.5 epochs; give a whole number"):
+        new_learner().fit(1.5)
 
 
 def test_any_batches_will_do():

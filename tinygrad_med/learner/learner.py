@@ -108,8 +108,11 @@ class Learner:
         self, n_epoch: int, rates: Sequence[Schedule], momentum: Schedule | None, wd: float | None = None
     ) -> None:
         """Go through the data `n_epoch` times; each layer group's rate, and the momentum, are functions of the way."""
+        if n_epoch != int(n_epoch):
+            raise ValueError(f"fit: {n_epoch} epochs; give a whole number")
+        n_epoch = int(n_epoch)
         self.n_epoch, self.n_steps, self.first_epoch = n_epoch, n_epoch * len(self.dls.train), 0
-        if not self.n_steps:
+        if self.n_steps < 1:
             raise ValueError("fit: there is nothing to train on: no epoch, or no batch")
         try:
             with self._decay(wd):

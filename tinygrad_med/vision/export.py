@@ -37,12 +37,12 @@ class VisionLearner(Learner):
         """Write what is needed to ask the model about images: weights, classes, and how a picture becomes numbers.
 
         Args:
-            file: ends with `.safetensors`.
+            file: ends with `.safetensors`, which is added where the name has no ending.
 
         Raises:
             ValueError: for another ending.
         """
-        path = Path(file)
+        path = Path(file) if Path(file).suffix else Path(file).with_suffix(".safetensors")
         if path.suffix != ".safetensors":
             raise ValueError(f"export: {path.name} must end with .safetensors; a pickle is a program, this is none")
         facts = (list(self.dls.vocab), name_of_loss(self.loss_func), self.network, images_of(self.dls))
