@@ -6,7 +6,13 @@ from typing import Any
 
 from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.nn import functional as functional, init as init, utils as utils
-from tinygrad_med.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
+from tinygrad_med.nn.containers import (
+    ModuleDict as ModuleDict,
+    ModuleList as ModuleList,
+    ParameterDict as ParameterDict,
+    ParameterList as ParameterList,
+    Sequential as Sequential,
+)
 from tinygrad_med.nn.layers import (
     GELU as GELU,
     BCELoss as BCELoss,
@@ -37,6 +43,23 @@ from tinygrad_med.nn.normalization import (
     LayerNorm as LayerNorm,
     fuse_conv_bn_eval as fuse_conv_bn_eval,
 )
+from tinygrad_med.nn.padding import (
+    CircularPad1d as CircularPad1d,
+    CircularPad2d as CircularPad2d,
+    CircularPad3d as CircularPad3d,
+    ConstantPad1d as ConstantPad1d,
+    ConstantPad2d as ConstantPad2d,
+    ConstantPad3d as ConstantPad3d,
+    ReflectionPad1d as ReflectionPad1d,
+    ReflectionPad2d as ReflectionPad2d,
+    ReflectionPad3d as ReflectionPad3d,
+    ReplicationPad1d as ReplicationPad1d,
+    ReplicationPad2d as ReplicationPad2d,
+    ReplicationPad3d as ReplicationPad3d,
+    ZeroPad1d as ZeroPad1d,
+    ZeroPad2d as ZeroPad2d,
+    ZeroPad3d as ZeroPad3d,
+)
 from tinygrad_med.nn.spatial import (
     AdaptiveAvgPool1d as AdaptiveAvgPool1d,
     AdaptiveAvgPool2d as AdaptiveAvgPool2d,
@@ -53,11 +76,14 @@ from tinygrad_med.nn.spatial import (
     ConvTranspose1d as ConvTranspose1d,
     ConvTranspose2d as ConvTranspose2d,
     ConvTranspose3d as ConvTranspose3d,
+    Dropout1d as Dropout1d,
     Dropout2d as Dropout2d,
+    Dropout3d as Dropout3d,
     Fold as Fold,
     MaxPool1d as MaxPool1d,
     MaxPool2d as MaxPool2d,
     MaxPool3d as MaxPool3d,
+    Unflatten as Unflatten,
     Unfold as Unfold,
     Upsample as Upsample,
     UpsamplingBilinear2d as UpsamplingBilinear2d,

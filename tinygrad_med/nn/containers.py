@@ -1,4 +1,4 @@
-"""Modules of modules: one after the other, in a list, in a dict."""
+"""Modules of modules, and of parameters: one after the other, in a list, in a dict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tinygrad_med.nn.module import Module
+from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.nn.module import Module, Parameter
 
 
 class _Numbered(Module):
@@ -137,3 +138,106 @@ class ModuleDict(Module):
     def items(self) -> Iterable[tuple[str, Module]]:
         """The names and the modules."""
         return self._modules.items()
+
+
+def _as_parameter(value: Any) -> Any:
+    """A plain tensor as a parameter; a parameter stays the one that it is."""
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+class ParameterList(Module):
+    """A list of parameters that are part of the module that has it; a plain list would hide them.
+
+    A tensor becomes a parameter. The names are "0", "1", …
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self._size = 0
+        self.extend(values)
+
+    def append(self, value: Any) -> ParameterList:
+        """Put a parameter at the end; returns the list itself."""
+        setattr(self, str(self._size), _as_parameter(value))
+        self._size += 1
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Put several parameters at the end; returns the list itself."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def _name(self, index: Any) -> str:
+        try:
+            return str(range(self._size)[operator.index(index)])
+        except IndexError:
+            raise IndexError(f"ParameterList: index {index} is out of range for {self._size} parameters") from None
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return getattr(self, self._name(index))
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, self._name(index), _as_parameter(value))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, str(i)) for i in range(self._size))
+
+
+class ParameterDict(Module):
+    """A dict of parameters that are part of the module that has it; a plain dict would hide them.
+
+    A tensor becomes a parameter. The keys are strings, and the names in the state.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._names: list[str] = []
+        self.update(parameters or {})
+
+    def update(self, parameters: Mapping[str, Any]) -> None:
+        """Put several parameters in, under their keys."""
+        for name, value in parameters.items():
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._names:
+            if hasattr(self, name):
+                raise KeyError(f"ParameterDict: {name!r} is the name of something that every module has; take another")
+            self._names.append(name)
+        setattr(self, name, _as_parameter(value))
+
+    def __delitem__(self, name: str) -> None:
+        self._names.remove(name)
+        delattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return list(self._names)
+
+    def values(self) -> Iterable[Any]:
+        """The parameters."""
+        return [self[name] for name in self._names]
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """The names and the parameters."""
+        return [(name, self[name]) for name in self._names]

@@ -24,8 +24,8 @@ class _BatchNorm(Module):
         num_features: the number of channels C.
         eps: added to the variance.
         momentum: the share of a new batch in the running statistics; `None` for the mean over all batches.
-        affine: whether there are `weight` and `bias`.
-        track_running_stats: whether there are running statistics, which take the place of the batch's in use.
+        affine: whether there are `weight` and, with `bias`, `bias`.
+        track_running_stats: whether there are running statistics, which take the place of the batch's in evaluation.
         device, dtype: of the parameters and statistics.
 
     Attributes:
@@ -52,13 +52,15 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         like = {"dtype": dtype, "device": device}
         self.weight = Parameter(ones(num_features, **like)) if affine else None
-        self.bias = Parameter(zeros(num_features, **like)) if affine else None
+        self.bias = Parameter(zeros(num_features, **like)) if affine and bias else None
         self.register_buffer("running_mean", zeros(num_features, **like) if track_running_stats else None)
         self.register_buffer("running_var", ones(num_features, **like) if track_running_stats else None)
         count = zeros((), dtype="int64", device=device) if track_running_stats else None
@@ -148,7 +150,7 @@ class GroupNorm(Module):
         num_groups: into how many groups the channels are cut.
         num_channels: C, a multiple of it.
         eps: added to the variance.
-        affine: whether there are `weight` and `bias`, (C,).
+        affine: whether there are `weight` and, with `bias`, `bias`, (C,).
     """
 
     weight: Parameter | None
@@ -162,6 +164,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
@@ -169,7 +173,7 @@ class GroupNorm(Module):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         like = {"dtype": dtype, "device": device}
         self.weight = Parameter(ones(num_channels, **like)) if affine else None
-        self.bias = Parameter(zeros(num_channels, **like)) if affine else None
+        self.bias = Parameter(zeros(num_channels, **like)) if affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, …) -> (N, C, …)"""

@@ -16,6 +16,7 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
 from tinygrad_med.nn import functional as F, init
 from tinygrad_med.nn.module import Module, Parameter
+from tinygrad_med.ops.shape import one_dim
 from tinygrad_med.random import Generator
 
 # Convolution ----------------------------------------------------------------------------------------------------------
@@ -500,19 +501,56 @@ class Fold(Module):
         return f"{settings}, padding={self.padding}, stride={self.stride}"
 
 
+class Unflatten(Module):
+    """One dim cut into several, the reverse of `Flatten`.
+
+    Args:
+        dim: which one.
+        unflattened_size: the lengths of the new dims; one may be −1 and follows from the others.
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(dim, int):
+            raise TypeError(f"Unflatten: dim must be an integer, got {dim!r}; dims have no names here")
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, n, …) -> (…, *unflattened_size, …)"""
+        dim = one_dim(self.dim, x.ndim, "Unflatten")
+        length, wanted = x.shape[dim], self.unflattened_size
+        known = math.prod(n for n in wanted if n != -1)
+        if wanted.count(-1) > 1 or (length % max(known, 1) if -1 in wanted else length != known):
+            raise ValueError(f"Unflatten: {wanted} does not hold the {length} elements of dim {self.dim}, {x.shape}")
+        return x.reshape(*x.shape[:dim], *wanted, *x.shape[dim + 1 :])
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
 class Dropout2d(Module):
     """In training, each channel of each image 0 with probability p, the others divided by 1 − p; nothing in use."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout2d: p={p} is no probability; give the share of channels to drop, between 0 and 1")
+            name = type(self).__name__
+            raise ValueError(f"{name}: p={p} is no probability; give the share of channels to drop, between 0 and 1")
         self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)"""
+        """(N, C, *size) -> (N, C, *size)"""
         return F.dropout2d(x, self.p, self.training, generator=self.generator)
 
     def extra_repr(self) -> str:
         """The settings."""
         return f"p={self.p}"
+
+
+class Dropout1d(Dropout2d):
+    """As `Dropout2d`, of signals (N, C, L)."""
+
+
+class Dropout3d(Dropout2d):
+    """As `Dropout2d`, of volumes (N, C, D, H, W)."""
