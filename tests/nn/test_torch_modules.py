@@ -50,6 +50,11 @@ def ours(value: Any) -> Any:
     return value
 
 
+def own(value: Any) -> Any:
+    """A copy of a tensor of PyTorch's, with a gradient of its own."""
+    return value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, torch.Tensor) else value
+
+
 def leaves(value: Any) -> list[Any]:
     """The tensors of a result, from which gradients flow back."""
     if isinstance(value, (tuple, list)):
@@ -89,16 +94,14 @@ def compare(name: str, sample: Any, training: bool) -> None:
     mine.load_state_dict({key: value.numpy().copy() for key, value in theirs.state_dict().items()})
     mine.train(training), theirs.train(training)
 
-    arguments = [
-        a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, torch.Tensor) else a for a in given.args
-    ]
-    copies = [ours(a) for a in arguments]
-    found, expected = leaves(mine(*copies, **given.kwargs)), leaves(theirs(*arguments, **given.kwargs))
+    arguments, named = [own(a) for a in given.args], {name: own(v) for name, v in given.kwargs.items()}
+    copies, named_copies = list(map(ours, arguments)), {name: ours(v) for name, v in named.items()}
+    found, expected = leaves(mine(*copies, **named_copies)), leaves(theirs(*arguments, **named))
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         close(a, b, "value")
     back(found, tg), back(expected, torch)
-    for a, b in zip(copies, arguments, strict=True):
+    for a, b in zip([*copies, *named_copies.values()], [*arguments, *named.values()], strict=True):
         if isinstance(b, torch.Tensor) and b.grad is not None:
             close(a.grad, b.grad, "gradient of the input")
     theirs_by_name = dict(theirs.named_parameters())
