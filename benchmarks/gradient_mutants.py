@@ -28,7 +28,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand, sum_to
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.engine.compiled import TOGETHER, all_at_once
-from tinygrad_med.ops import conv, normalization, pool, reduce, resize, shape
+from tinygrad_med.ops import conv, elementwise, normalization, pool, reduce, resize, shape
 from tinygrad_med.ops.elementwise import _keep, _relu_input, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
@@ -128,9 +128,9 @@ CALLS: dict[Primitive, Call] = {
     **{p: call(some(3, 4)) for p in (ops.clone, ops.neg, ops.exp, ops.expm1, ops.sin, ops.cos, ops.abs, ops.sign)},
     **{p: call(some(3, 4)) for p in (ops.relu, ops.leaky_relu, ops.tanh, ops.sigmoid, ops.logsigmoid, ops.erf)},
     **{p: call(positive(3, 4)) for p in (ops.log, ops.log1p, ops.sqrt)},
-    **{p: call(some(3, 4), some(3, 4)) for p in (ops.add, ops.sub, ops.mul)},
+    **{p: call(some(3, 4), some(3, 4)) for p in (elementwise.add, elementwise.sub, ops.mul)},
     **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.maximum, ops.minimum)},
-    **{p: call(positive(3, 4), positive(3, 4)) for p in (ops.div, ops.pow)},
+    **{p: call(positive(3, 4), positive(3, 4)) for p in (elementwise.div, ops.pow)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._sum, reduce._mean, reduce._amax)},
     **{p: call(some(3, 4), dims=(1,), keepdim=False) for p in (reduce._amin, reduce._logsumexp)},
     **{p: call(some(3, 4), dims=(1,)) for p in (reduce._softmax, reduce._log_softmax)},
@@ -243,16 +243,28 @@ plant(
     "overwritten",
     y=lambda g, x: np.multiply(g, x, out=g) if isinstance(g, np.ndarray) else g * x,
 )
-plant(ops.div, "∂y: forgets z", "factor", y=lambda g, y: -g / y)
-plant(ops.div, "∂x: times y", "factor", x=lambda g, y: g * y)
-plant(ops.div, "∂y: z as a constant", "detached", y=lambda g, y, z: -g * constant(z) / y)
-plant(ops.sub, "∂y: as for add", "sign", y=lambda g: g)
-plant(ops.add, "∂y: the first row for the sum of rows", "broadcast", at=call(some(3, 4), some(4)), y=lambda g: g[:1])
+plant(elementwise.div, "∂y: forgets z", "factor", y=lambda g, y: -g / y)
+plant(elementwise.div, "∂x: times y", "factor", x=lambda g, y: g * y)
+plant(elementwise.div, "∂y: z as a constant", "detached", y=lambda g, y, z: -g * constant(z) / y)
+plant(elementwise.sub, "∂y: as for add", "sign", y=lambda g: g)
+plant(
+    elementwise.add,
+    "∂y: the first row for the sum of rows",
+    "broadcast",
+    at=call(some(3, 4), some(4)),
+    y=lambda g: g[:1],
+)
 plant(
     ops.mul, "∂y: the last row for the sum of rows", "broadcast", at=call(some(3, 4), some(1, 4)),
     y=lambda g, x: g[2:] * x[2:],
 )  # fmt: skip
-plant(ops.add, "∂y: the mean of rows for their sum", "factor", at=call(some(3, 4), some(4)), y=lambda g: ops.mean(g, 0))
+plant(
+    elementwise.add,
+    "∂y: the mean of rows for their sum",
+    "factor",
+    at=call(some(3, 4), some(4)),
+    y=lambda g: ops.mean(g, 0),
+)
 plant(ops.pow, "∂x: the exponent y for y − 1", "factor", x=lambda g, x, y: g * y * x**y)
 plant(ops.pow, "∂x: forgets the factor y", "factor", x=lambda g, x, y: g * x ** (y - 1))
 plant(ops.pow, "∂y: forgets log x", "factor", y=lambda g, z: g * z)

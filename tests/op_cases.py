@@ -29,11 +29,11 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
-from tinygrad_med.ops import conv, elementwise, normalization, pool, resize
+from tinygrad_med.ops import conv, elementwise, linear_algebra, normalization, pool, resize
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
-from tinygrad_med.ops.reduce import _amax, _amin, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
+from tinygrad_med.ops.reduce import _amax, _amin, _argsort, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
 from tinygrad_med.testing.strategies import (
     Call,
@@ -225,10 +225,10 @@ row(ops.round, calls(any_array(), decimals=st.integers(-1, 2)), name="round to d
 row(ops.floor, calls(beside_integers(0.5)))
 row(ops.ceil, calls(beside_integers(0.5)))
 row(ops.remainder, divisions(), order=3)
-row(ops.add, broadcast({}, {}), order=3)
-row(ops.sub, broadcast({}, {}), order=3)
+row(elementwise.add, broadcast({}, {}), order=3)
+row(elementwise.sub, broadcast({}, {}), order=3)
 row(ops.mul, broadcast({}, {}), order=3)
-row(ops.div, broadcast({}, NOT_ZERO), order=3)
+row(elementwise.div, broadcast({}, NOT_ZERO), order=3)
 row(
     ops.pow,
     broadcast(POSITIVE, {}),
@@ -1013,6 +1013,7 @@ row(
         descending=st.booleans(),
     ),
     lambda x, dim, descending: x.argsort(stable=True, dim=dim, descending=descending),
+    primitive=_argsort,
     order=0,
 )
 for _name in ("any", "all"):
@@ -1021,3 +1022,121 @@ for _name in ("any", "all"):
         st.one_of(of_shape(one_dim, x=arrays(shapes(1), "bool")), calls(arrays(dtype="bool"))),
         order=0,
     )
+
+# More elementary functions ------------------------------------------------------------------------------------------
+
+for _name in ("atan", "sinh", "cosh", "asinh"):
+    row(getattr(ops, _name), calls(any_array()), order=3)
+for _name in ("tan", "asin", "acos", "atanh"):
+    row(getattr(ops, _name), calls(any_array(low=-0.8, high=0.8)), order=3)
+row(ops.acosh, calls(any_array(low=1.3, high=3)), order=3)
+row(ops.log10, calls(any_array(**POSITIVE)), order=3)
+row(ops.atan2, broadcast(POSITIVE, NOT_ZERO), order=3)
+row(ops.hypot, broadcast(POSITIVE, NOT_ZERO), order=3)
+row(ops.logaddexp, broadcast({}, {}), order=3)
+row(ops.trunc, calls(beside_integers(0.5)))
+row(ops.fmod, divisions(), order=3)
+row(ops.sinc, calls(any_array()))
+row(ops.exp2, calls(any_array()))
+row(ops.logit, calls(any_array(low=0.1, high=0.9), st.sampled_from((None, 0.05))))
+row(ops.frac, calls(beside_integers(0.5)))
+row(ops.lerp, broadcast({}, {}, {}))
+row(ops.addcmul, calls(arrays((2, 3)), arrays((3,)), arrays((2, 1)), value=st.sampled_from((1, 0.5))))
+row(ops.addcdiv, calls(arrays((2, 3)), arrays((3,)), arrays((2, 1), **NOT_ZERO), value=st.sampled_from((1, 0.5))))
+row(ops.add, calls(arrays((2, 3)), arrays((3,)), alpha=st.sampled_from((1, -2, 0.5))), name="add with a factor")
+row(ops.sub, calls(arrays((2, 3)), arrays((3,)), alpha=st.sampled_from((1, -2, 0.5))), name="sub with a factor")
+for _name in ("floor", "trunc"):
+    row(
+        ops.div,
+        divisions().map(lambda call, mode=_name: Call(call.args, {"rounding_mode": mode})),
+        name=f"div, {_name}",
+        torch="div",
+        order=0,
+    )
+
+# Linear algebra -----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def matrices(draw: Any, rows: int = 3, columns: int = 3) -> np.ndarray:
+    """A batch of matrices, or one, far from singular: singular values between 1 and 4, no two closer than 0.5."""
+    batch = draw(st.sampled_from(((), (2,))))
+    k = min(rows, columns)
+    left, right = (draw(arrays((*batch, n, k), distinct=True)) for n in (rows, columns))
+    u, v = (np.linalg.qr(x + 5 * np.eye(x.shape[-2], k))[0] for x in (left, right))
+    return np.ascontiguousarray(u * np.linspace(4, 1, k) @ v.swapaxes(-1, -2))
+
+
+def symmetrically(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation on x + xᵀ: so that a numerical derivative moves both triangles."""
+    return lambda x: operation(x + x.mT)
+
+
+def _positive(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: operation(x @ x.mT)
+
+
+MATRICES = matrices()
+row(linear_algebra.inv, calls(MATRICES), "linalg.inv", primitive=linear_algebra._inv, order=3)
+row(linear_algebra.solve, calls(MATRICES, arrays((3, 2))), "linalg.solve", primitive=linear_algebra._solve)
+row(linear_algebra.pinv, calls(matrices(4, 2)), "linalg.pinv", primitive=linear_algebra._pinv)
+row(linear_algebra.pinv, calls(matrices(2, 4)), "linalg.pinv", name="pinv of wide matrices")
+row(linear_algebra.det, calls(MATRICES), "linalg.det", primitive=linear_algebra._det)
+row(linear_algebra.slogdet, calls(MATRICES), "linalg.slogdet", primitive=linear_algebra._logabsdet)
+row(
+    linear_algebra._sign_of_det,
+    calls(MATRICES),
+    lambda x: _torch().linalg.slogdet(x)[0],
+    primitive=linear_algebra._sign_of_det,
+    order=0,
+)
+row(
+    _positive(linear_algebra.cholesky),
+    calls(MATRICES),
+    lambda x: _torch().linalg.cholesky(x @ x.mT),
+    name="cholesky",
+    primitive=linear_algebra._cholesky,
+)
+
+
+def _of_vectors(operation: Callable[..., Any], *vectors: int) -> Callable[..., Any]:
+    """The factors of a decomposition, its vectors squared: of what is unique only up to its sign."""
+
+    def call(x: Any) -> Any:
+        return tuple(z * z if i in vectors else z for i, z in enumerate(operation(x)))
+
+    return call
+
+
+def _of_torch(name: str, *vectors: int, **options: Any) -> Callable[..., Any]:
+    return _of_vectors(lambda x: getattr(_torch().linalg, name)(x, **options), *vectors)
+
+
+row(
+    symmetrically(_of_vectors(linear_algebra.eigh, 1)),
+    calls(np.array([[1.0, 0.5, -0.2], [0.1, 3.0, 0.4], [0.3, -0.6, -2.0]])),
+    symmetrically(_of_torch("eigh", 1)),
+    name="eigh",
+    primitive=linear_algebra._eigh,
+)
+QR = _of_vectors(linear_algebra.qr, 0, 1)
+row(QR, calls(matrices(4, 2)), _of_torch("qr", 0, 1), name="qr", primitive=linear_algebra._qr)
+row(QR, calls(matrices(2, 4)), _of_torch("qr", 0, 1), name="qr of wide matrices")
+for _shape in ((3, 3), (4, 2), (2, 4)):
+    row(
+        _of_vectors(lambda x: linear_algebra.svd(x, full_matrices=False), 0, 2),
+        calls(matrices(*_shape)),
+        _of_torch("svd", 0, 2, full_matrices=False),
+        name=f"svd of {_shape[0]} by {_shape[1]}",
+        primitive=linear_algebra._svd,
+    )
+
+# More without a derivative ------------------------------------------------------------------------------------------
+
+row(ops.signbit, calls(np.array([1.0, -0.0, 0.0, -2.0])), order=0)
+CLOSE = (np.array([1.0, 2.0, math.nan]), np.array([1.0 + 1e-7, 2.1, math.nan]))
+row(ops.isclose, calls(*CLOSE, equal_nan=st.booleans()), order=0)
+row(ops.heaviside, calls(np.array([1.0, 0.0, -2.0]), np.array([0.5])), order=0)
+for _name in ("bitwise_left_shift", "bitwise_right_shift"):
+    row(getattr(ops, _name), calls(arrays((3, 4), **INTEGERS), arrays((4,), "int64", low=0, high=3)), order=0)
+row(ops.isin, calls(arrays((3, 4), **INTEGERS), arrays((3,), **INTEGERS), invert=st.booleans()), order=0)

@@ -30,7 +30,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path i
 HOUSE = [
     *("backend", "cuda", "dtypes", "core", "engine"),
     *("creation", "random"),
-    *("ops", "operators", "autograd"),
+    *("ops", "linalg", "operators", "autograd"),
     *("serialization", "nn", "models"),
 ]
 

@@ -20,6 +20,7 @@ from numpy import finfo as finfo, iinfo as iinfo
 from tinygrad_med import (
     autograd as autograd,
     cuda as cuda,
+    linalg as linalg,
     nn as nn,
     operators as operators,
     optim as optim,
@@ -49,9 +50,13 @@ from tinygrad_med.creation import (
     full as full,
     full_like as full_like,
     linspace as linspace,
+    logspace as logspace,
     ones as ones,
     ones_like as ones_like,
+    scalar_tensor as scalar_tensor,
     tensor as tensor,
+    tril_indices as tril_indices,
+    triu_indices as triu_indices,
     zeros as zeros,
     zeros_like as zeros_like,
 )
@@ -85,6 +90,9 @@ double = float64
 half = float16
 long = int64
 int = int32
+
+contiguous_format, preserve_format, channels_last = "contiguous_format", "preserve_format", "channels_last"
+strided = "strided"
 
 __version__ = "0.1.0"
 

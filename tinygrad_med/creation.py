@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med import backend
@@ -50,8 +51,12 @@ def LongTensor(data: Any) -> Tensor:
 def shape_of(lengths: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
     """The shape that was given as `(2, 3)`, as one tuple `((2, 3),)`, or by the keyword `size`."""
     if size is not None:
-        return tuple(size)
-    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], (tuple, list)) else lengths
+        lengths = (size,)
+    if len(lengths) == 1 and isinstance(lengths[0], (tuple, list)):
+        lengths = tuple(lengths[0])
+    for n in lengths:
+        _length(n, "shape", "a length")
+    return lengths
 
 
 def _leaf(array: Any, requires_grad: bool) -> Tensor:
@@ -104,12 +109,27 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """One value everywhere; its type decides the dtype unless given."""
+    fill_value = _number(fill_value)
     dtype = as_dtype(dtype if dtype is not None else as_array(fill_value).dtype)
-    return _leaf(_library(device).full(size, fill_value, dtype), requires_grad)
+    return _leaf(_library(device).full(shape_of((size,), None), fill_value, dtype), requires_grad)
+
+
+def _number(x: Any) -> Any:
+    """A 0-d tensor as its number."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _length(value: Any, operation: str, name: str) -> int:
+    """A length or a count, which must be an integer and not negative."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{operation}: {name} must be an integer, got {value!r}")
+    if value.__index__() < 0:
+        raise ValueError(f"{operation}: {name} must not be negative, got {value}")
+    return int(value)
 
 
 def arange(
-    start: Any,
+    start: Any = 0,
     end: Any = None,
     step: Any = 1,
     *,
@@ -118,10 +138,13 @@ def arange(
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, … below end: `arange(end)` or `arange(start, end, step)`; int64 if all three are ints."""
-    if end is None:
-        start, end = 0, start
+    start, end, step = (_number(x) for x in ((0, start, step) if end is None else (start, end, step)))
     if step == 0:
         raise ValueError("arange: step must not be 0")
+    if not (-math.inf < start < math.inf and -math.inf < end < math.inf):
+        raise ValueError(f"arange: the bounds must be finite, got start={start} and end={end}")
+    if (end - start) * step < 0:
+        raise ValueError(f"arange: with step={step} there is no way from start={start} to end={end}")
     if dtype is None:
         dtype = "int64" if all(isinstance(x, int) for x in (start, end, step)) else get_default_dtype()
     return _leaf(_library(device).arange(start, end, step).astype(as_dtype(dtype)), requires_grad)
@@ -137,12 +160,65 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """So many numbers at equal distances from start to end, both included."""
-    return _leaf(_library(device).linspace(start, end, steps).astype(dtype or get_default_dtype()), requires_grad)
+    start, end, steps = _number(start), _number(end), _length(steps, "linspace", "steps")
+    return _leaf(
+        _library(device).linspace(start, end, steps).astype(as_dtype(dtype or get_default_dtype())), requires_grad
+    )
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: str | backend.Device | None = None) -> Tensor:
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """So many numbers from baseˢᵗᵃʳᵗ to baseᵉⁿᵈ, their logarithms equally far apart."""
+    exponents = linspace(start, end, steps, dtype="float64", device=device).array
+    return _leaf((base**exponents).astype(as_dtype(dtype or get_default_dtype())), requires_grad)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones on the diagonal, zeros elsewhere, (n, m)."""
-    return wrap(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())))
+    n, m = _length(n, "eye", "n"), None if m is None else _length(m, "eye", "m")
+    return _leaf(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())), requires_grad)
+
+
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = "int64", device: str | backend.Device | None = None
+) -> Tensor:
+    """The rows and the columns of the lower triangle of a matrix, (2, n), in the order of the rows."""
+    return _triangle("tril_indices", row, col, dtype, device, lambda i, j: j - i <= offset)
+
+
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = "int64", device: str | backend.Device | None = None
+) -> Tensor:
+    """The rows and the columns of the upper triangle of a matrix, (2, n), in the order of the rows."""
+    return _triangle("triu_indices", row, col, dtype, device, lambda i, j: j - i >= offset)
+
+
+def _triangle(operation: str, row: Any, col: Any, dtype: Any, device: Any, inside: Callable[[Any, Any], Any]) -> Tensor:
+    n, m, xp = _length(row, operation, "row"), _length(col, operation, "col"), _library(device)
+    i, j = xp.ogrid[:n, :m]
+    return wrap(xp.stack(xp.nonzero(inside(i, j))).astype(as_dtype(dtype)))
+
+
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A 0-d tensor, of the default dtype unless another is given."""
+    return tensor(s, dtype=dtype or get_default_dtype(), device=device, requires_grad=requires_grad)
 
 
 def zeros_like(
@@ -176,3 +252,55 @@ def full_like(
 ) -> Tensor:
     """One value everywhere, of the shape, dtype and device of x, unless others are given."""
     return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+# As methods: of the dtype and device of a tensor that is there ------------------------------------------------------
+
+
+def new_tensor(x: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new leaf with a copy of `data`, of the dtype and device of x, unless others are given."""
+    return tensor(data, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def new_full(
+    x: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """One value everywhere, of the dtype and device of x, unless others are given."""
+    return full(size, fill_value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def new_zeros(
+    x: Tensor,
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Zeros, of the dtype and device of x, unless others are given."""
+    return new_full(x, shape_of(lengths, size), 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_ones(
+    x: Tensor,
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Ones, of the dtype and device of x, unless others are given."""
+    return new_full(x, shape_of(lengths, size), 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_empty(
+    x: Tensor,
+    *lengths: Any,
+    size: Sequence[int] | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Memory as it happens to be, of the dtype and device of x, unless others are given."""
+    dtype, device = dtype or x.dtype, device or x.device
+    return empty(shape_of(lengths, size), dtype=dtype, device=device, requires_grad=requires_grad)

@@ -18,12 +18,15 @@ from tinygrad_med.core.methods import Methods
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.creation import new_empty, new_full, new_ones, new_tensor, new_zeros
 from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.engine.compiled import CALL, OPERATOR, REFLECTED, attach
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse
 from tinygrad_med.engine.writes import writes
+from tinygrad_med.ops import elementwise
 from tinygrad_med.ops.indexing import write as write_at
+from tinygrad_med.ops.rearrange import windows_along
 
 # Conversions --------------------------------------------------------------------------------------------------------
 
@@ -34,11 +37,17 @@ def to(
     dtype: Any = None,
     device: str | backend.Device | None = None,
     non_blocking: bool = False,  # noqa: ARG001 - PyTorch's argument
+    copy: bool = False,
+    memory_format: Any = None,  # noqa: ARG001 - likewise
 ) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
-    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. `non_blocking` does nothing here.
+    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. With `copy`, in memory of its own in any
+    case. `non_blocking` and `memory_format` do nothing here, and a bool after the targets is one of the former two.
     """
+    targets, flags = (tuple(t for t in targets if not isinstance(t, bool)), [t for t in targets if isinstance(t, bool)])
+    copy = flags[1] if len(flags) > 1 else copy
+    before = x
     for target in targets:
         if isinstance(target, Tensor):
             dtype, device = target.dtype, target.device
@@ -51,11 +60,11 @@ def to(
     if dtype is not None and (dtype := as_dtype(dtype)) != x.dtype:
         between_floats = x.is_floating_point() and dtype.kind == "f"
         x = cast(x, dtype=dtype) if between_floats else wrap(x.array.astype(dtype))
-    return x
+    return ops.clone(x) if copy and x is before else x
 
 
 def _to_dtype(name: str) -> Callable[[Tensor], Tensor]:
-    def convert(x: Tensor) -> Tensor:
+    def convert(x: Tensor, memory_format: Any = None) -> Tensor:  # noqa: ARG001 - likewise
         return to(x, dtype=name)
 
     convert.__doc__ = f"x as {name}."
@@ -76,7 +85,7 @@ def cpu(x: Tensor) -> Tensor:
     return to(x, device="cpu")
 
 
-def contiguous(x: Tensor) -> Tensor:
+def contiguous(x: Tensor, memory_format: Any = None) -> Tensor:  # noqa: ARG001 - likewise
     """x with its elements in memory in the order of the dims: itself, or a copy."""
     return x if x.is_contiguous() else ops.clone(x)
 
@@ -216,10 +225,10 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 
 
 _BINARY = {
-    "add": ops.add,
-    "sub": ops.sub,
+    "add": elementwise.add,
+    "sub": elementwise.sub,
     "mul": ops.mul,
-    "truediv": ops.div,
+    "truediv": elementwise.div,
     "pow": ops.pow,
     "matmul": ops.matmul,
     "floordiv": ops.floordiv,
@@ -240,6 +249,20 @@ _METHODS = """
     norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
     unbind clone gather index_select matmul mm bmm dot outer masked_fill tril triu repeat
     equal allclose nonzero unique
+    addbmm addcdiv addcmul addmm addmv addr baddbmm divide float_power floor_divide lerp multiply mv subtract
+    true_divide xlogy
+    absolute acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2 atanh
+    bitwise_left_shift bitwise_right_shift copysign cosh deg2rad exp2 fix fmax fmin fmod frac greater
+    greater_equal heaviside hypot isclose isneginf isposinf ldexp less less_equal log10 logaddexp logaddexp2
+    logit nan_to_num negative not_equal positive rad2deg sgn signbit sinc sinh tan trunc
+    adjoint broadcast_to diag diag_embed diagflat diagonal dsplit fliplr flipud hsplit moveaxis movedim
+    narrow_copy ravel repeat_interleave reshape_as roll rot90 select split_with_sizes swapaxes swapdims take
+    take_along_dim tensor_split tile trace unflatten vsplit
+    index_add index_copy index_fill index_put masked_scatter masked_select scatter scatter_add
+    aminmax bincount corrcoef count_nonzero cov cummax cummin cumprod diff dist histc kthvalue logcumsumexp
+    median mode msort nanmean nanmedian nanquantile nansum quantile
+    cholesky cholesky_inverse cholesky_solve det inner kron logdet matrix_power qr slogdet vdot
+    hardshrink prelu
 """
 """The functions of `ops` that are methods."""
 
@@ -271,8 +294,10 @@ def _attach() -> None:
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
     methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, backward)}
     methods |= {f.__name__: f for f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_)}
+    methods |= {f.__name__: f for f in (new_tensor, new_full, new_zeros, new_ones, new_empty)}
     methods |= {"__getitem__": ops.getitem, "__setitem__": setitem, "where": _where, "__getattr__": _missing}
-    methods |= {"T": property(_transposed), "mT": property(_matrices_transposed)}
+    methods |= {"unfold": windows_along, "T": property(_transposed), "mT": property(_matrices_transposed)}
+    methods |= {"H": property(_transposed), "mH": property(_matrices_transposed)}  # of real numbers
     for name, method in methods.items():
         _let_tensors_have(name, method, CALL)
 

@@ -81,7 +81,7 @@ MESSAGES = [
     ),
     (lambda: x(4).narrow(0, -5, 1), ValueError, "narrow: 1 elements from -5 on are not all within dim 0", ""),
     (lambda: x(4).narrow(0, 0, -1), ValueError, "narrow: -1 elements from 0 on", ""),
-    (lambda: x(2).norm("nuc"), ValueError, "norm: p='nuc' is unknown; give a number or 'fro'", ""),
+    (lambda: x(2).norm("max"), ValueError, "norm: p='max' is unknown; give a number, 'fro' or 'nuc'", ""),
     (lambda: x(2) & x(2), TypeError, "bitwise_and: ", "float32 (2,)"),
     (
         lambda: forgotten(x(2)),

@@ -6,6 +6,9 @@ memory and here does nothing, and `training`.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from tinygrad_med import backend, ops, random
@@ -25,6 +28,7 @@ from tinygrad_med.ops import (
     batch_norm as batch_norm,
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    channel_shuffle as channel_shuffle,
     conv1d as conv1d,
     conv2d as conv2d,
     conv3d as conv3d,
@@ -32,13 +36,18 @@ from tinygrad_med.ops import (
     conv_transpose2d as conv_transpose2d,
     conv_transpose3d as conv_transpose3d,
     cross_entropy as cross_entropy,
+    embedding as embedding,
     fold as fold,
     gelu as gelu,
+    glu as glu,
     group_norm as group_norm,
+    hardshrink as hardshrink,
+    instance_norm as instance_norm,
     interpolate as interpolate,
     l1_loss as l1_loss,
     layer_norm as layer_norm,
     linear as linear,
+    local_response_norm as local_response_norm,
     logsigmoid as logsigmoid,
     max_pool1d as max_pool1d,
     max_pool2d as max_pool2d,
@@ -46,9 +55,17 @@ from tinygrad_med.ops import (
     mse_loss as mse_loss,
     nll_loss as nll_loss,
     pad as pad,
+    pixel_shuffle as pixel_shuffle,
+    pixel_unshuffle as pixel_unshuffle,
+    prelu as prelu,
+    rms_norm as rms_norm,
+    scaled_dot_product_attention as scaled_dot_product_attention,
     sigmoid as sigmoid,
     softplus as softplus,
+    softshrink as softshrink,
+    softsign as softsign,
     tanh as tanh,
+    tanhshrink as tanhshrink,
     unfold as unfold,
 )
 from tinygrad_med.random import Generator
@@ -64,9 +81,21 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return ops.leaky_relu(input, negative_slope=negative_slope)
 
 
-def silu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - likewise
-    """x · sigmoid(x), also called swish (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
-    return input * ops.sigmoid(input)
+def _inplace_too(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """An activation that also takes `inplace`, after its other arguments, and does nothing with it."""
+    count = len(inspect.signature(operation).parameters)
+
+    @functools.wraps(operation)
+    def call(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:  # noqa: ARG001 - likewise
+        return operation(*args[:count], **kwargs) if len(args) == count + 1 else operation(*args, **kwargs)
+
+    return call
+
+
+celu, elu, hardsigmoid = _inplace_too(ops.celu), _inplace_too(ops.elu), _inplace_too(ops.hardsigmoid)
+hardswish, hardtanh, mish = _inplace_too(ops.hardswish), _inplace_too(ops.hardtanh), _inplace_too(ops.mish)
+relu6, selu, silu = _inplace_too(ops.relu6), _inplace_too(ops.selu), _inplace_too(ops.silu)
+threshold = _inplace_too(ops.threshold)
 
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
@@ -77,6 +106,11 @@ def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """xᵢ − log Σⱼ eˣⱼ along `dim`, computed in `dtype` if one is given."""
     return ops.log_softmax(input, needs_dim("log_softmax", dim), dtype=dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """e^−xᵢ / Σⱼ e^−xⱼ along `dim`, computed in `dtype` if one is given."""
+    return ops.softmin(input, needs_dim("softmin", dim), dtype=dtype)
 
 
 def needs_dim(operation: str, dim: int | None) -> int:

@@ -431,8 +431,10 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return _select(x, y, condition=array)
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
-    """x with `value` where the mask is true."""
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """x with `value`, a number or a 0-d tensor, where the mask is true."""
+    if getattr(value, "ndim", 0) or isinstance(value, complex):
+        raise TypeError(f"masked_fill: value must be one real number, got {value!r}; use where(mask, value, x)")
     return where(mask, value, x)
 
 

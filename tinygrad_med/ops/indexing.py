@@ -12,6 +12,7 @@ from tinygrad_med import backend
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.ops.dims import one_dim
 
 
 @primitive(view=True)
@@ -152,16 +153,29 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     Raises:
         IndexError: for an index outside 0 … n − 1.
     """
-    return _index(x, key=_along(x.shape, dim, index, "gather"))
+    positions = index.array if isinstance(index, Tensor) else index
+    if positions.size and positions.ndim and len(x.shape):
+        return _index(x, key=_along(x.shape, dim, positions, "gather"))
+    d = one_dim(dim, len(x.shape), "gather")  # where nothing is read, or one of the two is 0-d, as of one element
+    if not positions.size:
+        check_range(positions, 0, "gather")
+        return _index(x.reshape(-1), key=positions)
+    if len(x.shape) > 1 or positions.ndim > 1:
+        raise ValueError(f"gather: index of shape {positions.shape} does not fit x of shape {tuple(x.shape)}")
+    return gather(x.reshape(-1), d, positions.reshape(-1)).reshape(positions.shape)
 
 
 def index_select(x: Any, dim: int, index: Any) -> Any:
     """The slices of x along `dim` that the integers in `index` (one dim) name, in that order."""
     chosen = index.array if isinstance(index, Tensor) else index
-    d = dim % max(len(x.shape), 1)
-    if chosen.ndim > 1:
-        raise ValueError(f"index_select: index must have one dim, got shape {chosen.shape}")
-    check_range(chosen, x.shape[d], "index_select")
+    d = one_dim(dim, len(x.shape), "index_select")
+    if chosen.ndim > 1 or (not len(x.shape) and chosen.size != 1):
+        raise ValueError(
+            f"index_select: index must have one dim, and one element for a 0-d x, got shape {chosen.shape}"
+        )
+    check_range(chosen, x.shape[d] if len(x.shape) else 1, "index_select")
+    if not len(x.shape):
+        return x * 1
     return _index(x, key=(slice(None),) * d + (chosen.reshape(-1),))
 
 
@@ -177,15 +191,13 @@ def check_range(positions: Any, length: int, operation: str) -> None:
 def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tuple[Any, ...]:
     """The key that reads `index` along `dim` and each other dim in its place."""
     positions = index.array if isinstance(index, Tensor) else index
-    d = dim % max(len(shape), 1)
+    d = one_dim(dim, len(shape), operation)
     if positions.ndim != len(shape) or any(
         n > m for i, (n, m) in enumerate(zip(positions.shape, shape, strict=True)) if i != d
     ):
         raise ValueError(
             f"{operation}: index of shape {positions.shape} does not fit x of shape {shape} along dim {dim}"
         )
-    if not shape:
-        return ()
     check_range(positions, shape[d], operation)
     xp = backend.array_module(positions)
     key = list(xp.ogrid[tuple(slice(n) for n in positions.shape)]) if len(shape) > 1 else [None]

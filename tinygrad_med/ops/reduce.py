@@ -14,9 +14,10 @@ from tinygrad_med.core.broadcast import cast
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
-from tinygrad_med.ops.elementwise import _keep, abs, exp, maximum, minimum, sign, sqrt, where
+from tinygrad_med.ops.dims import F, all_dims, integer, numpys_names, one_dim
+from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.shape import F, _reshape, all_dims, cat, expand, flip, narrow, numpys_names, one_dim, squeeze
+from tinygrad_med.ops.shape import _reshape, cat, expand, flip, narrow, squeeze
 
 
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
@@ -97,10 +98,25 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> A
 
 @numpys_names
 @half_in_single
-def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
-    """Σ (x − mean)² / (n − correction) over `dim`; `unbiased=False` is PyTorch's older name for `correction=0`."""
-    if unbiased is not None:
-        correction = int(unbiased)
+def var(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
+) -> Tensor:
+    """Σ (x − mean)² / (n − correction) over `dim`.
+
+    Args:
+        x: any shape.
+        dim: an int, several, or `None` for all.
+        unbiased: PyTorch's older argument, `True` for a correction of 1 and `False` for 0; also in the place of `dim`,
+            as in `x.var(False)`.
+        keepdim: leave the reduced dims with length 1.
+        correction: what to subtract from the number of elements; `None` is 1.
+    """
+    if isinstance(dim, bool) and unbiased is None:
+        dim, unbiased = None, dim
+    if unbiased is not None and not isinstance(unbiased, bool):
+        raise TypeError(f"var: unbiased must be True or False, got {unbiased!r}; give several dims as a tuple")
+    if unbiased is not None or correction is None:
+        correction = int(unbiased is not False)
     dims = reduced_dims(x, dim, "var")
     n = math.prod(x.shape[d] for d in dims)
     centred = x - mean(x, dims, keepdim=True)
@@ -109,14 +125,17 @@ def var(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, 
 
 
 @numpys_names
-def std(x: Tensor, dim: Any = None, keepdim: bool = False, correction: int = 1, unbiased: bool | None = None) -> Tensor:
-    """The square root of `var`; where that is 0 its gradient is 0.
+def std(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
+) -> Tensor:
+    """The square root of `var`, of the same arguments; where that is 0 its gradient is 0.
 
     Computed in float64: in float32 the squares of 1e20 are infinite and those of 1e-30 are 0.
     """
     if x.dtype in (float16, float32):
-        return cast(std(cast(x, dtype=float64), dim, keepdim, correction, unbiased), dtype=x.dtype)
-    return _root(var(x, dim, keepdim, correction, unbiased), 2)
+        wide = std(cast(x, dtype=float64), dim, unbiased, keepdim, correction=correction)
+        return cast(wide, dtype=x.dtype)
+    return _root(var(x, dim, unbiased, keepdim, correction=correction), 2)
 
 
 def _root(x: Any, p: float) -> Any:
@@ -192,12 +211,19 @@ def argmin(xp, x, *, dim=None, keepdim=False):
 
 
 @primitive(differentiable=False)
-def argsort(xp, x, *, dim=-1, descending=False):
+def _argsort(xp, x, *, dim, descending):
     """The positions of the elements along `dim` in order of size; equal ones stay in their order"""
     if not descending:
         return xp.argsort(x, dim, kind="stable")
     backwards = xp.argsort(xp.flip(x, dim), dim, kind="stable")
     return xp.flip(x.shape[dim] - 1 - backwards, dim)
+
+
+@numpys_names
+def argsort(x: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
+    """The positions of the elements along `dim` in order of size; equal ones stay in their order, `stable` or not."""
+    d = one_dim(dim, len(x.shape), "argsort")
+    return _argsort(x, dim=d, descending=descending) if len(x.shape) else argmax(x)
 
 
 class ValuesAndIndices(NamedTuple):
@@ -265,6 +291,8 @@ def min(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _extreme_of(x: Any, dim: Any, keepdim: bool, name: str) -> Any:
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name}: expects a tensor, got {x!r}")
     if isinstance(dim, Tensor):
         return (maximum if name == "max" else minimum)(x, dim)
     if dim is None:
@@ -287,19 +315,21 @@ def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
 
 
 @numpys_names
-def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesAndIndices:
-    """The elements along `dim` in order of size, and where they were."""
-    positions = argsort(x, dim=one_dim(dim, x.ndim, "sort"), descending=descending)
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> ValuesAndIndices:
+    """The elements along `dim` in order of size, and where they were; equal ones stay in order, `stable` or not."""
+    positions = argsort(x, one_dim(dim, x.ndim, "sort"), descending, stable)
     return ValuesAndIndices(gather(x, dim, positions), positions)
 
 
 @numpys_names
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
-    """The k largest (or smallest) elements along `dim` in order of size, and where they were."""
-    d = one_dim(dim, x.ndim, "topk")
-    if not 0 <= k <= x.shape[d]:
-        raise ValueError(f"topk: k={k} is not between 0 and the length {x.shape[d]} of dim {dim}")
-    positions = narrow(argsort(x, dim=d, descending=largest), d, 0, k)
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
+    """The k largest (or smallest) elements along `dim` in order of size, `sorted` or not, and where they were."""
+    d, k = one_dim(dim, x.ndim, "topk"), integer(k, "topk", "k")
+    length = x.shape[d] if x.ndim else 1
+    if not 0 <= k <= length:
+        raise ValueError(f"topk: k={k} is not between 0 and the length {length} of dim {dim}")
+    positions = argsort(x, d, largest)
+    positions = narrow(positions, d, 0, k) if x.ndim else positions
     return ValuesAndIndices(gather(x, d, positions), positions)
 
 
@@ -363,7 +393,8 @@ _softmax.vjp(x=lambda g, z, dims: z * (g - _sum(g * z, dims=dims, keepdim=True))
 @numpys_names
 def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
-    return _softmax(in_dtype(x, dtype), dims=all_dims((dim,), len(x.shape), "softmax"))
+    x, dims = in_dtype(x, dtype), all_dims((dim,), len(x.shape), "softmax")
+    return x * 1 if 0 in x.shape else _softmax(x, dims=dims)
 
 
 @primitive(single=True)
@@ -382,38 +413,5 @@ _log_softmax.vjp(x=lambda g, z, dims: g - exp(z) * _sum(g, dims=dims, keepdim=Tr
 @numpys_names
 def log_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """xᵢ − log Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
-    return _log_softmax(in_dtype(x, dtype), dims=all_dims((dim,), len(x.shape), "log_softmax"))
-
-
-@numpys_names
-def norm(x: Any, p: float | str = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
-
-    Where it has a kink, at x = 0, the gradient is 0.
-
-    Args:
-        x: any shape.
-        p: a number, or `"fro"` for 2.
-        dim: an int, several, or `None` for all.
-        keepdim: leave the reduced dims with length 1.
-        dtype: compute in it.
-    """
-    if p == "fro":
-        p = 2
-    if isinstance(p, str):
-        raise ValueError(f"norm: p={p!r} is unknown; give a number or 'fro'")
-    return _norm(in_dtype(x, dtype), p, dim, keepdim)
-
-
-@half_in_single
-def _norm(x: Any, p: float, dim: Any, keepdim: bool) -> Any:
-    if p in (math.inf, -math.inf):
-        return (amax if p > 0 else amin)(abs(x), dim, keepdim)
-    if p == 0:
-        return sum(abs(sign(x)), dim, keepdim)
-    if p == 1:
-        return sum(abs(x), dim, keepdim)
-    if p == 2:
-        return _root(sum(x * x, dim, keepdim), 2)
-    powers = where(x == 0, 0.0 if p > 0 else math.inf, abs(where(x == 0, 1.0, x)) ** p)
-    return _root(sum(powers, dim, keepdim), p)
+    x, dims = in_dtype(x, dtype), all_dims((dim,), len(x.shape), "log_softmax")
+    return x * 1 if 0 in x.shape else _log_softmax(x, dims=dims)

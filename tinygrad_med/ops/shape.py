@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.broadcast import expand as _expand
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.ops.dims import all_dims, also_named, integer, numpys_names, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import index
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def numpys_names(function: F) -> F:
-    """Let `axis` and `keepdims`, NumPy's names, stand for `dim` and `keepdim`, as PyTorch does."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        for numpys, name in (("axis", "dim"), ("keepdims", "keepdim")):
-            if numpys in kwargs:
-                if name in kwargs:
-                    raise TypeError(f"{function.__name__}: {numpys} is another name of {name}; give one of them")
-                kwargs[name] = kwargs.pop(numpys)
-        return function(*args, **kwargs)
-
-    return call  # type: ignore[return-value]
-
-
-def one_dim(dim: Any, ndim: int, operation: str) -> int:
-    """`dim` counted from the front; an error if the tensor has no such dim."""
-    try:
-        d = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"{operation}: dim must be an integer, got {dim!r}") from None
-    if not -max(ndim, 1) <= d < max(ndim, 1):
-        raise IndexError(f"{operation}: dim {d} is out of range for a tensor of {ndim} dims")
-    return d % max(ndim, 1)
-
-
-def all_dims(dim: Any, ndim: int, operation: str) -> tuple[int, ...]:
-    """`dim` (an int, several, or `None` for all) as a sorted tuple counted from the front."""
-    if dim is None:
-        return tuple(range(ndim))
-    dims = sorted(one_dim(d, ndim, operation) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
-    if len(set(dims)) < len(dims):
-        raise ValueError(f"{operation}: a dim is named twice in {dim}")
-    return tuple(dims) if ndim else ()
-
-
-def sizes(shape: Sequence[Any]) -> tuple[int, ...]:
-    """A shape given as `(2, 3)` or as one tuple `((2, 3),)`."""
-    if len(shape) == 1 and not isinstance(shape[0], Tensor) and isinstance(shape[0], (tuple, list)):
-        shape = shape[0]
-    return tuple(operator.index(n) for n in shape)
-
 
 # Reshaping ----------------------------------------------------------------------------------------------------------
 
@@ -77,14 +30,16 @@ def _reshape(xp, x, *, shape):
 _reshape.vjp(x=lambda g, x_shape: _reshape(g, x_shape))
 
 
+@also_named("shape")
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """x in another shape; one length may be −1 and follows from the others."""
-    return _reshape(x, shape=sizes(shape))
+    return _reshape(x, shape=sizes(shape, "reshape"))
 
 
+@also_named("size")
 def view(x: Tensor, *shape: Any) -> Tensor:
     """As `reshape`: a view where the memory allows it, else a copy, where PyTorch would refuse."""
-    return _reshape(x, shape=sizes(shape))
+    return _reshape(x, shape=sizes(shape, "view"))
 
 
 def view_as(x: Tensor, other: Tensor) -> Tensor:
@@ -117,9 +72,10 @@ def unsqueeze(x: Any, dim: int) -> Any:
     return _reshape(x, shape=(*x.shape[:d], 1, *x.shape[d:]))
 
 
+@also_named("size")
 def expand(x: Any, *shape: Any) -> Any:
     """x broadcast to a larger shape without a copy; −1 keeps a dim's length."""
-    wanted = sizes(shape)
+    wanted = sizes(shape, "expand")
     added = len(wanted) - len(x.shape)
     if added < 0:
         raise ValueError(f"expand: {wanted} has fewer dims than the tensor of shape {tuple(x.shape)}")
@@ -146,9 +102,10 @@ def _permute(xp, x, *, dims):
 _permute.vjp(x=lambda g, dims: _permute(g, tuple(sorted(range(len(dims)), key=dims.__getitem__))))
 
 
+@also_named("dims")
 def permute(x: Any, *dims: Any) -> Any:
     """x with its dims in another order, a view."""
-    order = tuple(one_dim(d, len(x.shape), "permute") for d in sizes(dims))
+    order = tuple(one_dim(d, len(x.shape), "permute") for d in sizes(dims, "permute"))
     if sorted(order) != list(range(len(x.shape))):
         raise ValueError(f"permute: {sizes(dims)} does not name each dim of a tensor of shape {tuple(x.shape)} once")
     return _permute(x, order)
@@ -182,31 +139,36 @@ def _flip(xp, x, *, dims):
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
 
 
+@also_named("dims")
 def flip(x: Any, *dims: Any) -> Any:
     """x with the order of the elements reversed along `dims`."""
-    return _flip(x, all_dims(sizes(dims), len(x.shape), "flip"))
+    return _flip(x, all_dims(sizes(dims, "flip"), len(x.shape), "flip"))
 
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of matrices, zeros above the diagonal."""
-    row, column = _rows_and_columns(x)
-    return where(column - row <= diagonal, x, False)  # False is the 0 that promotes no dtype
+    row, column = _rows_and_columns(x, "tril")
+    kept = column - row <= integer(diagonal, "tril", "diagonal")
+    return where(kept, x, False)  # False is the 0 that promotes no dtype
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of matrices, zeros below the diagonal."""
-    row, column = _rows_and_columns(x)
-    return where(column - row >= diagonal, x, False)
+    row, column = _rows_and_columns(x, "triu")
+    return where(column - row >= integer(diagonal, "triu", "diagonal"), x, False)
 
 
-def _rows_and_columns(x: Any) -> Any:
+def _rows_and_columns(x: Any, operation: str) -> Any:
+    if len(x.shape) < 2:
+        raise ValueError(f"{operation}: expects matrices in the last two dims, got shape {tuple(x.shape)}")
     xp = backend.array_module(x.array if isinstance(x, Tensor) else x)
     return xp.ogrid[: x.shape[-2], : x.shape[-1]]
 
 
+@also_named("repeats")
 def repeat(x: Any, *repeats: Any) -> Any:
     """x so many times along each dim, as tiles."""
-    counts = sizes(repeats)
+    counts = sizes(repeats, "repeat")
     if len(counts) < len(x.shape):
         raise ValueError(f"repeat: needs a count for each dim of shape {tuple(x.shape)}, got {counts}")
     shape = (1,) * (len(counts) - len(x.shape)) + tuple(x.shape)
@@ -235,7 +197,12 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of equal shape, except along `dim`, one after the other along it."""
     if not len(tensors):
         raise ValueError("cat: the list of tensors is empty")
+    if wrong := [type(x).__name__ for x in tensors if not hasattr(x, "shape")]:
+        raise TypeError(f"cat: expects a list of tensors, got {wrong[0]} in it")
     shapes = [tuple(x.shape) for x in tensors]
+    if len(set(shapes)) > 1 and (0,) in shapes:  # PyTorch's first empty tensor, which fits any others
+        tensors = [x for x, shape in zip(tensors, shapes, strict=True) if shape != (0,)]
+        shapes = [tuple(x.shape) for x in tensors]
     d = one_dim(dim, len(shapes[0]), "cat")
     if len({len(s) for s in shapes}) > 1 or len({(*s[:d], *s[d + 1 :]) for s in shapes}) > 1 or not shapes[0]:
         raise ValueError(f"cat: shapes must have dims and agree except in dim {dim}, got {', '.join(map(str, shapes))}")
@@ -252,9 +219,14 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
-def narrow(x: Any, dim: int, start: int, length: int) -> Any:
+def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
     """`length` elements of x along `dim`, from `start` on (counted from the end if negative); a view."""
     d = one_dim(dim, len(x.shape), "narrow")
+    if not len(x.shape):
+        raise IndexError("narrow: a 0-d tensor has no dim to take a part of")
+    if getattr(start, "ndim", 0):
+        raise TypeError(f"narrow: start must be an integer, got a tensor of several, {start!r}")
+    start, length = integer(start, "narrow", "start"), integer(length, "narrow", "length")
     n = x.shape[d]
     first = start + n if start < 0 else start
     if length < 0 or not 0 <= first <= n - length:
@@ -266,13 +238,13 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
     """x in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
     d = one_dim(dim, x.ndim, "split")
     total = x.shape[d]
-    if hasattr(split_size_or_sections, "__index__"):
-        size = operator.index(split_size_or_sections)
+    if not isinstance(split_size_or_sections, (tuple, list)):
+        size = integer(split_size_or_sections, "split", "the size")
         if size <= 0:
             raise ValueError(f"split: the size must be positive, got {size}")
         sections = [min(size, total - start) for start in range(0, total, size)] or [0]
     else:
-        sections = [operator.index(n) for n in split_size_or_sections]
+        sections = [integer(n, "split", "a section") for n in split_size_or_sections]
         if min(sections, default=0) < 0:
             raise ValueError(f"split: a section must not be negative, got {sections}")
         if sum(sections) != total:
@@ -283,7 +255,7 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """x in so many parts of equal length along `dim`; the last may be smaller, or missing."""
-    if chunks < 1:
+    if integer(chunks, "chunk", "chunks") < 1:
         raise ValueError(f"chunk: the number of chunks must be positive, got {chunks}")
     return split(x, max(1, -(-x.shape[one_dim(dim, x.ndim, "chunk")] // chunks)), dim)
 
@@ -291,6 +263,8 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices of x along `dim`, without that dim."""
     d = one_dim(dim, x.ndim, "unbind")
+    if not x.ndim:
+        raise IndexError("unbind: a 0-d tensor has no dim to be taken apart along")
     return tuple(x[(slice(None),) * d + (i,)] for i in range(x.shape[d]))
 
 

@@ -1,0 +1,45 @@
+"""Linear algebra under the names of `torch.linalg`; the functions are those of `ops/linear_algebra.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.ops import norms
+from tinygrad_med.ops.linear_algebra import (
+    cholesky as cholesky,
+    cross as cross,
+    det as det,
+    diagonal as diagonal,
+    eigh as eigh,
+    eigvalsh as eigvalsh,
+    inv as inv,
+    matrix_power as matrix_power,
+    multi_dot as multi_dot,
+    pinv as pinv,
+    qr as qr,
+    slogdet as slogdet,
+    solve as solve,
+    solve_triangular as solve_triangular,
+    svd as svd,
+    svdvals as svdvals,
+    tensorinv as tensorinv,
+    tensorsolve as tensorsolve,
+    vander as vander,
+    vecdot as vecdot,
+)
+from tinygrad_med.ops.matmul import matmul as matmul
+from tinygrad_med.ops.norms import (
+    cond as cond,
+    matrix_norm as matrix_norm,
+    matrix_rank as matrix_rank,
+    vector_norm as vector_norm,
+)
+
+norm = norms.linalg_norm
+
+
+def __getattr__(name: str) -> Any:
+    known = [known for known in globals() if not known.startswith("_")]
+    hint = did_you_mean(name, known, "the functions of tinygrad_med.ops.linear_algebra are what there is")
+    raise AttributeError(f"module 'tinygrad_med.linalg' has no attribute {name!r}; {hint}")
