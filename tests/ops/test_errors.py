@@ -91,9 +91,9 @@ MESSAGES = [
     ),
     (lambda: F.pad(x(2), (-2, -2)), ValueError, "pad: (-2, -2) crops more than there is in shape (2,)", ""),
     (
-        lambda: F.pad(x(2), (1, 1), mode="reflect"),
-        NotImplementedError,
-        "pad: mode='reflect' is not supported",
+        lambda: F.pad(x(2), (1, 1), mode="mirror"),
+        ValueError,
+        "pad: mode='mirror' is unknown",
         "'constant'",
     ),
     (lambda: tg.where(x(2), x(2), x(2)), TypeError, "where: the condition must be a bool tensor", "compare first"),

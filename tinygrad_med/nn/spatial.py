@@ -16,7 +16,7 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import zeros
 from tinygrad_med.nn import functional as F, init
 from tinygrad_med.nn.module import Module, Parameter
-from tinygrad_med.ops.shape import one_dim
+from tinygrad_med.ops.dims import one_dim
 from tinygrad_med.random import Generator
 
 # Convolution ----------------------------------------------------------------------------------------------------------
