@@ -236,6 +236,9 @@ def operate(p: Primitive, *operands: Any) -> Any:
     return general(p, operands, {})
 
 
+PLAIN = frozenset((numpy.ndarray, numpy.float32, numpy.float64, numpy.bool_, float, int))
+"""The types of plain arrays and numbers on which a forward can run as it is."""
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "…"})()
 """The default of an argument that must be given, by this name or another."""
 
@@ -246,7 +249,8 @@ def source(p: Primitive, form: str = CALL) -> str:
     """The source of the generated call."""
     if p.variadic:
         return f"def call(*{p.operands[0]}, **_constants):\n    return _general(_p, {p.operands[0]}, _constants)"
-    return "\n".join([*_head(p, form), *_operands(p, form), *_forward(p), *_output(p, form)])
+    arrays = [f"_a{i}" for i in range(len(p.operands))]
+    return "\n".join([*_head(p, form), *_operands(p, form), *_forward(p, arrays), *_output(p, form)])
 
 
 def _generate(p: Primitive, form: str) -> Callable[..., Any]:
@@ -264,6 +268,7 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "mode": mode,
         "MISSING": MISSING,
         "REFUSALS": REFUSALS,
+        **{"PLAIN": PLAIN, "float16": numpy.dtype("float16")},
         "p": p,
         "forward": p.forward,
         "general": general,
@@ -293,6 +298,7 @@ def _head(p: Primitive, form: str) -> list[str]:
         "        _recording = _mode.grad",
         f"        if _mode.watchers or _mode.definition: {_away(p, form)}",
         f"    if {' or '.join(odd)}: {_away(p, form)}",
+        *(f"    if isinstance({c}, _Tensor): {c} = {c}.array" for c in p.constants),
     ]
 
 
@@ -338,17 +344,28 @@ def _operands(p: Primitive, form: str) -> list[str]:
         if len(p.operands) > 1:
             lines += [f"    elif type({x}) is float or type({x}) is int:"]
             lines += [f"        _a{i} = {x}", f"        _n{i} = False"]
+        lines += [] if i else _on_arrays(p)
         lines += [f"    else: {_away(p, form)}"]
     lines += [f"    if _dtype is not _float32 and _dtype is not _float64: {_away(p, form)}"]
     return lines
 
 
-def _forward(p: Primitive) -> list[str]:
-    arrays = [f"_a{i}" for i in range(len(p.operands))]
-    lines = [f"    if isinstance({c}, _Tensor): {c} = {c}.array" for c in p.constants]
+def _on_arrays(p: Primitive) -> list[str]:
+    """Plain arrays, as rules get them in an ordinary walk: just the forward."""
+    plain = [f"type({x}) in _PLAIN" for x in p.operands[1:]]
+    small = [f"(type({x}) is not _ndarray or {x}.ndim)" for x in p.operands if not p.view]
+    half = [f"getattr({p.operands[0]}, 'dtype', None) is not _float16"] if p.single else []
+    first = p.operands[0]
+    return [
+        f"    elif {' and '.join([f'type({first}) in _PLAIN', *plain, *small, *half])}:",
+        *(f"    {line}" for line in _forward(p, p.operands)),
+        "        return z",
+    ]
+
+
+def _forward(p: Primitive, arrays: Sequence[str]) -> list[str]:
     given = ", ".join(["_numpy", *arrays, *(f"{c}={c}" for c in p.constants)])
     return [
-        *lines,
         f"    try: z = _forward({given})",
         f"    except _REFUSALS as _error: _refuse(_p, _error, {_tuple(arrays)})",
     ]
@@ -368,8 +385,9 @@ def _output(p: Primitive, form: str) -> list[str]:
         lines += [f"    {'elif' if lines else 'if'} _recording and {condition}:"]
         lines += ["        _r = _Record()", f"        _r.plan = _plan_{_digits(needed)}"]
         lines += [f"        _r.inputs = {_tuple(inputs)}", f"        _r.values = {_tuple(values)}"]
-    some = " or ".join(f"_n{i}" for i in range(len(p.operands)))
-    lines += [f"    {'elif' if lines else 'if'} _recording and ({some}): {_away(p, form)}"]  # which has no rule
+    if len(p.rules) < len(p.operands):  # then the definition says which rule is missing
+        some = " or ".join(f"_n{i}" for i in range(len(p.operands)))
+        lines += [f"    {'elif' if lines else 'if'} _recording and ({some}): {_away(p, form)}"]
     lines += ["    else:", *(f"        {line}" for line in constant)]
     recorded = ["_r.shape = z.shape", "_r.number = _next_number()", "_r.hooks = None"]
     recorded += [*tensor, "_t.origin = _r", "_t.requires_grad = True", "return _t"]
