@@ -20,7 +20,8 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_med
-from tinygrad_med.core.modes import mode, switch
+from tinygrad_med.core.modes import mode
+from tinygrad_med.engine.switches import switch
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,8 +12,8 @@ import pytest
 
 import tinygrad_med as tm
 from tinygrad_med import autograd
-from tinygrad_med.core import modes
 from tinygrad_med.core.backward import steps
+from tinygrad_med.engine import switches
 from tinygrad_med.engine.writes import writes
 
 
@@ -677,15 +677,15 @@ def test_set_grad_enabled_is_a_statement_a_block_and_a_decorator(torch):
 def test_threads_with_a_flag_of_their_own_are_counted():
     def work():
         with tm.no_grad(), autograd.detect_anomaly():
-            seen.append(modes.unusual)
+            seen.append(switches.unusual)
 
-    seen = [modes.unusual]
+    seen = [switches.unusual]
     with tm.no_grad():
-        seen.append(modes.unusual)
+        seen.append(switches.unusual)
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-    assert seen == [0, 1, 2] and modes.unusual == 0
+    assert seen == [0, 1, 2] and switches.unusual == 0
 
 
 def test_one_switch_can_be_entered_twice():

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 import tinygrad_med as torch
-from tinygrad_med.core.modes import mode, switch
+from tinygrad_med.core.modes import mode
+from tinygrad_med.engine.switches import switch
 
 
 class Witness:

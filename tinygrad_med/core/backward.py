@@ -14,24 +14,23 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.broadcast import sum_to
-from tinygrad_med.core.modes import switched
 from tinygrad_med.core.primitive import Record
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine import errors
 from tinygrad_med.engine.conversions import as_array, own_memory
 from tinygrad_med.engine.hooks import run_hooks
+from tinygrad_med.engine.switches import switched
 from tinygrad_med.engine.writes import writes
 
 Node = Record | Tensor
 """A place in the graph: the record of an operation, or a leaf."""
 
+Steps = Iterator[tuple[Node, Any, Sequence[Any]]]
+"""The walk, node by node: the node, the gradient of its output, and its contributions to the node's inputs."""
+
 
 def backward(
-    tensor: Tensor,
-    gradient: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Sequence[Tensor] | None = None,
+    tensor: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
 ) -> None:
     """Add to the `grad` of every leaf the derivative of this tensor, weighted by `gradient`.
 
@@ -82,21 +81,16 @@ def grad(
     """
     from tinygrad_med.engine.walk import walk
 
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    seeds = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
+    outputs, inputs, seeds = as_list(outputs), as_list(inputs), as_list(grad_outputs)
     seeds = [None] * len(outputs) if grad_outputs is None else seeds
-    if len(seeds) != len(outputs):
-        raise ValueError(f"grad: {len(outputs)} outputs, but {len(seeds)} grad_outputs; give one for each")
+    errors.refuse_count(outputs, seeds)
     nodes = [node_of(x, "grad") for x in inputs]
     start: dict[Node, Any] = {}
     with switched("grad", create_graph):
         for output, seed in zip(outputs, seeds, strict=True):
             add_to(start, node_of(output, "grad"), upstream(output, seed, create_graph, "grad"))
         found = {node: g for node, g, _ in walk(start, set(nodes), retain_graph, create_graph) if node in set(nodes)}
-    missing = [i for i, node in enumerate(nodes) if node not in found]
-    if missing and not allow_unused:
-        raise RuntimeError(f"grad: no output depends on input {missing[0]}; pass allow_unused=True to get None for it")
+    errors.refuse_unused([i for i, node in enumerate(nodes) if node not in found], allow_unused)
     return tuple(as_tensor(found[node]) if node in found else None for node in nodes)
 
 
@@ -110,10 +104,10 @@ def records(tensor: Tensor) -> list[Record]:
 
 def steps(
     start: Mapping[Node, Any] | Tensor,
-    targets: Collection[Node] | None = None,
+    targets: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-) -> Iterator[tuple[Node, Any, Sequence[Any]]]:
+) -> Steps:
     """Walk back from the nodes in `start` and yield `(node, gradient, contributions)` for one node after the other.
 
     Args:
@@ -202,13 +196,13 @@ def in_graph(record: Record) -> dict[str, Any]:
     values = dict(record.saved or {})
     if "z" in values:
         values["z"] = wrap(values["z"], record)
-    for name in values.keys() & set(record.primitive.operands):
-        if record.primitive.variadic:
-            pairs = zip(values[name], record.inputs, strict=True)
-            values[name] = tuple([at_place(value, node, record) for value, node in pairs])
-        else:
-            node = record.inputs[record.primitive.operands.index(name)]
-            values[name] = at_place(values[name], node, record)
+    for i, name in enumerate(record.primitive.operands):
+        if name in values and record.primitive.variadic:
+            values[name] = tuple(
+                [at_place(x, node, record) for x, node in zip(values[name], record.inputs, strict=True)]
+            )
+        elif name in values:
+            values[name] = at_place(values[name], record.inputs[i], record)
     return values
 
 
@@ -261,3 +255,8 @@ def accumulate(leaf: Tensor, g: Any, handed_out: set[int]) -> None:
 def as_tensor(g: Any) -> Tensor:
     """A gradient as a tensor."""
     return g if isinstance(g, Tensor) else wrap(g)
+
+
+def as_list(x: Any) -> list[Any]:
+    """One tensor, or several, as a list."""
+    return list(x) if isinstance(x, (list, tuple)) else [x]

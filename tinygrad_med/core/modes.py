@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -27,34 +25,3 @@ mode = Mode()
 
 next_number = itertools.count(1).__next__
 """Numbers the events of the process, operations and writes in place alike: the later event has the larger number."""
-
-
-unusual = 0
-"""How many threads have a flag that is not as it is at first; while none has, a call need not ask for its own."""
-
-_lock = threading.Lock()
-
-
-def switch(flag: str, value: Any) -> None:
-    """Set one flag of this thread."""
-    global unusual
-    with _lock:
-        unusual -= is_unusual()
-        setattr(mode, flag, value)
-        unusual += is_unusual()
-
-
-def is_unusual() -> bool:
-    """Whether a flag of this thread is not as it is at first."""
-    return not mode.grad or mode.definition or bool(mode.watchers)
-
-
-@contextmanager
-def switched(flag: str, value: Any) -> Iterator[None]:
-    """One flag of this thread set to `value` within a `with` block."""
-    before = getattr(mode, flag)
-    switch(flag, value)
-    try:
-        yield
-    finally:
-        switch(flag, before)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_med import backend
@@ -40,6 +41,7 @@ from tinygrad_med.engine.conversions import array_of
 from tinygrad_med.engine.promotion import in_one_dtype, in_single, needs_single, settle
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """One operation that happened: what the walk needs to go back through it.
 
@@ -53,22 +55,13 @@ class Record:
         line: `file:line` that ran the operation, where a watcher has noted it.
     """
 
-    __slots__ = ("primitive", "inputs", "saved", "shape", "number", "hooks", "line")
-
-    def __init__(
-        self,
-        primitive: Primitive,
-        inputs: Sequence[Record | Tensor | None],
-        saved: dict[str, Any] | None,
-        shape: tuple[int, ...],
-    ) -> None:
-        self.primitive = primitive
-        self.inputs = inputs
-        self.saved = saved
-        self.shape = shape
-        self.number = next_number()
-        self.hooks: list[Any] | None = None
-        self.line: str | None = None
+    primitive: Primitive
+    inputs: Sequence[Record | Tensor | None]
+    saved: dict[str, Any] | None
+    shape: tuple[int, ...]
+    number: int = field(default_factory=next_number)
+    hooks: list[Any] | None = None
+    line: str | None = None
 
     def back(self, g: Any, wanted: Sequence[bool], values: dict[str, Any]) -> list[Any]:
         """What the upstream gradient `g` contributes to each input that is wanted: its rule, on the saved values."""

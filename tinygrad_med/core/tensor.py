@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_med import backend
 from tinygrad_med.dtypes import get_default_dtype
 from tinygrad_med.engine.conversions import Conversions, DType, as_array, own_memory
-from tinygrad_med.engine.errors import no_gradient_kept, refuse_gradient
+from tinygrad_med.engine.errors import no_gradient_kept, refuse_gradient, refuse_hook, refuse_size
 from tinygrad_med.engine.hooks import RemovableHandle, Retain
 
 if TYPE_CHECKING:
@@ -41,19 +41,10 @@ class Tensor(Conversions):
 
     __slots__ = ("array", "_grad", "requires_grad", "origin", "hooks", "__weakref__")
 
-    array: Any
-    _grad: Tensor | None
-    requires_grad: bool
-    origin: Record | None
-    hooks: list[Any] | None
-
     def __init__(
         self, data: Any, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
     ) -> None:
-        if type(data) is int:  # not of True, which is a number like 1.5
-            raise TypeError(
-                f"Tensor({data}) is memory for {data} numbers in PyTorch; use zeros({data}), or tensor({data})"
-            )
+        refuse_size(data)
         if dtype is None and not (isinstance(data, Tensor) or backend.is_array(data)):
             dtype = get_default_dtype()
         wrap(own_memory(as_array(data, dtype, device)), into=self)
@@ -114,8 +105,7 @@ class Tensor(Conversions):
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns, if anything, replaces it."""
-        if not self.requires_grad:
-            raise RuntimeError("register_hook: this tensor does not require a gradient; call requires_grad_() first")
+        refuse_hook(self)
         node: Tensor | Record = self.origin or self
         node.hooks = node.hooks if node.hooks is not None else []
         return RemovableHandle(node.hooks, hook)

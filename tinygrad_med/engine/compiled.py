@@ -31,12 +31,11 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.core import modes
 from tinygrad_med.core.methods import Methods
 from tinygrad_med.core.modes import mode, next_number
 from tinygrad_med.core.primitive import Primitive, Record, Rule
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.engine import signatures
+from tinygrad_med.engine import signatures, switches
 from tinygrad_med.engine.errors import REFUSALS, refuse
 from tinygrad_med.engine.lines import GENERATED
 from tinygrad_med.engine.promotion import needs_single
@@ -264,11 +263,12 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "float32": numpy.float32,
         "float64": numpy.float64,
         "backend": backend,
-        "modes": modes,
+        "switches": switches,
         "mode": mode,
         "MISSING": MISSING,
         "REFUSALS": REFUSALS,
-        **{"PLAIN": PLAIN, "float16": numpy.dtype("float16")},
+        "PLAIN": PLAIN,
+        "float16": numpy.dtype("float16"),
         "p": p,
         "forward": p.forward,
         "general": general,
@@ -294,7 +294,7 @@ def _head(p: Primitive, form: str) -> list[str]:
     return [
         f"def call({', '.join(arguments)}):",
         "    _recording = True",
-        "    if _modes.unusual:",
+        "    if _switches.unusual:",
         "        _recording = _mode.grad",
         f"        if _mode.watchers or _mode.definition: {_away(p, form)}",
         f"    if {' or '.join(odd)}: {_away(p, form)}",

@@ -123,6 +123,18 @@ def refuse_gradient(tensor: Tensor, requires_grad: bool) -> None:
         )
 
 
+def refuse_size(data: Any) -> None:
+    """Refuse `Tensor(3)`, which in PyTorch is memory for three numbers."""
+    if type(data) is int:  # not of True, which is a number like 1.5
+        raise TypeError(f"Tensor({data}) is memory for {data} numbers in PyTorch; use zeros({data}), or tensor({data})")
+
+
+def refuse_hook(tensor: Tensor) -> None:
+    """Refuse a hook on what no gradient comes to."""
+    if not tensor.requires_grad:
+        raise RuntimeError("register_hook: this tensor does not require a gradient; call requires_grad_() first")
+
+
 def no_gradient_kept(record: Record) -> None:
     """Warn that `.grad` was asked of a result, where `backward()` leaves none: PyTorch's beginners meet this first."""
     warnings.warn(
@@ -151,6 +163,18 @@ def refuse_several(tensor: Tensor, caller: str) -> None:
             f"{caller}: the gradient of a tensor of shape {tensor.shape} needs an upstream gradient of that shape; "
             "reduce it to one element first (.sum(), .mean()), or pass one"
         )
+
+
+def refuse_count(outputs: Sequence[Any], seeds: Sequence[Any]) -> None:
+    """Refuse upstream gradients for some of the outputs only."""
+    if len(seeds) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs, but {len(seeds)} grad_outputs; give one for each")
+
+
+def refuse_unused(missing: Sequence[int], allowed: bool) -> None:
+    """Refuse inputs that no output depends on, unless that is allowed."""
+    if missing and not allowed:
+        raise RuntimeError(f"grad: no output depends on input {missing[0]}; pass allow_unused=True to get None for it")
 
 
 def refuse_upstream(tensor: Tensor, gradient: Tensor, caller: str) -> None:

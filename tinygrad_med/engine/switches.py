@@ -4,13 +4,45 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tinygrad_med.core.modes import mode, switch
+from tinygrad_med.core.modes import mode
 from tinygrad_med.engine.anomaly import Anomaly, AnomalyError as AnomalyError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+unusual = 0
+"""How many threads have a flag that is not as it is at first; while none has, a call need not ask for its own."""
+
+_lock = threading.Lock()
+
+
+def switch(flag: str, value: Any) -> None:
+    """Set one flag of this thread."""
+    global unusual
+    with _lock:
+        unusual -= is_unusual()
+        setattr(mode, flag, value)
+        unusual += is_unusual()
+
+
+def is_unusual() -> bool:
+    """Whether a flag of this thread is not as it is at first."""
+    return not mode.grad or mode.definition or bool(mode.watchers)
+
+
+@contextmanager
+def switched(flag: str, value: Any) -> Iterator[None]:
+    """One flag of this thread set to `value` within a `with` block."""
+    before = getattr(mode, flag)
+    switch(flag, value)
+    try:
+        yield
+    finally:
+        switch(flag, before)
 
 
 class Switch:

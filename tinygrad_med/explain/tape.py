@@ -18,9 +18,8 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.core.backward import steps
-from tinygrad_med.core.modes import switched
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.engine.switches import enable_grad, set_grad_enabled
+from tinygrad_med.engine.switches import enable_grad, set_grad_enabled, switched
 from tinygrad_med.explain.trace import Walk
 
 

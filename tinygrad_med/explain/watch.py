@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.core.modes import mode, next_number, switch
+from tinygrad_med.core.modes import mode, next_number
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.switches import switch
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.explain.source import Names, block, place
 from tinygrad_med.explain.tape import Entry, Given, Ref
