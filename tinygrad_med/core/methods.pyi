@@ -125,7 +125,7 @@ class Methods:
     def atanh(self) -> Tensor:
         """z = log((1 + x) / (1 − x)) / 2"""
 
-    def backward(self, gradient: Any = ..., retain_graph: _bool | None = ..., create_graph: _bool = ..., inputs: Sequence[Tensor] | None = ...) -> None:
+    def backward(self, gradient: Any = ..., retain_graph: Any = ..., create_graph: _bool = ..., inputs: Any = ...) -> None:
         """Add to the `grad` of every leaf the derivative of this tensor, weighted by `gradient`."""
 
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
