@@ -317,7 +317,9 @@ def test_what_chunks_refuse():
     [
         ("alexnet", 256, "alexnet", "0.weight"),
         ("resnet18", 512, "resnet18", "conv1.weight"),
+        ("resnet50", 2048, "resnet50", "conv1.weight"),
         ("squeezenet", 512, "squeezenet1_1", "0.weight"),
+        ("vgg16", 512, "vgg16", "0.weight"),
     ],
 )
 def test_backbones(backbone: str, channels: int, name: str, first: str, no_download: list[str]):
@@ -329,7 +331,9 @@ def test_backbones(backbone: str, channels: int, name: str, first: str, no_downl
 
 
 def test_what_the_model_refuses():
-    with pytest.raises(ValueError, match=r"no backbone 'vgg'; give one of alexnet, resnet18, squeezenet"):
+    with pytest.raises(
+        ValueError, match=r"no backbone 'vgg'; give one of alexnet, resnet18, resnet50, squeezenet, vgg16"
+    ):
         MRNet(backbone="vgg")
     series = [tm.tensor(a) for a in exam((2, 1, 3), dtype=np.float32)]
     with pytest.raises(ValueError, match=r"needs three series \(axial, coronal, sagittal\), got 2"):

@@ -1,4 +1,4 @@
-"""ResNet-18 and AlexNet beside PyTorch's: logits, loss, every gradient and statistic, over five steps of training."""
+"""ResNet-18 and -50, VGG-16 and AlexNet beside PyTorch's: logits, loss, every gradient and statistic, step by step."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ def torch_models(torch: ModuleType) -> ModuleType:
     return importlib.import_module("benchmarks.torch_networks")
 
 
+TORCHS = {"resnet18": "ResNet18", "resnet50": "ResNet50", "alexnet": "AlexNet", "vgg16": "VGG16"}
+
+
 def pair_of(torch: ModuleType, torch_models: ModuleType, name: str) -> tuple[Any, Any]:
     """The network twice, in float64, with PyTorch's first weights."""
     torch.manual_seed(0)
-    if name == "resnet18":
-        theirs, ours = torch_models.ResNet18(10), models.resnet18(num_classes=10)
-    else:
-        theirs, ours = torch_models.AlexNet(10, dropout=0), models.alexnet(num_classes=10, dropout=0)
-        for library, net in ((torch.nn, theirs), (nn, ours)):  # narrower, to be quick
-            for i, sizes in ((1, (256 * 6 * 6, 64)), (4, (64, 64)), (6, (64, 10))):
-                net.classifier[i] = library.Linear(*sizes)
+    options = {} if name.startswith("resnet") else {"dropout": 0}
+    theirs = getattr(torch_models, TORCHS[name])(10, **options)
+    ours = getattr(models, name)(num_classes=10, **options)
+    narrow = {"alexnet": ((1, 256 * 6 * 6), (4, 64), (6, 64)), "vgg16": ((0, 512 * 7 * 7), (3, 64), (6, 64))}
+    for library, net in ((torch.nn, theirs), (nn, ours)):  # narrower, to be quick
+        for i, before in narrow.get(name, ()):
+            net.classifier[i] = library.Linear(before, 10 if i == 6 else 64)
     theirs, ours = theirs.double(), ours.double()
     ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
     return ours, theirs
@@ -43,8 +46,18 @@ def assert_close(ours: Any, theirs: Any, what: str) -> None:
     assert np.abs(a - b).max() <= 1e-9 * np.abs(b).max(), what
 
 
-@pytest.mark.parametrize(("name", "training"), [("resnet18", True), ("resnet18", False), ("alexnet", True)])
-def test_five_steps_of_training(torch, torch_models, name, training):
+@pytest.mark.parametrize(
+    ("name", "training", "steps"),
+    [
+        ("resnet18", True, 5),
+        ("resnet18", False, 5),
+        ("alexnet", True, 5),
+        ("resnet50", True, 2),
+        ("resnet50", False, 2),
+        ("vgg16", True, 1),
+    ],
+)
+def test_steps_of_training(torch, torch_models, name, training, steps):
     ours, theirs = (net.train(training) for net in pair_of(torch, torch_models, name))
     x, y, torch_x, torch_y = tg.tensor(IMAGES), tg.tensor(CLASSES), torch.tensor(IMAGES), torch.tensor(CLASSES)
     settings = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
@@ -52,7 +65,7 @@ def test_five_steps_of_training(torch, torch_models, name, training):
         optim.SGD(ours.parameters(), **settings),
         torch.optim.SGD(theirs.parameters(), **settings),
     )
-    for step in range(5):
+    for step in range(steps):
         logits, torch_logits = ours(x), theirs(torch_x)
         assert_close(logits, torch_logits, f"logits at step {step}")
         loss, torch_loss = (
@@ -72,20 +85,27 @@ def test_five_steps_of_training(torch, torch_models, name, training):
             assert_close(ours.state_dict()[key], value, f"{key} after step {step}")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "alexnet"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet"])
 def test_the_state_has_pytorchs_keys_and_shapes(torch, torch_models, name):
-    ours, theirs = getattr(models, name)(), (torch_models.ResNet18 if name == "resnet18" else torch_models.AlexNet)()
+    ours, theirs = getattr(models, name)(), getattr(torch_models, TORCHS[name])()
     shapes = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
     assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
     assert list(ours.state_dict()) == list(shapes)
 
 
-@pytest.fixture(params=["resnet18", "resnet34", "alexnet", "squeezenet1_1"])
+@pytest.fixture(params=["resnet18", "resnet34", "resnet50", "alexnet", "squeezenet1_1", "vgg16"])
 def build(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
     return getattr(models, request.param)
 
 
-SIZES = {"resnet18": 11_689_512, "resnet34": 21_797_672, "alexnet": 61_100_840, "squeezenet1_1": 1_235_496}
+SIZES = {
+    "resnet50": 25_557_032,
+    "vgg16": 138_357_544,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "alexnet": 61_100_840,
+    "squeezenet1_1": 1_235_496,
+}
 
 
 def test_the_number_of_parameters_is_torchvisions(build):
@@ -111,6 +131,15 @@ def test_squeezenet_has_torchvisions_names():
     assert {key: state[key].shape for key in shapes} == shapes
 
 
+def test_vgg16_has_torchvisions_names():
+    state = models.vgg16(num_classes=10).state_dict()
+    convolutions = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    names = [*(f"features.{i}" for i in convolutions), *(f"classifier.{i}" for i in (0, 3, 6))]
+    assert list(state) == [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+    assert state["features.28.weight"].shape == (512, 512, 3, 3)
+    assert state["classifier.0.weight"].shape == (4096, 25088)
+
+
 def test_resnet34_has_torchvisions_names():
     state = models.resnet34().state_dict()
     assert len(state) == 218
@@ -123,8 +152,9 @@ def test_resnets_first_weights_keep_the_size_of_gradients():
     np.testing.assert_allclose(weight.std(), np.sqrt(2 / (128 * 9)), rtol=0.01)
 
 
-def test_folding_batch_norm_into_convolutions_changes_nothing():
-    net = models.resnet18(num_classes=5).double()
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_folding_batch_norm_into_convolutions_changes_nothing(name):
+    net = getattr(models, name)(num_classes=5).double()
     with tg.no_grad():
         net(tg.tensor(IMAGES))  # running statistics of their own
         net.eval()

@@ -7,8 +7,11 @@ from tinygrad_med.models.mlp import mlp as mlp
 from tinygrad_med.models.mrnet import MRNet as MRNet
 from tinygrad_med.models.resnet import (
     BasicBlock as BasicBlock,
+    Bottleneck as Bottleneck,
     ResNet as ResNet,
     resnet18 as resnet18,
     resnet34 as resnet34,
+    resnet50 as resnet50,
 )
 from tinygrad_med.models.squeezenet import SqueezeNet as SqueezeNet, squeezenet1_1 as squeezenet1_1
+from tinygrad_med.models.vgg import VGG as VGG, vgg16 as vgg16

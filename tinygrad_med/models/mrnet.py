@@ -17,11 +17,12 @@ from tinygrad_med.core.backward import backward
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.switches import enable_grad, is_grad_enabled, no_grad
 from tinygrad_med.models.alexnet import alexnet, alexnet_features
-from tinygrad_med.models.resnet import resnet18
+from tinygrad_med.models.resnet import resnet18, resnet50
 from tinygrad_med.models.squeezenet import squeezenet1_1
+from tinygrad_med.models.vgg import vgg16, vgg16_features
 from tinygrad_med.ops import cat, max
 
-CHANNELS = {"alexnet": 256, "resnet18": 512, "squeezenet": 512}
+CHANNELS = {"alexnet": 256, "resnet18": 512, "resnet50": 2048, "squeezenet": 512, "vgg16": 512}
 
 
 class MRNet(nn.Module):
@@ -29,7 +30,7 @@ class MRNet(nn.Module):
 
     Args:
         num_labels: 3 for all labels in one model (multi-task), 1 for one of them.
-        backbone: the network of each plane, `"alexnet"`, `"resnet18"` or `"squeezenet"`.
+        backbone: the network of each plane, `"alexnet"`, `"resnet18"`, `"resnet50"`, `"squeezenet"` or `"vgg16"`.
         pretrained: start from torchvision's weights for ImageNet.
         chunk: the number of slices that training holds in memory at a time, `None` for all of a series. The numbers
             are the same but for rounding, each slice that won a channel is computed twice; see `in_chunks`.
@@ -119,8 +120,10 @@ def _features(backbone: str, pretrained: bool) -> nn.Sequential:
         return alexnet(pretrained=True).features if pretrained else alexnet_features()
     if backbone == "squeezenet":
         return squeezenet1_1(pretrained).features
-    if backbone == "resnet18":
-        parts = dict(resnet18(pretrained).named_children())
+    if backbone == "vgg16":
+        return vgg16(pretrained=True).features if pretrained else vgg16_features()
+    if backbone in ("resnet18", "resnet50"):
+        parts = dict({"resnet18": resnet18, "resnet50": resnet50}[backbone](pretrained).named_children())
         return nn.Sequential({name: part for name, part in parts.items() if name not in ("avgpool", "fc")})
     raise ValueError(f"MRNet: there is no backbone {backbone!r}; give one of {', '.join(CHANNELS)}")
 

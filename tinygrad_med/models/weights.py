@@ -17,6 +17,8 @@ HOST = "https://download.pytorch.org/models/"
 FILES = {  # the first is downloaded; the second, which older versions of torchvision had, is as good if it is there
     "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
     "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
+    "resnet50": ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
+    "vgg16": ("vgg16-397923af.pth",),
     "alexnet": ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth"),
     "squeezenet1_1": ("squeezenet1_1-b8a52dc0.pth", "squeezenet1_1-f364aa15.pth"),
 }
