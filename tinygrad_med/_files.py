@@ -34,14 +34,14 @@ PARTIAL = "*.????????.partial"  # what half-written files are called
 STALE = 3600.0  # seconds after which a half-written file belongs to nobody: the run that wrote it was killed
 
 
-def optional(module: str, what_for: str) -> ModuleType:
-    """Import a package that only the examples need, or raise `ImportError` that says how to install it."""
+def optional(module: str, what_for: str, extra: str = "examples") -> ModuleType:
+    """Import a package that only the extra of that name has, or raise `ImportError` that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
             f"{what_for} needs {module.partition('.')[0]}, which is not installed (or doesn't load: {error}); "
-            'python -m pip install "tinygrad_med[examples]"'
+            f'python -m pip install "tinygrad_med[{extra}]"'
         ) from error
 
 

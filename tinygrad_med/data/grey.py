@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Window = tuple[float, float]
+OWN = "own"  # each file by the window that it has itself, as a viewer shows it
+WindowChoice = Window | str | None
 DEPTHS = (8, 10, 12, 14, 16)  # bits that detectors have
 
 
@@ -33,12 +35,16 @@ def depth_of(largest: int) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
-def chosen_window(window: Window | None, bits: int | None) -> Window | None:
+def chosen_window(window: WindowChoice, bits: int | None) -> WindowChoice:
     """What the user asked for with one of two arguments, or neither."""
     if bits is not None:
         if window is not None:
             raise ValueError(f"images: window={window} and bits={bits} say the same thing; give one of them")
         return window_of(bits)
+    if isinstance(window, str):
+        if window != OWN:
+            raise ValueError(f"images: window={window!r} is unknown; give (low, high), or {OWN!r}")
+        return window
     if window is not None and not (np.isfinite(window).all() and window[0] < window[1]):
         raise ValueError(f"images: window={window} must be two numbers, the lower one first")
     return window

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med.data.grey import Window, chosen_window
+from tinygrad_med.data.grey import WindowChoice, chosen_window
 from tinygrad_med.data.images import ImageFiles, common_window, label_of_folder, split_by_chance, split_by_folder
 from tinygrad_med.data.loader import DataLoader
 from tinygrad_med.data.transforms import IMAGENET_GREY, Augment, Normalize, Resize
@@ -92,7 +92,7 @@ class ImageDataLoaders:
         *,
         vocab: Sequence[str] | None = None,
         mode: str = "RGB",
-        window: Window | None = None,
+        window: WindowChoice = None,
         bits: int | None = None,
         **options: Any,
     ) -> ImageDataLoaders:
@@ -108,7 +108,7 @@ class ImageDataLoaders:
             vocab: the names of the class folders; by default those that are there, but for `test` and the like.
             mode: "RGB", or "L" for grey images as one channel.
             window, bits: see `images.open_image`. Without them, pictures of 16-bit numbers get the window of the least
-                detector, of 8, 10, 12, 14 or 16 bits, that could have made all of them.
+                detector, of 8, 10, 12, 14 or 16 bits, that could have made all of them; DICOM files must agree on one.
             options: `item_tfms`, a `Resize`; `batch_tfms`, what `aug_transforms` returns; `normalize`; `bs`, the batch
                 size; `num_workers`, the threads that decode ahead; `skip_bad`, leave out what can't be read.
         """

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_med._files import DAMAGE, optional, say
-from tinygrad_med.data.grey import GreyError, Window, chosen_window, depth_of, to_grey, window_of
+from tinygrad_med.data import dicom
+from tinygrad_med.data.grey import OWN, GreyError, Window, WindowChoice, chosen_window, depth_of, to_grey, window_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # Pillow's others include some that start programs
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # of files whose pixels may have more than 8 bits
 VALIDATION_NAMES = ("valid", "val", "validation")
@@ -57,7 +58,7 @@ def _visible(folder: Path, recurse: bool, above: tuple[str, ...] = ()) -> Iterat
             yield from _visible(entry, recurse, (*above, place))
 
 
-def open_image(path: str | Path, mode: str = "RGB", *, window: Window | None = None, bits: int | None = None) -> Image:
+def open_image(path: str | Path, mode: str = "RGB", *, window: WindowChoice = None, bits: int | None = None) -> Image:
     """Decode a picture, and turn it upright as its EXIF says. What is transparent becomes black.
 
     Pictures of bytes are taken as they are. Others become 256 grey values by a window (see `grey`), which must be the
@@ -66,18 +67,22 @@ def open_image(path: str | Path, mode: str = "RGB", *, window: Window | None = N
     - Unsigned numbers of 16 bits have the window (0, 65536). Where none of them reaches 4096, nobody can know whether
       the detector had fewer bits or the picture is dark: say `bits`.
     - Signed numbers, those of 32 bits, and floating-point ones have no window of their own: say `window`.
+    - DICOM files say their window, or the bits of their numbers; see `dicom`.
 
     Args:
         path: the file.
         mode: Pillow's name for what to make of it: "RGB", or "L" for grey.
         window: the numbers that become black and white, such as (-1000, 1000) of a CT's Hounsfield units; pictures of
-            bytes don't take it.
+            bytes don't take it. "own": that of the file, if it has one.
         bits: the same as `window=(0, 2**bits)`.
 
     Raises:
         ValueError: for a file that is not a picture, not all of it, or several; for numbers without a window.
     """
     window = chosen_window(window, bits)
+    if Path(path).suffix.lower() in dicom.SUFFIXES:
+        return dicom.picture(path, mode, window)
+    window = None if isinstance(window, str) else window
     damage = (*DAMAGE, optional("PIL.Image", "reading images").DecompressionBombError)
     try:
         with _opened(path) as picture:
@@ -176,7 +181,7 @@ class ImageFiles:
     labels: list[int] | None  # places in `vocab`; None where nobody said what the images show
     vocab: list[str]
     mode: str = "RGB"
-    window: Window | None = None  # of pictures that are not of bytes
+    window: WindowChoice = None  # of pictures that are not of bytes
 
     def __len__(self) -> int:
         return len(self.files)
@@ -211,13 +216,26 @@ class ImageFiles:
 
 
 def common_window(*sets: ImageFiles, workers: int = 2) -> Window | None:
-    """The window of all pictures of unsigned 16-bit numbers: that of the least detector which could have made them all.
+    """The one window for all pictures that are not of bytes.
 
-    To know it, all of them are decoded once, and a line says what was found.
+    That of pictures of unsigned 16-bit numbers is that of the least detector which could have made them all; to know
+    it, all of them are decoded once, and a line says what was found. DICOM files say theirs.
 
     Returns:
-        (0, 2ᵇ), b being 8, 10, 12, 14 or 16; `None` where there is no such picture.
+        (low, high); `None` where there is no such picture, or where whoever opens it has to say that it needs one.
+
+    Raises:
+        GreyError: for DICOM files with several windows, which would make one number several grey values.
     """
+    slices = [file for one in sets for file in one.files if file.suffix.lower() in dicom.SUFFIXES]
+    with ThreadPoolExecutor(workers) as pool:
+        windows = {window for window in pool.map(dicom.own_window, slices) if window is not None}
+    if len(windows) > 1:
+        some = ", ".join(f"({low:g}, {high:g})" for low, high in sorted(windows)[:5])
+        raise GreyError(
+            f"images: the DICOM files have {len(windows)} windows of their own, {some}{', …' * (len(windows) > 5)}; "
+            f"give window=(low, high) for all of them, or window={OWN!r} to take each as it is"
+        )
     files = [file for one in sets for file in one.files if file.suffix.lower() in DEEP_SUFFIXES]
 
     def largest(file: Path) -> int:
@@ -233,7 +251,11 @@ def common_window(*sets: ImageFiles, workers: int = 2) -> Window | None:
     with ThreadPoolExecutor(workers) as pool:
         most = max(pool.map(largest, files), default=-1)
     if most < 0:
-        return None
+        return next(iter(windows), None)
+    if windows:
+        raise GreyError(
+            "images: there are DICOM files beside other pictures of 16 bits; give window=(low, high) for all"
+        )
     depth = depth_of(most)
     say(
         f"images: the largest number of the 16-bit pictures is {most}, so all of them are taken as {depth}-bit ones; "
@@ -243,7 +265,7 @@ def common_window(*sets: ImageFiles, workers: int = 2) -> Window | None:
 
 
 def labelled(
-    path: str | Path, vocab: Sequence[str] | None = None, mode: str = "RGB", window: Window | None = None
+    path: str | Path, vocab: Sequence[str] | None = None, mode: str = "RGB", window: WindowChoice = None
 ) -> ImageFiles:
     """The images in the class folders of `path`, and in all folders below these.
 
@@ -294,7 +316,7 @@ def split_by_folder(
     valid: str,
     mode: str = "RGB",
     vocab: Sequence[str] | None = None,
-    window: Window | None = None,
+    window: WindowChoice = None,
 ) -> tuple[ImageFiles, ImageFiles]:
     """The images of `path/train` and of `path/valid`, with the same classes: (for training, for validation)."""
     path = Path(path)
@@ -316,7 +338,7 @@ def split_by_chance(
     seed: int,
     mode: str = "RGB",
     vocab: Sequence[str] | None = None,
-    window: Window | None = None,
+    window: WindowChoice = None,
 ) -> tuple[ImageFiles, ImageFiles]:
     """Set aside a share of the images in the class folders of `path`: (for training, for validation).
 
