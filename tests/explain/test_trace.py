@@ -425,3 +425,62 @@ def test_the_whole_trace_of_a_long_chain():
         h.backward()
     document = json.loads(trace.to_json())
     assert len(document["nodes"]) == 1500 and len(document["walks"][0]["steps"]) == 1501
+
+
+# What the user's own code does on the way back ----------------------------------------------------------------------
+
+
+class Cube(torch.autograd.Function):
+    """x³, by hand."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * 3 * x * x
+
+
+def test_a_function_of_the_users():
+    w = torch.tensor([1.0, 0.0, 2.0], requires_grad=True)
+    with explain.watch() as trace:
+        Cube.apply(w * 1).sum().backward()
+    document = json.loads(trace.to_json())
+    (node,) = [n for n in document["nodes"] if n["primitive"] == "function"]
+    step = next(s for s in document["walks"][0]["steps"] if s["node"] == node["id"])
+    assert step["contributions"][0]["values"]["numbers"] == [3.0, 0.0, 12.0]
+    assert all(n["walk"] == 0 for n in document["nodes"][node["id"] + 2 :])  # what its backward computed
+    answer = explain.why_zero(w, trace)
+    assert [(c.kind, c.node) for c in answer.causes] == [("function", node["id"])]
+    assert trace.nudge(w, 2, by=1e-3).change == pytest.approx(0.012, rel=1e-3)
+
+
+def test_a_checkpoint():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    with explain.watch() as trace:
+        (torch.utils.checkpoint.checkpoint(model, x.requires_grad_()) ** 2).sum().backward()
+    document = json.loads(trace.to_json())
+    assert [(walk["kind"], walk["within"]) for walk in document["walks"]] == [("backward", None), ("grad", 0)]
+    assert {why["walk"] for why in document["why"]} == {0}
+    names = {t["id"]: t["name"] for t in document["tensors"]}
+    leaves = {names[s["tensor"]]: s["upstream"] for s in document["walks"][0]["steps"] if s["node"] is None}
+    np.testing.assert_array_equal(read(leaves["2.weight"]), model[2].weight.grad.numpy())
+
+
+def test_hooks_of_modules():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[1].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * 10,))
+    x = torch.randn(5, 3)
+    with explain.watch() as trace:
+        model(x).sum().backward()
+    found = trace.nudge(model[0].bias, 0, by=1e-4)
+    assert found.gradient == pytest.approx(model[0].bias.grad.numpy()[0])
+    assert found.foretold == pytest.approx(10 * found.change, rel=1e-3)  # the hook exaggerates
+    leaves = [s for s in trace.to_dict()["walks"][0]["steps"] if s["node"] is None]
+    assert len(leaves) == 4

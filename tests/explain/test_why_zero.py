@@ -96,6 +96,11 @@ def zero_factor():
     return w, (w * torch.tensor([0.0, 0.0], dtype="float64")).sum()
 
 
+def zero_factor_where_only_a_part_has_a_gradient():
+    w = leaf(1.0)
+    return w, (w * torch.tensor([0.0, 0.0], dtype="float64") * torch.tensor([1.0, 0.0], dtype="float64")).sum()
+
+
 def zero_input_of_a_layer():
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
@@ -192,6 +197,7 @@ PLANTED = {
     a_comparison: ("not differentiable", "gt"),
     independent: ("independent", None),
     zero_factor: ("zero operand", "mul"),
+    zero_factor_where_only_a_part_has_a_gradient: ("zero operand", "mul"),
     zero_input_of_a_layer: ("zero operand", "linear"),
     a_given_zero: ("zero operand", "mul"),
     cancellation_of_two_paths: ("cancellation", "mul"),
@@ -218,6 +224,8 @@ def test_the_planted_cause_is_named(plant):
     kind, primitive = PLANTED[plant]
     assert {cause.kind for cause in answer.causes} == {kind}, answer.text
     assert sum(cause.share for cause in answer.causes) == pytest.approx(1)
+    if plant is zero_factor_where_only_a_part_has_a_gradient:
+        assert [cause.node for cause in answer.causes] == [0]  # the other product could not help
     if primitive is not None:
         assert {trace.nodes[cause.node].primitive for cause in answer.causes} == {primitive}
     assert plant.__name__ in ("independent", "detached") or "zero" in answer.text

@@ -7,12 +7,9 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend
-from tinygrad_med.explain.tape import Entry, Local, Ref
+from tinygrad_med.explain.tape import OPAQUE, Entry, Local, Ref
 from tinygrad_med.explain.trace import SMALL, Jacobian, Trace
 from tinygrad_med.explain.values import shortest
-
-UNCERTAIN = ("gate", "pass_through")
-"""Operations whose rules hand on what a backward hook left for them: they have no derivative of their own."""
 
 
 def flowing(trace: Trace) -> set[int]:
@@ -27,7 +24,7 @@ def add_jacobians(trace: Trace) -> None:
         for number, node in enumerate(trace.nodes)
         for i, operand in enumerate(node.operands)
         if trace.tape.entries[number].operands[i].needed
-        and node.primitive not in UNCERTAIN
+        and node.primitive not in OPAQUE
         and operand.jacobian is None
         and operand.tensor is not None
         and _size(trace, node.output) <= SMALL

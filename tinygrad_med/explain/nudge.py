@@ -72,7 +72,7 @@ def nudge(trace: Trace, tensor: Tensor, index: Any = (), by: float = 1e-3) -> Nu
     place = element(array.shape, index, "nudge")
     moved = numpy.array(backend.to_numpy(array), "float64")
     moved[place] += by
-    gradient = trace.tape.back(walk, trace.tape.run(flowing(trace), gates=walk.id)).gradients.get(known)
+    gradient = trace.tape.back(walk, trace.tape.run(flowing(trace), walk=walk.id)).gradients.get(known)
     seeds = {step.tensor: trace.tape.given[walk.id][step.tensor] for step in walk.steps if step.seed}
 
     def loss(change: dict[int, Any]) -> float:
@@ -80,7 +80,10 @@ def nudge(trace: Trace, tensor: Tensor, index: Any = (), by: float = 1e-3) -> Nu
         return sum(float((found[t].array * g).sum()) for t, g in seeds.items())
 
     xp = backend.array_module(array)
-    before, after = loss({}), loss({known: xp.asarray(moved)[()]})
+    try:
+        before, after = loss({}), loss({known: xp.asarray(moved)[()]})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"nudge: the operations can't be run again with another number: {error}") from error
     slope = 0.0 if gradient is None else float(gradient[place])
     name = trace.tensors[known].name or f"t{known}"
     return Nudge(name, place, by, before, after, after - before, slope, slope * by)

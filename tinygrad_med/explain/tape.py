@@ -18,6 +18,7 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.core.backward import steps
+from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.switches import enable_grad, set_grad_enabled, switched
 from tinygrad_med.explain.trace import Walk
@@ -53,6 +54,22 @@ class Entry:
         name = str(self.primitive)
         module = self.primitive.forward.__module__
         return module.endswith("ops.elementwise") or name in ("cast", "expand", "binary_cross_entropy")
+
+
+OPAQUE = ("gate", "pass_through", "function")
+"""Operations whose rules are the user's code (a hook of a module, a `Function`): they are not run again."""
+
+
+@primitive
+def _as_recorded(xp: Any, *xs: Any, value: Any, contributions: list[Any]) -> Any:  # noqa: ARG001 - the rule asks for it
+    """z = what it was
+
+    ∂xs: what it was
+    """
+    return value
+
+
+_as_recorded.vjp(xs=lambda g, i, contributions: contributions[i] if contributions else None)  # noqa: ARG005
 
 
 @contextlib.contextmanager
@@ -128,17 +145,20 @@ class Tape:
         entries: one per node.
         leaves: by tensor, a copy of its numbers; of every tensor that no recorded operation made.
         given: per walk, by tensor: the gradients that did not come out of the walk itself.
-        gates: by walk and node: what left the gate of a module's backward hook, which only the hook knows.
+        outputs: by node: what an operation of `OPAQUE` made.
+        contributed: by walk and node: what its rule gave.
     """
 
     entries: list[Entry] = field(default_factory=list)
     leaves: dict[int, Any] = field(default_factory=dict)
     given: list[dict[int, Any]] = field(default_factory=list)
-    gates: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
+    outputs: dict[int, Any] = field(default_factory=dict)
+    contributed: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
 
     def nbytes(self) -> int:
         """The memory that it holds."""
         arrays = [*self.leaves.values(), *(g for given in self.given for g in given.values())]
+        arrays += [*self.outputs.values(), *(d for ds in self.contributed.values() for d in ds if d is not None)]
         arrays += [c for entry in self.entries for c in entry.constants.values() if backend.is_array(c)]
         return sum(a.nbytes for a in arrays)
 
@@ -147,7 +167,7 @@ class Tape:
         requires_grad: set[int],
         change: dict[int, Any] | None = None,
         double: bool = False,
-        gates: int | None = None,
+        walk: int | None = None,
     ) -> dict[int, Tensor]:
         """All tensors, by their ids: the recorded operations, run again.
 
@@ -155,7 +175,7 @@ class Tape:
             requires_grad: the leaves that a gradient flows to.
             change: other numbers for some of the leaves.
             double: compute in float64 what was in a smaller float type.
-            gates: the walk whose gradients the gates of backward hooks shall let out.
+            walk: the walk that is to be run again afterwards.
         """
         tensors: dict[int, Tensor] = {}
         for i, array in {**self.leaves, **(change or {})}.items():
@@ -164,13 +184,15 @@ class Tape:
         with unwatched():
             for number, entry in enumerate(self.entries):
                 constants = self.constants(entry, tensors)
-                if "leaving" in constants:
-                    constants["leaving"] = [] if gates is None else self.gates.get((gates, number), [])
-                if "arrived" in constants:
-                    constants["arrived"] = [None] * len(constants["arrived"])
+                operands = [self._operand(given, tensors, double) for given in entry.operands]
+                if number in self.outputs and not (change or double):
+                    contributions = [] if walk is None else self.contributed.get((walk, number), [])
+                    again = {"value": self.outputs[number], "contributions": contributions}
+                    with set_grad_enabled(entry.recorded):
+                        tensors[entry.output] = _as_recorded(*operands, **again)
+                    continue
                 if double:
                     constants = {k: _double(c) for k, c in constants.items()}
-                operands = [self._operand(given, tensors, double) for given in entry.operands]
                 if change or double:
                     constants = _recomputed(operands, constants)
                 with set_grad_enabled(entry.recorded):

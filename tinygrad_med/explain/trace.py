@@ -291,6 +291,7 @@ class Walk:
         steps: in the order of time, from the newest operation to the oldest, leaves last.
         error: the text of the error that ended it, or `None`.
         seconds: how long it took.
+        within: the walk of which a rule or a hook made this one, such as a checkpoint's; else `None`.
     """
 
     id: int
@@ -300,6 +301,7 @@ class Walk:
     steps: list[Step]
     error: str | None
     seconds: float
+    within: int | None = None
 
 
 @dataclass
@@ -443,7 +445,7 @@ class Trace:
 
     def last_walk(self, doing: str) -> Walk:
         """The last walk that got anywhere."""
-        walked = [walk for walk in self.walks if walk.steps]
+        walked = [walk for walk in self.walks if walk.steps and walk.within is None]
         if not walked:
             failed = "".join(f" ({walk.error})" for walk in self.walks[-1:] if walk.error)
             raise ValueError(

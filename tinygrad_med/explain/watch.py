@@ -20,7 +20,7 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.switches import switch
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.explain.source import Names, block, place
-from tinygrad_med.explain.tape import Entry, Given, Ref
+from tinygrad_med.explain.tape import OPAQUE, Entry, Given, Ref
 from tinygrad_med.explain.trace import Contribution, Node, Operand, Step, TensorFacts, Trace, Walk
 from tinygrad_med.explain.values import values_of
 from tinygrad_med.nn.module import Parameter
@@ -195,6 +195,8 @@ class Recorder:
                 where.function,
             )
         )
+        if str(primitive) in OPAQUE:
+            self.tape.outputs[number] = output.array.copy()
         self.tape.entries.append(Entry(primitive, given, kept, result, record is not None))
         self._names.look()
         self._mark = time.perf_counter()
@@ -242,7 +244,8 @@ class Recorder:
 
     def walk(self, steps: Iterator[Any]) -> Iterator[Any]:
         """Add a walk, step by step, while it happens."""
-        walk = Walk(len(self.trace.walks), _caller(), place(self._frame).line, False, [], None, 0.0)
+        within = self._walking[-1].id if self._walking else None
+        walk = Walk(len(self.trace.walks), _caller(), place(self._frame).line, False, [], None, 0.0, within)
         self.trace.walks.append(walk)
         self.tape.given.append({})
         parts: dict[int, list[tuple[int, Any]]] = {}
@@ -332,8 +335,8 @@ class Recorder:
         if node is None:
             return made
         operands, output = self.trace.nodes[node].operands, self.trace.tensors[self.trace.nodes[node].output]
-        if self.trace.nodes[node].primitive == "gate":
-            self.tape.gates[walk.id, node] = [None if d is None else _array(d).copy() for d in contributions]
+        if node in self.tape.outputs:
+            self.tape.contributed[walk.id, node] = [None if d is None else _array(d).copy() for d in contributions]
         for i, d in enumerate(contributions):
             target = operands[i].tensor
             if d is None or target is None:

@@ -67,6 +67,7 @@ SENTENCES = {
     "zero operand": "multiplied by 0",
     "underflow": "made numbers too small for {dtype}, which are 0",
     "cancellation": "adds contributions that are not 0, but whose sum is",
+    "function": "has a backward of its own, which returned 0 for these elements",
     "hook": "has a hook that put 0 in the gradient's place",
     "seed": "was given a gradient of 0 to begin with",
     "detached": "was taken out of the graph: detached, or made into another tensor of the same memory",
@@ -91,6 +92,7 @@ def why_zero(tensor: Tensor, trace: Trace, index: Any = None, walk: int | None =
     - "zero operand": the other factor is 0.
     - "cancellation": contributions, or the terms of one, that are not 0 but whose sum is.
     - "underflow": a product or power too small for the dtype.
+    - "function": the backward of a `Function`, or of a checkpoint, returned 0.
     - "hook", "seed": a hook, or whoever started the walk, put 0 there.
     - "detached", "no_grad", "not differentiable": the loss is computed from it, but on no recorded path.
     - "constant": the tensor requires no gradient.
@@ -127,7 +129,7 @@ def of_leaves(trace: Trace, seconds: float = 20.0) -> list[Why]:
 
     Stops looking after so many seconds: a page should not wait for the thousandth answer.
     """
-    walked = [walk for walk in trace.walks if walk.steps]
+    walked = [walk for walk in trace.walks if walk.steps and walk.within is None]
     leaves = [t for t in trace.tensors if t.kind in ("leaf", "parameter")]
     if not walked or not leaves:
         return []
@@ -171,7 +173,7 @@ class Search:
 
     def __init__(self, trace: Trace, walk: Walk) -> None:
         self.trace, self.walk = trace, walk
-        self.tensors = trace.tape.run(flowing(trace), gates=walk.id)
+        self.tensors = trace.tape.run(flowing(trace), walk=walk.id)
         self.back: Back = trace.tape.back(walk, self.tensors)
         self.step_of = {step.tensor: step for step in walk.steps}
         self.node_of = {step.id: step.node for step in walk.steps}
@@ -345,6 +347,10 @@ class Search:
             yield from self._out_of_gate(number, i, w, blame)
             return
         g = numpy.asarray(backend.to_numpy(self.back.gradients[node.output]))
+        if node.primitive == "function":
+            blame("function", number, float(w.sum()) if g.any() else 0.0)
+            yield node.output, numpy.full(g.shape, 0.0 if g.any() else w.sum() / max(g.size, 1))
+            return
         operands = [
             _host(self.tensors[o.value.tensor].array if isinstance(o.value, Ref) else o.value) for o in entry.operands
         ]
