@@ -23,6 +23,8 @@ _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}  # complex only inside, for
 
 def in_one_dtype(operands: Sequence[Any]) -> Sequence[Any]:
     """The operands (tensors, arrays and Python scalars), those of another dtype converted to the common one."""
+    if len({getattr(x, "dtype", None) for x in operands}) == 1:
+        return operands
     dtype = result_dtype(operands)
     return [x if getattr(x, "dtype", dtype) == dtype else convert(x, dtype) for x in operands]
 
