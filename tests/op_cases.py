@@ -958,6 +958,76 @@ row(
 )
 row(ops.mse_loss, pairs(), "nn.functional.mse_loss")
 row(ops.l1_loss, pairs(low=3.5, high=6), "nn.functional.l1_loss")
+
+
+@st.composite
+def of_probabilities(draw: Any) -> Call:
+    """Logits of three classes, and a probability for each class."""
+    shape = draw(LOGITS)[0]
+    constants = {"weight": CLASS_WEIGHTS, "label_smoothing": st.sampled_from((0.0, 0.1)), "reduction": REDUCTIONS}
+    target = draw(arrays(shape, low=0, high=1))
+    return Call((draw(arrays(shape)), target), {name: draw(c) for name, c in constants.items()})
+
+
+def with_reduction(strategy: Any, **constants: Any) -> Any:
+    """The calls of a strategy, with a reduction and these constants besides."""
+    more = st.fixed_dictionaries({"reduction": REDUCTIONS, **constants})
+    return st.tuples(strategy, more).map(lambda found: Call(found[0].args, {**found[0].kwargs, **found[1]}))
+
+
+SIGNS = arrays((4,), "int64", low=0, high=1).map(lambda x: 2 * x - 1)
+VECTORS = (arrays((4, 3)), arrays((4, 3)))
+
+row(ops.cross_entropy, of_probabilities(), "nn.functional.cross_entropy", name="cross_entropy of probabilities")
+row(  # where no two numbers are a kink apart
+    ops.smooth_l1_loss,
+    with_reduction(pairs(low=3.5, high=6), beta=st.sampled_from((0.0, 0.25, 20.0))),
+    "nn.functional.smooth_l1_loss",
+)
+row(
+    ops.huber_loss,
+    with_reduction(pairs(low=3.5, high=6), delta=st.sampled_from((0.25, 20.0))),
+    "nn.functional.huber_loss",
+)
+row(
+    ops.kl_div,
+    calls(
+        arrays((2, 3)),
+        arrays((2, 3), low=0.05, high=0.95),
+        reduction=st.sampled_from(("sum", "none", "batchmean")),  # of "mean" PyTorch warns
+        log_target=st.booleans(),
+    ),
+    "nn.functional.kl_div",
+)
+row(
+    ops.gaussian_nll_loss,
+    with_reduction(calls(arrays((2, 3)), arrays((2, 3)), arrays((2, 1), low=0.5), full=st.booleans())),
+    "nn.functional.gaussian_nll_loss",
+)
+row(ops.soft_margin_loss, with_reduction(calls(arrays((4,)), SIGNS)), "nn.functional.soft_margin_loss")
+row(
+    ops.margin_ranking_loss,
+    with_reduction(calls(arrays((4,)), arrays((4,)), SIGNS), margin=st.sampled_from((20.0, -20.0))),
+    "nn.functional.margin_ranking_loss",
+)
+row(
+    ops.cosine_similarity,
+    calls(arrays((2, 3, 4)), arrays((3, 1)).map(lambda x: np.broadcast_to(x, (3, 4))), dim=st.sampled_from((0, 1, -1))),
+)
+row(
+    ops.pairwise_distance,
+    calls(arrays((4, 3)), arrays((4, 3), low=4, high=6), p=st.sampled_from((1.0, 2.0, 3.0)), keepdim=st.booleans()),
+)
+row(
+    ops.cosine_embedding_loss,
+    with_reduction(calls(*VECTORS, SIGNS), margin=st.sampled_from((-1.5, 1.5))),
+    "nn.functional.cosine_embedding_loss",
+)
+row(
+    ops.triplet_margin_loss,
+    with_reduction(calls(*VECTORS, arrays((4, 3), low=7, high=9)), margin=st.just(50.0), swap=st.booleans()),
+    "nn.functional.triplet_margin_loss",
+)
 row(
     ops.binary_cross_entropy,
     calls(

@@ -16,7 +16,7 @@ FOR_TENSORS = {
     *("adaptive_avg_pool1d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool3d"),
     *("linear", "max_pool2d with indices", "max_pool_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
     *("batch_norm", "batch_norm, evaluating"),
-    *("nll_loss", "cross_entropy", "binary_cross_entropy"),
+    *("nll_loss", "cross_entropy", "cross_entropy of probabilities", "binary_cross_entropy"),
     "function",
 }
 """The rows whose function asks its operands for what only a tensor has; all others take plain arrays too."""

@@ -102,19 +102,19 @@ MESSAGES = [
     (
         lambda: F.cross_entropy(x(2, 3), tg.tensor([0, 3])),
         IndexError,
-        "nll_loss: target: index 3 is out of range for a dim of length 3",
+        "cross_entropy: target: index 3 is out of range for a dim of length 3",
         "",
     ),
     (
         lambda: F.cross_entropy(x(2, 3), tg.ones(2)),
         TypeError,
-        "nll_loss: the targets are classes, integers",
+        "cross_entropy: the targets are classes, integers",
         "use .long()",
     ),
     (
         lambda: F.cross_entropy(x(2, 3), tg.tensor([0])),
         ValueError,
-        "nll_loss: input (2, 3) needs targets of shape (2,)",
+        "cross_entropy: input (2, 3) needs targets of shape (2,)",
         "",
     ),
     (

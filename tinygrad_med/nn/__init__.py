@@ -34,6 +34,18 @@ from tinygrad_med.nn.layers import (
     Softplus as Softplus,
     Tanh as Tanh,
 )
+from tinygrad_med.nn.losses import (
+    CosineEmbeddingLoss as CosineEmbeddingLoss,
+    CosineSimilarity as CosineSimilarity,
+    GaussianNLLLoss as GaussianNLLLoss,
+    HuberLoss as HuberLoss,
+    KLDivLoss as KLDivLoss,
+    MarginRankingLoss as MarginRankingLoss,
+    PairwiseDistance as PairwiseDistance,
+    SmoothL1Loss as SmoothL1Loss,
+    SoftMarginLoss as SoftMarginLoss,
+    TripletMarginLoss as TripletMarginLoss,
+)
 from tinygrad_med.nn.module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter
 from tinygrad_med.nn.normalization import (
     BatchNorm1d as BatchNorm1d,

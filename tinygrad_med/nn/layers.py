@@ -247,10 +247,14 @@ class LogSoftmax(Module):
 class _Loss(Module):
     """A loss: `reduction` is `"mean"`, `"sum"` or `"none"`."""
 
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
+
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"{type(self).__name__}: reduction={reduction!r} is unknown; give 'mean', 'sum' or 'none'")
+        if reduction not in self.reductions:
+            *first, last = map(repr, self.reductions)
+            known = f"{', '.join(first)} or {last}"
+            raise ValueError(f"{type(self).__name__}: reduction={reduction!r} is unknown; give {known}")
         self.reduction = reduction
 
     def extra_repr(self) -> str:

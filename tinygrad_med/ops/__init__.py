@@ -59,6 +59,13 @@ from tinygrad_med.ops.conv import (
     fold as fold,
     unfold as unfold,
 )
+from tinygrad_med.ops.distance import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    cosine_similarity as cosine_similarity,
+    margin_ranking_loss as margin_ranking_loss,
+    pairwise_distance as pairwise_distance,
+    triplet_margin_loss as triplet_margin_loss,
+)
 from tinygrad_med.ops.elementary import (
     absolute as absolute,
     acos as acos,
@@ -194,9 +201,14 @@ from tinygrad_med.ops.loss import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
     cross_entropy as cross_entropy,
+    gaussian_nll_loss as gaussian_nll_loss,
+    huber_loss as huber_loss,
+    kl_div as kl_div,
     l1_loss as l1_loss,
     mse_loss as mse_loss,
     nll_loss as nll_loss,
+    smooth_l1_loss as smooth_l1_loss,
+    soft_margin_loss as soft_margin_loss,
 )
 from tinygrad_med.ops.matmul import (
     bmm as bmm,

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from tinygrad_med import backend
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.ops.elementwise import abs, clip, log, logsigmoid, where
+from tinygrad_med.ops.elementwise import abs, clip, exp, log, logsigmoid, where
 from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
 from tinygrad_med.ops.shape import squeeze, unsqueeze
 
 
-def _reduce(losses: Tensor, reduction: str, operation: str) -> Tensor:
+def reduced(losses: Any, reduction: str, operation: str, weights: Any = None) -> Any:
+    """The losses as they are, their sum, or their mean: a weighted one where there are weights."""
     if reduction == "mean":
-        return mean(losses)
+        return mean(losses) if weights is None else sum(losses) / sum(weights)
     if reduction == "sum":
         return sum(losses)
     if reduction == "none":
         return losses
     raise ValueError(f"{operation}: reduction={reduction!r} is unknown; give 'mean', 'sum' or 'none'")
+
+
+class _Targets(NamedTuple):
+    """True classes: which count, the classes of those (0 for the others), and their weights if not all weigh 1."""
+
+    counted: Any
+    labels: Any
+    weights: Tensor | None
+
+
+def _true_classes(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, operation: str
+) -> tuple[int, _Targets]:
+    """The dim of the classes, and the targets, as `nll_loss` describes them."""
+    dim = 0 if input.ndim == 1 else 1
+    expected = (*input.shape[:dim], *input.shape[dim + 1 :])
+    if not input.ndim or target.shape != expected:
+        raise ValueError(f"{operation}: input {input.shape} needs targets of shape {expected}, got {target.shape}")
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{operation}: the targets are classes, integers, got {target.dtype}; use .long()")
+    xp = backend.array_module(target.array)
+    counted = target.array != ignore_index
+    labels = xp.where(counted, target.array, 0).astype("int64")
+    check_range(labels, input.shape[dim], f"{operation}: target")
+    if weight is None and counted.all():
+        return dim, _Targets(counted, labels, None)
+    _check_weight(weight, input.shape[dim], operation)
+    of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
+    return dim, _Targets(counted, labels, wrap((of_class[labels] * counted).astype(input.dtype)))
+
+
+def _check_weight(weight: Tensor | None, classes: int, operation: str) -> None:
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(f"{operation}: weight must have one value for each of {classes} classes, got {weight.shape}")
+
+
+def _of_true_classes(log_probabilities: Tensor, dim: int, targets: _Targets) -> Any:
+    """The weighted negative log-likelihood of each target."""
+    losses = -squeeze(gather(log_probabilities, dim, unsqueeze(targets.labels, dim)), dim)
+    return losses if targets.weights is None else where(targets.counted, losses, 0.0) * targets.weights
 
 
 def nll_loss(
@@ -42,28 +84,9 @@ def nll_loss(
     Raises:
         IndexError: for a class outside 0 … C − 1.
     """
-    dim = 0 if input.ndim == 1 else 1
-    expected = (*input.shape[:dim], *input.shape[dim + 1 :])
-    if not input.ndim or target.shape != expected:
-        raise ValueError(f"nll_loss: input {input.shape} needs targets of shape {expected}, got {target.shape}")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"nll_loss: the targets are classes, integers, got {target.dtype}; use .long()")
-    labels = target.array
-    counted = labels != ignore_index
-    xp = backend.array_module(labels)
-    labels = xp.where(counted, labels, 0).astype("int64")
-    check_range(labels, input.shape[dim], "nll_loss: target")
-    losses = where(counted, -squeeze(gather(input, dim, unsqueeze(labels, dim)), dim), 0.0)
-    if weight is None and counted.all():
-        return _reduce(losses, reduction, "nll_loss")
-    if weight is not None and weight.shape != (input.shape[dim],):
-        raise ValueError(
-            f"nll_loss: weight must have one value for each of {input.shape[dim]} classes, got {weight.shape}"
-        )
-    of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
-    weights = wrap((of_class[labels] * counted).astype(input.dtype))
-    losses = losses * weights
-    return sum(losses) / sum(weights) if reduction == "mean" else _reduce(losses, reduction, "nll_loss")
+    dim, targets = _true_classes(input, target, weight, ignore_index, "nll_loss")
+    losses = _of_true_classes(input, dim, targets)
+    return reduced(losses, reduction, "nll_loss", targets.weights)
 
 
 def cross_entropy(
@@ -74,35 +97,45 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """−log softmax(x)_t for logits x and true classes t.
+    """−log softmax(x)_t for logits x and true classes t, or −Σ_c w_c · p_c · log softmax(x)_c for probabilities p.
 
     Args:
         input: logits, (N, C), (C,), or (N, C, d₁, …).
-        target, weight, ignore_index, reduction: as for `nll_loss`.
+        target: the true classes, as for `nll_loss`; or a probability for each class, floats of the shape of input. The
+            mean over probabilities is that over the targets, with weights too, as in PyTorch.
+        weight, ignore_index, reduction: as for `nll_loss`; probabilities are never ignored.
         label_smoothing: the share ε of the target that is spread evenly over all classes
             (Szegedy et al. 2016, arXiv:1512.00567).
     """
-    dim = 0 if input.ndim == 1 else 1
-    z = log_softmax(input, dim)
-    loss = nll_loss(z, target, weight, ignore_index, reduction)
-    if not label_smoothing:
-        return loss
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    name, dim = "cross_entropy", 0 if input.ndim == 1 else 1
+    if target.is_floating_point() and target.shape == input.shape:
+        return _of_probabilities(input, target, weight, reduction, label_smoothing, dim)
+    dim, targets = _true_classes(input, target, weight, ignore_index, name)
+    z = log_softmax(input, dim)
+    loss: Tensor = reduced(_of_true_classes(z, dim, targets), reduction, name, targets.weights)
+    if not label_smoothing:
+        return loss
     # The target (1 − ε) · one-hot + ε / C splits the loss into two: the usual one, and the mean over all classes.
-    xp = backend.array_module(target.array)
-    counted = target.array != ignore_index
-    by_class = z
-    if weight is not None:
-        by_class = z * weight.detach().reshape((-1,) + (1,) * (input.ndim - dim - 1))
-    smooth = where(counted, -sum(by_class, dim), 0.0)
-    if reduction == "mean":
-        labels = xp.where(counted, target.array, 0)
-        of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
-        smooth = sum(smooth) / sum(wrap((of_class[labels] * counted).astype(input.dtype)))
-    else:
-        smooth = _reduce(smooth, reduction, "cross_entropy")
+    smooth = where(targets.counted, -sum(_by_class(z, weight, dim), dim), 0.0)
+    smooth = reduced(smooth, reduction, name, targets.weights)
     return (1 - label_smoothing) * loss + label_smoothing / input.shape[dim] * smooth
+
+
+def _of_probabilities(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float, dim: int
+) -> Tensor:
+    _check_weight(weight, input.shape[dim], "cross_entropy")
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
+    losses = -sum(_by_class(log_softmax(input, dim) * target, weight, dim), dim)
+    return reduced(losses, reduction, "cross_entropy")
+
+
+def _by_class(x: Tensor, weight: Tensor | None, dim: int) -> Tensor:
+    """x times the weights of the classes, which lie along `dim`."""
+    return x if weight is None else x * weight.detach().reshape((-1,) + (1,) * (x.ndim - dim - 1))
 
 
 def binary_cross_entropy_with_logits(
@@ -133,7 +166,7 @@ def binary_cross_entropy_with_logits(
     losses = (1 - target) * input - positive * logsigmoid(input)
     if weight is not None:
         losses = losses * weight
-    return _reduce(losses, reduction, name)
+    return reduced(losses, reduction, name)
 
 
 def _logarithm(x: Any) -> Any:
@@ -175,18 +208,91 @@ def binary_cross_entropy(
     if input.numel() and not 0 <= input.min().item() <= input.max().item() <= 1:
         raise ValueError(f"{name}: input must be probabilities, between 0 and 1; for logits use {name}_with_logits")
     losses = _binary_cross_entropy(input, _same_shape(input, target, name))
-    return _reduce(losses if weight is None else losses * weight, reduction, name)
+    return reduced(losses if weight is None else losses * weight, reduction, name)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(x − y)² for predictions x and targets y of the same shape."""
     difference = input - _same_shape(input, target, "mse_loss")
-    return _reduce(difference * difference, reduction, "mse_loss")
+    return reduced(difference * difference, reduction, "mse_loss")
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|x − y| for predictions x and targets y of the same shape."""
-    return _reduce(abs(input - _same_shape(input, target, "l1_loss")), reduction, "l1_loss")
+    return reduced(abs(input - _same_shape(input, target, "l1_loss")), reduction, "l1_loss")
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """(x − y)² / 2β where |x − y| < β, else |x − y| − β/2; for β = 0 that is |x − y|."""
+    distance = abs(input - _same_shape(input, target, "smooth_l1_loss"))
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta={beta} must not be negative")
+    if beta:
+        distance = where(distance < beta, distance * distance / (2 * beta), distance - beta / 2)
+    return reduced(distance, reduction, "smooth_l1_loss")
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """(x − y)² / 2 where |x − y| ≤ δ, else δ · (|x − y| − δ/2); times the weight of each element, if there is one."""
+    if delta <= 0:
+        raise ValueError(f"huber_loss: delta={delta} must be greater than 0")
+    distance = abs(input - _same_shape(input, target, "huber_loss"))
+    losses = where(distance <= delta, distance * distance / 2, delta * (distance - delta / 2))
+    if weight is not None:
+        losses = losses * _same_shape(input, weight, "huber_loss: weight as")
+    return reduced(losses, reduction, "huber_loss")
+
+
+def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """y · (log y − x), the Kullback-Leibler divergence of probabilities y from those whose logarithms are x.
+
+    Args:
+        input: log-probabilities x, any shape.
+        target: probabilities y, which may be 0, of the same shape; their logarithms if `log_target`.
+        reduction: `"mean"` over all elements, `"batchmean"`: the sum divided by the length of the first dim, which is
+            the divergence itself; `"sum"` or `"none"`.
+        log_target: whether the target holds logarithms.
+    """
+    target = _same_shape(input, target, "kl_div")
+    if log_target:
+        losses = exp(target) * (target - input)
+    else:
+        positive = target > 0
+        inside = where(positive, target, 1.0)
+        losses = where(positive, inside * log(inside), 0.0) - target * input
+    if reduction == "batchmean":
+        return sum(losses) / input.shape[0] if input.ndim else sum(losses)
+    return reduced(losses, reduction, "kl_div")
+
+
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """(log v + (x − y)² / v) / 2, the negative log-likelihood of y under a normal distribution of mean x, variance v.
+
+    Args:
+        input: the means x.
+        target: y, of the same shape.
+        var: v, a number or a tensor that broadcasts to that shape; below `eps` it counts as `eps`.
+        full: add log(2π) / 2.
+        eps, reduction: as said; `"mean"`, `"sum"` or `"none"`.
+    """
+    if (var < 0).any() if isinstance(var, Tensor) else var < 0:
+        raise ValueError("gaussian_nll_loss: a variance must not be negative")
+    least = eps - var.detach() if isinstance(var, Tensor) else max(eps - var, 0.0)
+    v = var + (clip(least, min=0.0) if isinstance(least, Tensor) else least)  # its gradient is 1 also below eps
+    difference = input - _same_shape(input, target, "gaussian_nll_loss")
+    losses = (difference * difference / v + (log(v) if isinstance(v, Tensor) else math.log(v))) / 2
+    losses = losses + math.log(2 * math.pi) / 2 if full else losses
+    return reduced(losses, reduction, "gaussian_nll_loss")
+
+
+def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """log(1 + e^(−y · x)) for scores x and targets y of 1 or −1."""
+    losses = -logsigmoid(_same_shape(input, target, "soft_margin_loss") * input)
+    return reduced(losses, reduction, "soft_margin_loss")
 
 
 def _same_shape(input: Tensor, target: Tensor, operation: str) -> Any:
