@@ -68,7 +68,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def note(net: nn.Module, name: str, pretrained: bool, weights: str | None, head: str) -> None:
         asked.extend([name] if pretrained else [])
 
-    for name in ("alexnet", "resnet", "squeezenet"):
+    for name in ("alexnet", "resnet", "squeezenet", "vgg"):
         monkeypatch.setattr(importlib.import_module(f"tinygrad_med.models.{name}"), "load_pretrained", note)
     return asked
 
