@@ -33,11 +33,6 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def literal(text: str) -> str:
-    """Text to be drawn as it stands: matplotlib takes what is between two `$` for a formula, and fails at `$x^$`."""
-    return text.replace("$", r"\$")
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     with writing(path) as temporary:
@@ -66,10 +61,10 @@ def curves(
         for label, (x, y) in behind:
             dot = "o" if np.size(x) == 1 else ""  # a line needs two points
             style = {"color": REFERENCE, "linewidth": 6, "marker": dot, "solid_capstyle": "round"}
-            axes.plot(x, y, label=literal(label), **style)
+            axes.plot(x, y, label=label, **style)
         label, (x, y) = front
-        axes.plot(x, y, color=OURS, linewidth=1.6, marker="o", markersize=3.5, label=literal(label))
-        axes.set_title(literal(name), loc="left", fontsize=11)
+        axes.plot(x, y, color=OURS, linewidth=1.6, marker="o", markersize=3.5, label=label)
+        axes.set_title(name, loc="left", fontsize=11, parse_math=False)  # names are no formulas
         axes.set_xlabel(xlabel)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         first, last = min(np.min(x) for x, _ in lines.values()), max(np.max(x) for x, _ in lines.values())
@@ -80,7 +75,8 @@ def curves(
             axes.set_ylim(max(low, 0), min(high, 1.005))  # the half percent keeps the point whole
             axes.yaxis.set_major_formatter(ticker.PercentFormatter(1))
         axes.grid(axis="y", color="#eeeeee")
-        axes.legend(frameon=False)
+        for text in axes.legend(frameon=False).get_texts():
+            text.set_parse_math(False)
         _plain(axes)
         axes.spines[["left", "bottom"]].set_color("#bbbbbb")
     _headline(figure, title)
@@ -93,7 +89,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str], *, title: str = 
     Args:
         counts: (classes, classes) integers
     """
-    counts, classes = np.asarray(counts), [literal(name) for name in classes]
+    counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(0.85 * len(classes) + 1.7, 0.68 * len(classes) + 1.5)
     axes = figure.subplots()
@@ -101,8 +97,8 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str], *, title: str = 
     for (row, column), n in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.3 else INK if n else "#cccccc"
         axes.text(column, row, f"{n:,}", ha="center", va="center", color=colour, fontsize=10)
-    axes.set_xticks(range(len(classes)), classes, fontsize=9)
-    axes.set_yticks(range(len(classes)), classes, fontsize=9)
+    axes.set_xticks(range(len(classes)), classes, fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, fontsize=9, parse_math=False)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     axes.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
@@ -133,7 +129,7 @@ def sheet(
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, image, caption in zip(grid.flat, images, captions, strict=False):
         drawn = axes.imshow(image, **scale)
-        axes.set_xlabel(literal(caption), fontsize=9, color=INK, linespacing=1.3)
+        axes.set_xlabel(caption, fontsize=9, color=INK, linespacing=1.3, parse_math=False)
     if signed:
         figure.colorbar(drawn, ax=grid, shrink=0.75, aspect=25).outline.set_visible(False)
     _headline(figure, title)
@@ -147,7 +143,7 @@ def _plain(axes: Axes) -> None:
 
 def _headline(figure: Figure, title: str) -> None:
     if title:
-        figure.suptitle(literal(title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
 
 
 def _ink_on_white() -> Any:

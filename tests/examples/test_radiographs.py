@@ -1,69 +1,112 @@
-"""The example, on a handful of small pictures: the page is whole, mistakes are told in words, and the rule warns."""
+"""The example, on a handful of small pictures: the page is whole, mistakes are told in words, own classes work."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import radiographs_page as pages
+from PIL import Image
 
-import tinygrad_med as torch
-from tinygrad_med import nn
+from examples import radiographs as example
 from tinygrad_med.learner import Learner
 
-pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed: pip install pillow")
-pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
-
-@pytest.fixture(scope="module")
-def example():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXAMPLES))
-        spec = importlib.util.spec_from_file_location("radiographs", EXAMPLES / "radiographs.py")
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "radiographs", module)  # dataclasses look there for their module
-        spec.loader.exec_module(module)
-        yield module
+def paint(file, name, rng):
+    """A picture whose bright stripe tells the class."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 100, (48, 44))
+    start = 12 * (sum(map(ord, name)) % 4)
+    pixels[start : start + 12] += 150
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
 
 
 @pytest.fixture
 def data(tmp_path):
-    """8 + 4 + 2 pictures, the abdomen bright on top, the chest below."""
+    """8 + 4 + 2 pictures in the tutorial's layout."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2), ("test", 1)):
-        for name, bright in (("abd", slice(0, 24)), ("chest", slice(24, 48))):
+        for name in ("abd", "chest"):
             for i in range(count):
-                file = tmp_path / "data" / split / name / f"{i}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                pixels = rng.integers(0, 100, (48, 44))
-                pixels[bright] += 150
-                pillow.fromarray(pixels.astype(np.uint8)).save(file)
+                paint(tmp_path / "data" / split / name / f"{i}.png", name, rng)
     return tmp_path / "data"
 
 
-def run(example, monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["radiographs.py", *map(str, arguments)])
-    return example.main()
-
-
-def test_one_command_makes_the_page(example, data, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
     monkeypatch.setattr(Learner.lr_find, "__defaults__", (1e-7, 10.0, 16, True, True))  # 16 steps instead of 100
-    pillow.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other.png")
+
+
+def run(*arguments):
+    return example.main([*map(str, arguments), "--weights", "none", "--size", "32"])
+
+
+def headings(folder):
+    page = (folder / "index.html").read_text("utf-8")
+    return re.findall(r"<h2>(?:\d+\. )?(.*?)</h2>", page)
+
+
+def test_one_command_makes_the_page(data, tmp_path, capsys):
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other.png")
     out = tmp_path / "out"
-    arguments = ["--data", data, "--weights", "none", "--size", 32, "--epochs", 1, "--out", out]
-    assert run(example, monkeypatch, *arguments, "--surprise", tmp_path / "other.png") == 0
+    assert run("--data", data, "--epochs", 1, "--out", out, "--surprise", tmp_path / "other.png") == 0
     page = (out / "index.html").read_text("utf-8")
-    shown = re.findall(r'<img src="([^"]+)"', page)
-    assert sorted(file.name for file in out.glob("*.png")) == sorted(shown) and len(shown) == 14
-    assert [int(number) for number in re.findall(r"<h2>(\d+)\. ", page)] == list(range(1, 16))
-    for text in re.findall(r"<p>(.*?)</p>", page.replace("\n", " ")):
-        assert len(re.sub("<table.*", "", text)) > 60
+    shown = re.findall(r'<img src="([^"]+)" alt="[^"]{20,}"', page)
+    assert sorted(file.name for file in out.glob("*.png")) == sorted(shown)
+    assert len(shown) == 14
+    assert [int(number) for number in re.findall(r"<h2>(\d+)\. ", page)] == list(range(1, 15))
+    assert "32×32 pixels, on cpu" in page
     assert not list(out.glob("*.partial"))
+    assert capsys.readouterr().out.splitlines()[-1] == f"The results: {out / 'index.html'}"
+
+    film = data / "test" / "chest" / "0.png"
+    assert run("--out", out, "--ask", film) == 0
+    *answers, last = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in answers} == {"abd", "chest"}
+    assert "whatever the picture shows" in last
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_classes_of_ones_own(split, tmp_path):
+    """Three of them, one with a hostile name; with folders for training and validation, and without."""
+    rng, own = np.random.default_rng(0), tmp_path / "own"
+    for folder, count in (("train", 6), ("valid", 2)) if split else (("", 10),):
+        for name in ("blob", "<b>x", "$x^$"):
+            for i in range(count):
+                paint(own / folder / name / f"{i}.png", name, rng)
+    out = tmp_path / "out"
+    assert run("--data", own, "--epochs", 1, "--out", out, "--surprise", own / "train" * split / "blob" / "0.png") == 0
+    found = headings(out)
+    assert "Left out" in found
+    assert not {"Does it look at the arrows?", "The same with equalized films"} & set(found)
+    page = (out / "index.html").read_text("utf-8")
+    assert "<b>" not in page
+    assert "&lt;b&gt;x" in page
+
+
+def test_ctrl_c_leaves_the_page_and_the_run_goes_on(data, tmp_path, capsys):
+    given = ["--data", data, "--epochs", 2, "--surprise", data / "test" / "abd" / "0.png", "--out"]
+    assert run(*given, tmp_path / "whole") == 0
+    real, batches = Learner.one_batch, []
+
+    def one_batch(learn, batch):
+        batches.append(0)
+        if len(batches) == 3:  # of one batch an epoch: the second of the unfrozen ones
+            raise KeyboardInterrupt
+        return real(learn, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "lr_find", lambda *_, **__: None)
+        patch.setattr(pages, "rate", lambda *_: None)
+        patch.setattr(Learner, "one_batch", one_batch)
+        assert run(*given, tmp_path / "part") == 130
+    assert "interrupted; to go on: python " in capsys.readouterr().err
+    assert headings(tmp_path / "part") == ["What goes in", "The same, changed at random"]
+    assert run(*given, tmp_path / "part", "--resume") == 0
+    for picture in ("04", "06", "14"):
+        files = [tmp_path / name / f"{picture}.png" for name in ("whole", "part")]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -71,51 +114,16 @@ def test_one_command_makes_the_page(example, data, tmp_path, monkeypatch):
     [
         (["--data", "nowhere"], "nothing at nowhere"),
         (["--weights", "medical-mnist"], "run examples/pretrain.py, or choose other --weights"),
-        (["--weights", "none", "--lr", "1e4"], "too high"),
+        (["--lr", "1e4"], "too high"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numbers that are too large, on purpose
-def test_what_goes_wrong_is_told_in_one_line(example, data, tmp_path, monkeypatch, capsys, arguments, complaint):
-    monkeypatch.setattr(Learner.lr_find, "__defaults__", (1e-7, 10.0, 16, True, True))
-    given = ["--data", data, "--size", 32, "--epochs", 2, "--out", tmp_path / "out", *arguments]
-    assert run(example, monkeypatch, *given) == 1
-    assert complaint in capsys.readouterr().err
+def test_what_goes_wrong_is_told_in_one_line(data, tmp_path, capsys, arguments, complaint):
+    given = ["--data", data, "--weights", "none", "--size", 32, "--epochs", 2, "--out", tmp_path / "out", *arguments]
+    assert example.main([*map(str, given)]) == 2
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("cuda: CuPy is not installed"), ImportError("needs tqdm")])
-def test_what_is_not_installed_is_told_in_one_line(example, data, tmp_path, monkeypatch, capsys, error):
-    def tell(*_):
-        raise error
-
-    monkeypatch.setattr(example, "tell", tell)
-    assert run(example, monkeypatch, "--data", data, "--out", tmp_path / "out") == 1
-    assert capsys.readouterr().err == f"{error}\n"
-
-
-def test_the_page_is_there_before_an_error(example, tmp_path):
-    page = example.Page(tmp_path)
-    for n, title in enumerate(("first", "second"), 1):
-        page.add(title, "text")
-        assert (tmp_path / "index.html").read_text("utf-8").count("<h2>") == n
-
-
-def test_entropy(example):
-    assert example.entropy(np.array([0.5, 0.5])) == pytest.approx(1) and example.entropy(np.array([1.0, 0.0])) == 0
-
-
-def test_what_points_elsewhere_is_unfamiliar(example):
-    """Features along two axes are known; one along a third is not, one between the two is."""
-
-    def images(*vectors):
-        return [(np.array(vectors, np.float32).reshape(-1, 3, 1, 1),)]
-
-    known = images([1, 0.1, 0], [0.1, 1, 0])
-    dls = SimpleNamespace(
-        train=SimpleNamespace(dataset=SimpleNamespace(images=SimpleNamespace(files=known))),
-        valid=[(torch.from_numpy(x),) for (x,) in images([1, 0.8, 0.2])],
-        test_dl=lambda files: [(torch.from_numpy(x),) for (x,) in files],
-    )
-    learn = SimpleNamespace(dls=dls, model=nn.Sequential(nn.Identity()), tensors=list)
-    familiar = example.Familiar(learn)
-    distances = familiar.distances(dls.test_dl(images([5, 1, 0], [0, 0, 2])))
-    assert distances[0] < familiar.threshold < distances[1]
+def test_entropy():
+    assert pages.entropy(np.array([0.5, 0.5])) == pytest.approx(1)
+    assert pages.entropy(np.array([1.0, 0.0])) == 0
