@@ -8,6 +8,8 @@ depthwise convolution whose kernel isn't turned round on the way back. Run it an
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 
 import tinygrad_med as tg
@@ -83,8 +85,9 @@ def slow_depthwise(x, weight):
     return z
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Check, read, mend, and check again, now with examples that hypothesis draws."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     rng = np.random.default_rng(0)
     images, kernels = rng.standard_normal((1, 2, 3, 4)), rng.standard_normal((2, 2, 2))
     many_images = strategies.calls(strategies.arrays((2, 2, 3, 3)), strategies.arrays((2, 2, 2)))

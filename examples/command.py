@@ -132,9 +132,9 @@ class Run:
             self.interrupted = True
             print("\ninterrupted; what follows is about what was reached")
 
-    def end(self, results: Path) -> Run:
-        """Say where the results are, and how an interrupted run goes on."""
-        print(f"The results: {results}")
+    def end(self, results: Path, *more: str) -> Run:
+        """Say where the results are, what else there is, and how an interrupted run goes on."""
+        print(f"The results: {results}", *more, sep="\n")
         if self.interrupted:
             print(f"To go on: {again()}")
         return self

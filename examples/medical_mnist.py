@@ -35,7 +35,7 @@ from report import Page
 from tqdm import tqdm
 
 import tinygrad_med as torch
-from tinygrad_med import Tensor, nn
+from tinygrad_med import Tensor, explain, nn
 from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist, phantoms
 from tinygrad_med.data.images import open_image
@@ -201,7 +201,19 @@ def story(options: argparse.Namespace) -> command.Run:
     )
     preds, _ = predict(model, validation)
     medical_mnist_page.fill(page, recipe, model, table, data, validate_on, preds.cpu().numpy())
-    return run.end(page.index)
+    watched = watch_a_step(model, Batches(data, validate_on[:3], recipe.prepare, options.device), run.folder)
+    return run.end(page.index, f"One step of it, forward and back, to watch: {watched}")
+
+
+def watch_a_step(model: nn.Module, three: Batches, folder: Path) -> Path:
+    """Leave a page that replays one training step, on three images."""
+    ((xb, yb),) = three
+    model.train()
+    with explain.watch() as trace:
+        preds = model(xb)
+        loss = loss_func(preds, yb)
+        loss.backward()
+    return trace.save(folder / "backprop.html")
 
 
 def ask(options: argparse.Namespace) -> None:

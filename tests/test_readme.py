@@ -48,7 +48,8 @@ def test_missed_claims_are_called_so():
 # ---------------------------------------------------------------- the code
 
 
-def test_the_code_gives_what_it_says():
+def test_the_code_gives_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a page is written
     blocks = [block for block in BLOCKS if ">>>" in block]
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README.md", "README.md", 0)
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)

@@ -21,7 +21,7 @@ from tinygrad_med.models import LinearModel
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "medical_mnist.py"
 PICTURES = {"curves.png", "confusion.png", "weights.png", "mistakes.png"}
-FILES = {"history.csv", "index.html", "run.txt", "last.safetensors", "weights.safetensors", *PICTURES}
+FILES = {"history.csv", "index.html", "backprop.html", "run.txt", "last.safetensors", "weights.safetensors", *PICTURES}
 MODELS = ("unnormalised", "linear", "mlp", "cnn")
 
 
@@ -78,9 +78,12 @@ def test_each_model_learns_and_reports(example, model, tmp_path, capsys):
     assert "Phantoms: generated pictures" in page
     printed = capsys.readouterr().out
     assert "300 images (phantoms, as asked): 240 to learn from, 60 to validate" in printed
-    assert f"{history.valid_loss.iloc[-1]:.4f}" in printed.splitlines()[-2]
+    assert f"{history.valid_loss.iloc[-1]:.4f}" in printed.splitlines()[-3]
     assert f"{history.valid_accuracy.iloc[-1]:.2%}" in page
-    assert printed.rstrip().endswith(str(tmp_path / "index.html"))
+    *_, results, watch = printed.splitlines()
+    assert results.endswith(str(tmp_path / "index.html"))
+    assert watch.endswith(str(tmp_path / "backprop.html"))
+    assert "Backpropagation" in (tmp_path / "backprop.html").read_text("utf-8")
 
 
 def test_the_same_seed_gives_the_same_history(example, tmp_path):

@@ -76,7 +76,19 @@ def test_classes_of_ones_own(split, tmp_path):
             for i in range(count):
                 paint(own / folder / name / f"{i}.png", name, rng)
     out = tmp_path / "out"
-    assert run("--data", own, "--epochs", 1, "--out", out, "--surprise", own / "train" * split / "blob" / "0.png") == 0
+    assert (
+        run(
+            "--data",
+            own,
+            "--epochs",
+            1,
+            "--out",
+            out,
+            "--surprise",
+            own / ("train" if split else "") / "blob" / "0.png",
+        )
+        == 0
+    )
     found = headings(out)
     assert "Left out" in found
     assert not {"Does it look at the arrows?", "The same with equalized films"} & set(found)
@@ -117,7 +129,7 @@ def test_ctrl_c_leaves_the_page_and_the_run_goes_on(data, tmp_path, capsys):
         (["--lr", "1e4"], "too high"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numbers that are too large, on purpose
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning", "ignore:fit:UserWarning")  # too large, on purpose
 def test_what_goes_wrong_is_told_in_one_line(data, tmp_path, capsys, arguments, complaint):
     given = ["--data", data, "--weights", "none", "--size", 32, "--epochs", 2, "--out", tmp_path / "out", *arguments]
     assert example.main([*map(str, given)]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -151,6 +152,20 @@ def test_the_engine_on_a_page_gives_the_gradient_of_learn(n, pixels, classes, se
     theirs.backward()
     same([loss.array], [theirs])
     same([x.grad for x in ours], [x.grad for x in packages])
+
+
+def test_the_package_is_read_beside_step_3(capsys):
+    step = load("4_the_package")
+    step.main()
+    *walk, x, same_x, y, same_y = capsys.readouterr().out.splitlines()
+    for ours, packages in ((x, same_x), (y, same_y)):
+        np.testing.assert_allclose(eval(ours), eval(packages), rtol=1e-12)
+    places = re.findall(r"(\w+), (\S+\.py):(\d+)$", "\n".join(walk), re.MULTILINE)
+    assert len(places) == 5 + len(step.PAIRS)
+    for name, file, line in places:
+        lines = (EXAMPLES.parent / file).read_text("utf-8").splitlines()[int(line) - 1 :]
+        first = next(one for one in lines if not one.startswith("@"))
+        assert f"def {name}(" in first or f"class {name}" in first, (name, file, line)
 
 
 @pytest.mark.parametrize(("name", "lines"), [("learn", 70), ("engine", 80)])

@@ -8,7 +8,8 @@ from pathlib import Path
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "check_your_own_op.py"
 
 
-def test_both_mistakes_are_found_and_mended(capsys):
+def test_both_mistakes_are_found_and_mended(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", [str(EXAMPLE)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     text = capsys.readouterr().out
     assert "huber, derivative of order 1 with respect to x: the wrong branch for some values" in text
