@@ -180,12 +180,12 @@ def test_it_must_have_learned_before_it_is_asked(example, tmp_path, capsys):
 
 
 def interrupted_after(steps: int, example, monkeypatch):
-    """Let Ctrl-C come when the loss is asked for once more."""
+    """Let Ctrl-C come when the loss is asked for once more after these steps."""
     real, calls = example.loss_func, []
 
     def loss_func(preds, targets):
         calls.append(targets)
-        if len(calls) > steps:
+        if len(calls) == steps + 1:
             raise KeyboardInterrupt
         return real(preds, targets)
 
