@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_med.backend import to_numpy
-from tinygrad_med.core.modes import no_grad
+from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.learner.learner import Learner
 from tinygrad_med.ops import mean
 
