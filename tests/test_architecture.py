@@ -46,7 +46,7 @@ MAY_IMPORT |= {
     "optim": {"backend", "core", "engine"},  # sees only tensors, whose arrays it writes in place
     "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays
-    "utils": {"core", "engine", "random", "autograd", "nn"},
+    "utils": {"core", "engine", "creation", "random", "ops", "autograd", "nn"},
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},

@@ -5,7 +5,10 @@ Numbers are drawn by NumPy on the CPU and moved to the device, so that a seed gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 import numpy
@@ -17,11 +20,7 @@ from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
 
 
 class Generator:
-    """A stream of random numbers; the same seed gives the same stream.
-
-    Attributes:
-        rng: the NumPy generator behind it.
-    """
+    """A stream of random numbers; the same seed gives the same stream."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.manual_seed(numpy.random.SeedSequence().entropy if seed is None else seed)
@@ -31,8 +30,13 @@ class Generator:
         if int(seed) < 0:
             raise ValueError(f"manual_seed: the seed must not be negative, got {seed}")
         self._seed = int(seed)
-        self.rng = numpy.random.default_rng(self._seed)
+        self.__dict__.pop("rng", None)
         return self
+
+    @cached_property
+    def rng(self) -> numpy.random.Generator:
+        """The NumPy generator behind it, made when the first number is drawn."""
+        return numpy.random.default_rng(self._seed)
 
     def initial_seed(self) -> int:
         """The seed that the stream started from."""
@@ -51,9 +55,22 @@ default_generator = Generator()
 """Where random numbers come from when no generator is given."""
 
 
+_instead: ContextVar[Generator | None] = ContextVar("_instead", default=None)
+
+
 def manual_seed(seed: int) -> Generator:
     """Start the default generator's stream that belongs to `seed`."""
     return default_generator.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """Within the block, and in this thread alone, `generator` takes the place of the default generator."""
+    before = _instead.set(generator)
+    try:
+        yield
+    finally:
+        _instead.reset(before)
 
 
 def _finish(array: Any, dtype: Any, device: str | backend.Device | None, requires_grad: bool) -> Tensor:
@@ -63,7 +80,7 @@ def _finish(array: Any, dtype: Any, device: str | backend.Device | None, require
 
 
 def _rng(generator: Generator | None) -> numpy.random.Generator:
-    return (generator or default_generator).rng
+    return (generator or _instead.get() or default_generator).rng
 
 
 def float_dtype(name: str, dtype: Any) -> numpy.dtype:

@@ -6,7 +6,6 @@ numbers and the order of the data are put back: to look for a rate and then trai
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import math
@@ -20,7 +19,7 @@ from tinygrad_med._files import optional
 from tinygrad_med.learner.callbacks import not_finite
 from tinygrad_med.learner.recorder import Smooth
 from tinygrad_med.learner.schedules import exponential
-from tinygrad_med.random import default_generator
+from tinygrad_med.learner.state import as_it_was
 
 if TYPE_CHECKING:
     from tinygrad_med.learner.learner import Learner
@@ -77,7 +76,7 @@ def find_rate(
     rate, smooth, end = exponential(start_lr, end_lr), Smooth(), ""
     lrs: list[float] = []
     losses: list[float] = []
-    with _as_it_was(learn.dls.train):
+    with as_it_was(learn.dls.train):
         probe = _copy(learn)
         for i, batch in enumerate(itertools.islice(_endless(learn.dls.train), num_it)):
             lr = rate(i / num_it)
@@ -137,15 +136,3 @@ def _copy(learn: Learner) -> Learner:
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
-
-
-@contextlib.contextmanager
-def _as_it_was(loader: Any) -> Iterator[None]:
-    """Afterwards, random numbers and the order of the data go on as if nothing had happened."""
-    numbers, epoch = default_generator.get_state(), getattr(loader, "epoch", None)
-    try:
-        yield
-    finally:
-        default_generator.set_state(numbers)
-        if epoch is not None:
-            loader.epoch = epoch

@@ -25,7 +25,7 @@ from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_o
 from tinygrad_med.learner.progress import Progress
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
-from tinygrad_med.learner.state import Checkpoint, Randomness, holds, restore, snapshot
+from tinygrad_med.learner.state import Checkpoint, Order, Randomness, holds, restore, snapshot
 from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter, functional as F
 from tinygrad_med.ops import cat
 from tinygrad_med.optim import AdamW, Optimizer
@@ -320,7 +320,7 @@ class Learner:
 
     def parts(self) -> dict[str, Any]:
         """What, beside the model, a training that goes on needs: for `Checkpoint`."""
-        return {"optimizer": self.optimizer, "recorder": self.recorder, "order": _Order(self.dls.train)}
+        return {"optimizer": self.optimizer, "recorder": self.recorder, "order": Order(self.dls.train)}
 
     def save(self, file: str | Path, with_opt: bool = True) -> Path:
         """Write the model's state as `.safetensors` (added where the name has no ending).
@@ -369,20 +369,6 @@ def _parameters(modules: Iterable[Module]) -> list[tuple[Parameter, str]]:
                 kind = "norm" if isinstance(module, NORMS) else "bias" if name.endswith("bias") else "weight"
                 found.setdefault(id(p), (p, kind))
     return list(found.values())
-
-
-class _Order:
-    """Where a loader is in its sequence of orders, as a part of a checkpoint: how often it was gone through."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": getattr(self.loader, "epoch", None)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["epoch"] is not None:
-            self.loader.epoch = state["epoch"]
 
 
 def _with_suffix(file: str | Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
 from tinygrad_med.learner.outputs import in_order, names_of, reading_of, sureness
+from tinygrad_med.learner.state import as_it_was
 
 if TYPE_CHECKING:
     from tinygrad_med.learner.learner import Learner
@@ -59,10 +60,8 @@ def _display(figure: Any) -> None:
 
 def show_batch(dls: Any, max_n: int = 9) -> Any:
     """Show images of the first training batch, as a network would get them; returns the figure."""
-    epoch = getattr(dls.train, "epoch", None)
-    x, *rest = next(iter(dls.train))
-    if epoch is not None:
-        dls.train.epoch = epoch  # looking at data doesn't change what training will see
+    with as_it_was(dls.train):  # looking at data doesn't change what training will see
+        x, *rest = next(iter(dls.train))
     shown = dls.decode(np.asarray(x)[:max_n])
     names = names_of("class", np.asarray(rest[0])[:max_n], dls.vocab) if rest else [""] * len(shown)
     return show_images(shown, names)

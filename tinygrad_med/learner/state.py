@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,38 @@ class Randomness:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         default_generator.set_state(state)
+
+
+class Order:
+    """Where a loader is in its sequence of orders, as a part of a checkpoint: how often it was gone through, and, if it
+    has a generator of its own, where that stands."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.generator = loader, getattr(loader, "generator", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is."""
+        own = {} if self.generator is None else {"generator": self.generator.get_state()}
+        return {"epoch": getattr(self.loader, "epoch", None), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        if state["epoch"] is not None:
+            self.loader.epoch = state["epoch"]
+        if self.generator is not None and "generator" in state:
+            self.generator.set_state(state["generator"])
+
+
+@contextlib.contextmanager
+def as_it_was(loader: Any) -> Iterator[None]:
+    """Afterwards, random numbers and the order of the data go on as if nothing had happened."""
+    parts: list[Any] = [Randomness(), Order(loader)]
+    states = [part.state_dict() for part in parts]
+    try:
+        yield
+    finally:
+        for part, state in zip(parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 # One flat dict --------------------------------------------------------------------------------------------------------
