@@ -11,7 +11,7 @@ not seen:
   taken out, or put in, in the order of the map. Where a pixel is out, the blurred image stands in its place.
   Deletion is better if it is lower, insertion if it is higher.
 
-Below the methods: an order drawn by lot, the brightness of the image itself, and the truth.
+Below the methods: an order drawn at random, the brightness of the image itself, and the truth.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def play(seed: int) -> tuple[Any, list[Answer], str]:
             sharper = None if before is None else not before.problem and hit(enlarged(before.raw, len(image)), mask)
             areas = deletion_and_insertion(net, image, values)
             answers.append(Answer(seed, i, name, not empty and hit(values, mask), sharper, empty, *areas))
-        for name, values in (("(by lot)", rng.random(image.shape)), ("(brightness)", image), ("(the truth)", mask)):
+        for name, values in (("(at random)", rng.random(image.shape)), ("(brightness)", image), ("(the truth)", mask)):
             areas = deletion_and_insertion(net, image, values)
             answers.append(Answer(seed, i, name, hit(values, mask), None, False, *areas))
     return net, answers, facts

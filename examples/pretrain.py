@@ -4,7 +4,7 @@
     python examples/pretrain.py --resume                    # after Ctrl-C
 
 One epoch over four fifths of the images, at 64×64 in three equal channels, takes about seven minutes on two quiet
-cores, and ends above 99% of correct answers on the other fifth. The weights come to lie in the user's cache folder,
+cores, and ends above 99% of correct answers on the other fifth. The weights are written to the user's cache folder,
 where `examples/radiographs.py` finds them; those learned from phantoms, where there are no images, under a name of
 their own. Every hundred steps the state is saved; a run that was broken off goes on from there, and ends with the same
 weights, bit for bit, as one that was not.

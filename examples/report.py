@@ -28,7 +28,7 @@ footer { margin-top: 3rem; border-top: 1px solid #8884; font-size: .9em }
 """
 
 BREAK = "\n\n"  # between paragraphs
-PHANTOMS = "phantoms: generated pictures, of nobody"
+PHANTOMS = "phantoms: generated pictures, not of patients"
 
 
 class Page:

@@ -26,7 +26,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path i
 
 # ---------------------------------------------------------------- who imports whom
 
-# The way up through the engine: each room may use those before it, none after it.
+# The way up through the engine: each part may use those before it, none after it.
 HOUSE = [
     *("backend", "cuda", "dtypes", "core", "engine"),
     *("creation", "random"),
@@ -34,7 +34,7 @@ HOUSE = [
     *("serialization", "nn", "models"),
 ]
 
-# What each room may import from the package. Whoever builds a room enters it here.
+# What each part may import from the package. Whoever adds a part enters it here.
 MAY_IMPORT: dict[str, set[str]] = {room: set(HOUSE[:level]) for level, room in enumerate(HOUSE)}
 MAY_IMPORT |= {
     "_files": set(),  # whole files, the cache folder, packages that may be missing
@@ -102,7 +102,7 @@ def import_complaints(source: str, path: str) -> list[str]:
         if top == "tinygrad_med":
             room = rest[0] if rest else top
             if room not in MAY_IMPORT:
-                rule = f"`{room}` is a name of the package's face; import it from the room that defines it"
+                rule = f"`{room}` is a public name of the package; import it from the part that defines it"
             else:
                 rule = f"{own} may import {sorted(MAY_IMPORT.get(own, ()))}, not {room}"
             broken = own != "__init__" and room != own and room not in MAY_IMPORT.get(own, ())
@@ -133,8 +133,8 @@ def test_imports_go_one_way():
         ("ops/conv.py", "from .. import nn", "not nn"),
         ("ops/conv.py", "from ..nn.module import Module", "not nn"),
         ("ops/conv.py", "import numpy as np", "as xp"),
-        ("nn/module.py", "from tinygrad_med import Tensor", "`Tensor` is a name of the package's face"),
-        ("nn/module.py", "import tinygrad_med as tg", "`tinygrad_med` is a name of the package's face"),
+        ("nn/module.py", "from tinygrad_med import Tensor", "`Tensor` is a public name of the package"),
+        ("nn/module.py", "import tinygrad_med as tg", "`tinygrad_med` is a public name of the package"),
         ("nn/module.py", "import cupyx.scipy", "only backend/ knows CuPy"),
         ("nn/module.py", "cp = importlib.import_module('cupy')", "only backend/ knows CuPy"),
         ("optim/sgd.py", "from tinygrad_med.nn import Parameter", "not nn"),
@@ -169,7 +169,7 @@ def test_import_check_lets_pass(path, line):
 
 def test_every_room_has_its_place():
     rooms = {path.split("/")[1].removesuffix(".py") for path in SOURCES} - {"__init__"}
-    assert rooms - set(MAY_IMPORT) == set(), "say in MAY_IMPORT what the new room may import"
+    assert rooms - set(MAY_IMPORT) == set(), "say in MAY_IMPORT what the new part may import"
 
 
 def test_examples_and_benchmarks_stand_alone():

@@ -225,7 +225,7 @@ def test_dropout_in_use_and_at_the_ends():
     assert F.dropout(x, 1.0).tolist() == [0] * 5
     assert repr(layer) == "Dropout(p=0.9)"
     for refuse in (nn.Dropout, lambda p: F.dropout(x, p)):
-        with pytest.raises(ValueError, match="p=1.5 is no probability; give the share of elements to drop"):
+        with pytest.raises(ValueError, match="p=1.5 is not a probability; give the share of elements to drop"):
             refuse(1.5)
 
 

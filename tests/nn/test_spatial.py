@@ -173,7 +173,7 @@ def test_fusing_keeps_the_layers_and_their_result():
             r"ConvTranspose2d: output_size=\(14, 14\) is not possible; the smallest is \(11, 11\)",
         ),
         (lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm: num_groups=3 must divide num_channels=4"),
-        (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p=1.5 is no probability"),
+        (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p=1.5 is not a probability"),
         (
             lambda: nn.BatchNorm2d(4)(tg.ones(3, 4)),
             ValueError,

@@ -1,6 +1,6 @@
 """The array libraries and the devices they compute on.
 
-This is the only room that knows NumPy from CuPy. Everything outside it receives the array library of its operands as
+This is the only part that knows NumPy from CuPy. Everything outside it receives the array library of its operands as
 `xp` (`array_module`) and never asks which one it got. CuPy is imported when the first array moves to a GPU, so that
 nobody pays for it, or needs it, on a CPU.
 """

@@ -1,7 +1,7 @@
 """Chest or abdomen: 65 radiographs for training, 10 for validation and 2 for the test, in class folders.
 
 They are from Open-i (National Library of Medicine), chosen for Lakhani, Gray, Pett, Nagy and Shih, Hello World Deep
-Learning in Medical Imaging, J Digit Imaging 2018. They go round in two archives: that of the tutorial, with folders
+Learning in Medical Imaging, J Digit Imaging 2018. There are two archives of them: that of the tutorial, with folders
 such as `train/abd`, and the original, `Open_I_abd_vs_CXRs.zip`, with `TRAIN/openI_abd_xray`, where the two test images
 lie without a class folder. `load` unpacks either into the tutorial's layout: `{train,val,test}/{abd,chest}/…`.
 """
@@ -58,7 +58,7 @@ def place_of(member: str) -> PurePosixPath | None:
 
     The class is that of the innermost folder below the split that speaks of one; only where there is none, that of the
     file's name. Other folders below the split are kept. A name that belongs to no split (the tutorial's surprise
-    image) comes to lie at the top.
+    image) is put at the top.
     """
     name = PurePosixPath(member)
     if name.suffix.lower() not in SUFFIXES or name.name.startswith(".") or "__MACOSX" in name.parts:

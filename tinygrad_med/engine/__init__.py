@@ -1,1 +1,1 @@
-"""What makes the definition in `core/` fast and forgiving; closed at first."""
+"""What makes the definition in `core/` fast, and its errors clear; a reader may leave it closed at first."""

@@ -169,7 +169,7 @@ def dropout(
     10). The choice is made once and is a constant: the derivative, at any order, is that of a product with it.
     """
     if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p={p} is no probability; give the share of elements to drop, between 0 and 1")
+        raise ValueError(f"dropout: p={p} is not a probability; give the share of elements to drop, between 0 and 1")
     if not training or p == 0:
         return input
     factors = random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype)

@@ -106,7 +106,9 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p={p} is no probability; give the share of elements to drop, between 0 and 1")
+            raise ValueError(
+                f"Dropout: p={p} is not a probability; give the share of elements to drop, between 0 and 1"
+            )
         self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, x: Tensor) -> Tensor:

@@ -536,7 +536,7 @@ class Dropout2d(Module):
         super().__init__()
         if not 0 <= p <= 1:
             name = type(self).__name__
-            raise ValueError(f"{name}: p={p} is no probability; give the share of channels to drop, between 0 and 1")
+            raise ValueError(f"{name}: p={p} is not a probability; give the share of channels to drop, between 0 and 1")
         self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, x: Tensor) -> Tensor:

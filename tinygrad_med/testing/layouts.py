@@ -36,13 +36,13 @@ def laid_out(array: Any, layout: str) -> numpy.ndarray:
     if layout == "transposed":
         return numpy.array(array, order="F")
     if layout == "strided":
-        room: Any = numpy.full([2 * n for n in array.shape], 99, array.dtype)
-        view = room[(slice(None, None, 2),) * array.ndim]
+        wide: Any = numpy.full([2 * n for n in array.shape], 99, array.dtype)
+        view = wide[(slice(None, None, 2),) * array.ndim]
     elif layout == "reversed":
         view = numpy.empty(array.shape, array.dtype)[(slice(None, None, -1),) * array.ndim]
     elif layout == "offset":
-        room = numpy.full([n + 2 for n in array.shape], 99, array.dtype)
-        view = room[(slice(1, -1),) * array.ndim]
+        wide = numpy.full([n + 2 for n in array.shape], 99, array.dtype)
+        view = wide[(slice(1, -1),) * array.ndim]
     else:
         raise ValueError(f"laid_out: layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
     view[...] = array

@@ -1,1 +1,1 @@
-"""The face of fastai's vision: `from tinygrad_med.vision.all import *`."""
+"""fastai's names for images: `from tinygrad_med.vision.all import *`."""

@@ -1,4 +1,4 @@
-"""Scans of nobody, in the six classes of Medical MNIST, for machines where the real images cannot be had.
+"""Generated scans in the six classes of Medical MNIST, for machines where the real images cannot be had.
 
 The classes are named and ordered as in the real data set. Each is a short function that paints anatomy from back to
 front, with ellipses mostly: a slice of a head is a bright ellipse (skull), a grey one in it (brain), four slender dark
