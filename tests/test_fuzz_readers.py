@@ -15,7 +15,7 @@ try:
 finally:
     sys.path.pop(0)
 
-MUTANTS = 40
+MUTANTS = 120
 
 
 @pytest.mark.parametrize("name", fuzz.READERS)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from tinygrad_med._files import say
+from tinygrad_med._files import DAMAGE, naming_damage, say
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
 from tinygrad_med.nn import Module
@@ -97,7 +97,7 @@ class Checkpoint:
         def apply() -> None:
             try:
                 restore(state, self.model, **self.parts)
-            except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            except DAMAGE as error:
                 raise ValueError(f"{file} is of another model or version of this program ({error})") from error
 
         return facts, apply
@@ -228,7 +228,8 @@ def facts_of(state: Mapping[str, Tensor], run: Mapping[str, Any], file: Path) ->
     Raises:
         ValueError: the state is of another run, or doesn't say of which.
     """
-    facts: dict[str, Any] = _from_bytes(state["facts"]) if "facts" in state else {}
+    with naming_damage(f"{file} is damaged: what it says of its run can't be read (…); move it away, and begin anew"):
+        facts: dict[str, Any] = dict(_from_bytes(state["facts"])) if "facts" in state else {}
     if missing := [name for name in run if name not in facts]:
         raise ValueError(
             f"{file} doesn't say {', '.join(missing)} of its run; another version of this program wrote it; move it "
