@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_med as torch
 import tinygrad_med.nn.functional as F
-from tinygrad_med import explain, nn
+from tinygrad_med import explain, models, nn
 from tinygrad_med.explain.values import values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_the_json_equals_backward_in_a_fresh_process():
 def test_names_lines_kinds_and_what_is_kept():
     trace, _ = small()
     document = trace.to_dict()
-    assert document["version"] == 1
+    assert document["version"] == 1 and document["notes"] == []
     names = {t["name"]: t for t in document["tensors"]}
     assert {"w", "b", "v", "x", "h", "out", "loss"} <= set(names)
     assert [names[n]["kind"] for n in ("w", "x", "h")] == ["leaf", "constant", "result"]
@@ -425,6 +425,55 @@ def test_the_whole_trace_of_a_long_chain():
         h.backward()
     document = json.loads(trace.to_json())
     assert len(document["nodes"]) == 1500 and len(document["walks"][0]["steps"]) == 1501
+
+
+def test_a_result_written_in_place_is_not_run_again():
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    with explain.watch() as trace:
+        h = w + 1
+        with torch.no_grad():
+            h *= 2
+        (h + 0).sum().backward()
+    assert "written to in place at" in trace.to_dict()["notes"][-1]
+    for ask in (lambda: trace.nudge(w, 0), lambda: explain.why_zero(w, trace)):
+        with pytest.raises(RuntimeError, match="written to in place at .*test_trace.py"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("operation", "shapes", "dims"),
+    [
+        (torch.add, [(2, 3), (3,)], [[], [0]]),
+        (torch.mul, [(2, 1, 3), (4, 1)], [[1], [0, 2]]),
+        (torch.atan2, [(2, 3), (1, 3)], [[], [0]]),
+        (torch.matmul, [(1, 2, 3), (6, 3, 4)], [[0], []]),
+        (torch.matmul, [(1, 1), (1, 4)], [[], []]),
+    ],
+)
+def test_the_dims_of_a_broadcast(operation, shapes, dims):
+    operands = [torch.tensor(np.ones(shape), requires_grad=True) for shape in shapes]
+    with explain.watch() as trace:
+        operation(*operands).sum().backward()
+    step = trace.to_dict()["walks"][0]["steps"][1]
+    assert [c["summed"] for c in step["contributions"]] == dims
+
+
+def test_a_resnet_stays_small():
+    torch.manual_seed(0)
+    model = models.resnet18(num_classes=4)
+    x, y = torch.randn(2, 3, 64, 64), torch.tensor([0, 1])
+    with explain.watch() as trace:
+        F.cross_entropy(model(x), y).backward()
+    assert trace.tape.nbytes() < 60e6  # the parameters have 45 MB
+    text = trace.to_json()
+    assert len(text) < 2e6
+    document = json.loads(text)
+    assert document["notes"] == []
+    top = {document["modules"][n["module"]]["path"].split(".")[0] for n in document["nodes"] if n["module"] is not None}
+    assert top == {"conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "", "fc"}
+    steps = {document["tensors"][s["tensor"]]["name"]: s["upstream"] for s in document["walks"][0]["steps"]}
+    for name, p in model.named_parameters():
+        assert steps[name]["summary"]["norm"] == pytest.approx(float(np.linalg.norm(p.grad.numpy())), rel=1e-5)
 
 
 # What the user's own code does on the way back ----------------------------------------------------------------------

@@ -59,6 +59,8 @@ def _shown(file: str) -> str:
     """The name of a file as it may be shown to anybody: below the working directory, or else without its folders."""
     if file.startswith("<"):
         return file
+    if "ipykernel_" in file:
+        return "notebook cell"
     try:
         relative = os.path.relpath(file)
     except ValueError:  # another drive

@@ -53,7 +53,7 @@ class Entry:
         """Whether it works on each element by itself, with operands broadcast."""
         name = str(self.primitive)
         module = self.primitive.forward.__module__
-        return module.endswith("ops.elementwise") or name in ("cast", "expand", "binary_cross_entropy")
+        return module.endswith((".elementwise", ".elementary")) or name in ("cast", "expand", "binary_cross_entropy")
 
 
 OPAQUE = ("gate", "pass_through", "function")
@@ -145,6 +145,7 @@ class Tape:
         entries: one per node.
         leaves: by tensor, a copy of its numbers; of every tensor that no recorded operation made.
         given: per walk, by tensor: the gradients that did not come out of the walk itself.
+        changed: where a result was written to in place, if one was: then it can't be run again.
         outputs: by node: what an operation of `OPAQUE` made.
         contributed: by walk and node: what its rule gave.
     """
@@ -152,6 +153,7 @@ class Tape:
     entries: list[Entry] = field(default_factory=list)
     leaves: dict[int, Any] = field(default_factory=dict)
     given: list[dict[int, Any]] = field(default_factory=list)
+    changed: str | None = None
     outputs: dict[int, Any] = field(default_factory=dict)
     contributed: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
 
@@ -177,6 +179,10 @@ class Tape:
             double: compute in float64 what was in a smaller float type.
             walk: the walk that is to be run again afterwards.
         """
+        if self.changed:
+            raise RuntimeError(
+                f"a result was written to in place at {self.changed}: what came after it can't be run again"
+            )
         tensors: dict[int, Tensor] = {}
         for i, array in {**self.leaves, **(change or {})}.items():
             tensors[i] = wrap(_double(array) if double else array)

@@ -460,7 +460,12 @@ class Trace:
         from tinygrad_med.explain import local, notes, why
 
         self.require("trace")
-        local.add_jacobians(self)
+        found, answers = notes.notes(self), []
+        try:
+            local.add_jacobians(self)
+            answers = why.of_leaves(self)
+        except (RuntimeError, TypeError, ValueError) as error:
+            found.append(f"No local derivatives, and no answers why a gradient is zero: {error}")
         return Document(
             VERSION,
             self.title,
@@ -469,8 +474,8 @@ class Trace:
             self.tensors,
             self.walks,
             self.modules,
-            why.of_leaves(self),
-            notes.notes(self),
+            answers,
+            found,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -102,6 +102,8 @@ class Recorder:
             owner = self._arrays.get(id(x))
             return owner[1] if owner is not None and owner[0]() is x else self._leaf(x, None)
         found = self.find(x)
+        if found is not None and x.origin is not None and (line := writes.since(x.array, x.origin.number)):
+            self.tape.changed = str(line)
         if found is not None and x.origin is None:
             known = self._others[id(x)]
             if known.array() is not x.array or writes.since(x.array, known.number):
@@ -403,7 +405,9 @@ def _caller() -> str:
 
 def _summed(output: list[int], operand: list[int], entry: Entry) -> list[int]:
     """The dims of the output over which the gradient of a broadcast operand was summed."""
-    if output == operand or not entry.elementwise:
+    if str(entry.primitive) == "matmul" and len(output) > 2:
+        output, operand = output[:-2], operand[:-2]
+    elif not entry.elementwise:
         return []
     added = len(output) - len(operand)
     return [*range(added), *(added + i for i, n in enumerate(operand) if n == 1 and output[added + i] != 1)]
