@@ -1,4 +1,4 @@
-"""What every test has: a clean global state, a cache of its own, and the fixtures `device`, `shared` and `torch`.
+"""What every test has: a clean global state, a cache of its own, and fixtures: `device`, `shared`, `torch`, `chromium`.
 
 Where something outside the repository is missing, its tests are skipped with the reason. In CI, where `.ci/run` has
 installed it, its absence is a failure: nothing is skipped there that could have run. (A CUDA card is the exception.)
@@ -7,6 +7,7 @@ installed it, its absence is a failure: nothing is skipped there that could have
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,26 @@ def cupy() -> ModuleType:
     except ImportError:
         missing("CuPy is not installed: pip install cupy-cuda13x")
     return cupy
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser without a window: Debian's packages chromium and chromium-driver, driven by Selenium."""
+    try:
+        from selenium import webdriver
+    except ImportError:
+        missing("Selenium is not installed: pip install selenium")
+    driver, browser = shutil.which("chromedriver"), shutil.which("chromium")
+    if not (driver and browser):
+        missing("there is no browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

@@ -12,7 +12,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -74,18 +74,23 @@ def _complete(trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _packed(value: Any) -> Any:
-    """The same with each picture's numbers as base64: float16, times a scale, so that tiny gradients survive."""
+    """The same without what the page can tell by itself: the summary of a few numbers, and what came before a step.
+
+    A picture's numbers become base64: float16, times a scale, so that tiny gradients survive.
+    """
     if isinstance(value, list):
         return [_packed(item) for item in value] if value and isinstance(value[0], (dict, list)) else value
     if not isinstance(value, dict):
         return value
+    if value.get("numbers") is not None and "summary" in value:
+        return {"shape": value["shape"], "dtype": value["dtype"], "numbers": value["numbers"]}
     if value.keys() >= {"rows", "columns", "numbers"}:
         numbers = numpy.array([float(x) for x in value["numbers"]])  # "NaN" and "Infinity" are numbers to float
         scale = float(numpy.abs(numbers[numpy.isfinite(numbers)]).max(initial=0)) or 1.0
         half = (numbers / scale).astype("<f2").tobytes()
         packed = {name: item for name, item in value.items() if name != "numbers"}
         return packed | {"scale": scale, "half": base64.b64encode(half).decode("ascii")}
-    return {name: _packed(item) for name, item in value.items()}
+    return {name: _packed(item) for name, item in value.items() if name != "added_to"}
 
 
 def _inert(text: str) -> str:
@@ -112,3 +117,22 @@ def _inline(text: str) -> str:
     text = html.escape(text)
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     return re.sub(r"\[([^\]]+)\]\((#step=\d+|[\w-]+\.html)\)", r'<a href="\2">\1</a>', text)
+
+
+def contents(title: str, lead: str, entries: Iterable[tuple[str, str, str]]) -> str:
+    """A page that leads to others.
+
+    Args:
+        title, lead: what stands at the top; `lead` is plain text like `question` in `render`.
+        entries: for each page its address, its title, and what it asks.
+    """
+    items = "".join(
+        f'<li><h2><a href="{html.escape(to)}">{html.escape(name)}</a></h2>{_prose(text)}</li>'
+        for to, name, text in entries
+    )
+    return Template((files("tinygrad_med.explain") / "web" / "contents.html").read_text("utf-8")).substitute(
+        title=html.escape(title),
+        style=(files("tinygrad_med.explain") / "web" / "style.css").read_text("utf-8"),
+        lead=_prose(lead),
+        entries=items,
+    )

@@ -250,9 +250,9 @@ class Graph {
     if (move) {
       this.reveal(name);
       this.draw();
-      this.elements.get(name)?.focus({ preventScroll: true });
+      this.#button(name)?.focus({ preventScroll: true });
     } else {
-      this.elements.forEach((element, other) => (element.tabIndex = other === name ? 0 : -1));
+      for (const other of this.elements.keys()) this.#button(other).tabIndex = other === name ? 0 : -1;
     }
   }
 
@@ -303,6 +303,12 @@ class Graph {
     }
   }
 
+  /** What can be pressed: an operation or a leaf itself, and the head of a box. */
+  #button(name) {
+    const element = this.elements.get(name);
+    return name[0] === "b" ? element?.firstChild : element;
+  }
+
   #element(name) {
     const button = h("button", { type: "button", "data-name": name }, h("span", { class: "title" }),
       h("span", { class: "detail" }), h("span", { class: "arrived" }));
@@ -313,7 +319,7 @@ class Graph {
     const isBox = name[0] === "b";
     const isOpen = isBox && this.open.has(Number(name.slice(1)));
     const facts = this.state.facts(name, isOpen);
-    const button = isBox ? element.firstChild : element;
+    const button = this.#button(name);
     Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
     element.className = `${isBox ? `box ${isOpen ? "open" : "folded"}` : name[0] === "n" ? "node" : "leaf"} ${facts.classes}`;
     const texts = [facts.title, facts.detail, facts.gradient];

@@ -14,6 +14,14 @@ class App {
     this.#controls();
     this.#tabs();
     addEventListener("hashchange", () => this.#fromHash());
+    addEventListener("click", event => { // inside a notebook's frame such a link would leave the page
+      const link = event.target.closest?.('a[href^="#step="]');
+      if (!link) return;
+      event.preventDefault();
+      this.#tab("step");
+      this.go(Number(link.hash.slice(6)) - 1);
+    });
+    addEventListener("resize", () => this.#phases());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.render());
     this.graph.fitWidth();
     if (!this.#fromHash()) this.go(0, false);
@@ -24,7 +32,7 @@ class App {
   /** Go to a moment. A link to it stands in the address. */
   go(moment, remember = true) {
     this.moment = Math.min(Math.max(moment, 0), this.model.moments.length - 1);
-    if (remember) history.replaceState(null, "", `#step=${this.moment + 1}`);
+    if (remember && location.protocol !== "about:") history.replaceState(null, "", `#step=${this.moment + 1}`);
     this.render();
     this.graph.reveal(this.#current());
   }
@@ -287,7 +295,9 @@ class App {
   #phases() {
     const canvas = byId("phases");
     const width = canvas.clientWidth || 600;
-    if (canvas.width !== width) canvas.width = width;
+    if (canvas.width === width && this.dark === isDark()) return;
+    canvas.width = width;
+    this.dark = isDark();
     const context = canvas.getContext("2d");
     const style = getComputedStyle(document.documentElement);
     const { moments } = this.model;

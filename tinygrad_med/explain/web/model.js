@@ -63,6 +63,7 @@ class Model {
     const facts = this.tensors[tensor];
     if (facts.name) return facts.name;
     if (facts.node !== null) return this.label(this.nodes[facts.node]);
+    if (facts.detached_from !== null) return `${this.nameOf(facts.detached_from)}, detached`;
     return facts.values.shape.length === 0 && facts.values.numbers ? format(toNumber(facts.values.numbers[0])) : facts.kind;
   }
 

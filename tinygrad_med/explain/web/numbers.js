@@ -139,7 +139,7 @@ function heatMap(values) {
 
 function legend(scale) {
   const stops = Array.from({ length: 9 }, (_, i) => `rgb(${mix(scale.colours, i / 8)})`);
-  const middle = scale.low < 0 && scale.high > 0 ? "0" : "";
+  const middle = scale.low === -scale.high ? "0" : "";
   return h("div", { class: "legend", title: scale.name },
     h("span", { class: "ramp", style: `background: linear-gradient(to right, ${stops})` }),
     h("span", { class: "ends" }, h("span", {}, format(scale.low, 3)), h("span", {}, middle), h("span", {}, format(scale.high, 3))));

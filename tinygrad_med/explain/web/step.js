@@ -121,9 +121,11 @@ class StepPane {
       : null;
   }
 
+  /** "x", "weights (the x here)" or "x, from mul". */
   #operandTitle(operand) {
-    const name = this.model.tensors[operand.tensor].name;
-    return name && name !== operand.name ? `${operand.name} = ${name}` : operand.name;
+    const { name, node } = this.model.tensors[operand.tensor];
+    if (name) return name === operand.name ? name : `${name} (the ${operand.name} here)`;
+    return node === null ? operand.name : `${operand.name}, from ${this.model.label(this.model.nodes[node])}`;
   }
 
   /** The card of a tensor's numbers, whose elements can be chosen. */
@@ -168,7 +170,7 @@ class StepPane {
   /** The upstream gradient, and how it came to be. */
   #upstream(walk, step, title) {
     const cards = [];
-    const met = step.parts.flatMap(id => walk.steps[id].contributions
+    const met = [...new Set(step.parts)].flatMap(id => walk.steps[id].contributions
       .map((contribution, i) => ({ id, contribution, operand: walk.steps[id].node === null ? null : this.model.nodes[walk.steps[id].node].operands[i] }))
       .filter(({ contribution }) => contribution && contribution.tensor === step.tensor));
     const story = [];
@@ -176,9 +178,9 @@ class StepPane {
     if (met.length === 1 && !step.seed) story.push("It is the contribution of ", this.#linkToStep(walk, met[0].id), ".");
     if (met.length + step.seed > 1) {
       story.push(`${met.length} contributions meet here, and add up:`);
-      cards.push(...met.map(({ id, contribution }, i) => [i || step.seed ? h("span", { class: "sign" }, "+") : null,
+      cards.push(...met.slice(0, MET).map(({ id, contribution }, i) => [i || step.seed ? h("span", { class: "sign" }, "+") : null,
         h("div", { class: "from" }, this.#gradientCard(`from ${this.model.label(this.model.nodes[walk.steps[id].node])}`, contribution.values, step.tensor),
-          this.#linkToStep(walk, id))]), h("span", { class: "sign" }, "="));
+          this.#linkToStep(walk, id))]), met.length > MET ? h("span", {}, `+ … (${met.length - MET} more)`) : null, h("span", { class: "sign" }, "="));
     }
     if (step.hooks) story.push(` ${step.hooks === 1 ? "A hook" : `${step.hooks} hooks`} saw it${step.before_hooks ? " and changed it" : ""}.`);
     return [h("h3", {}, step.node === null ? "Its gradient" : "The upstream gradient"), h("p", {}, story),
@@ -206,8 +208,17 @@ class StepPane {
       elements,
       h("div", { class: "cards" }, elements && contribution.values.numbers?.length === 1 ? null
         : this.#gradientCard(`contribution to ${this.model.nameOf(operand.tensor)}`, contribution.values, operand.tensor)),
-      contribution.added_to.length ? h("p", { class: "note" }, "Added to what came from ",
-        contribution.added_to.map((id, i) => [i ? " and " : "", this.#linkToStep(walk, id)]), ".") : null];
+      this.#addedTo(walk, step, contribution)];
+  }
+
+  /** Which contributions to the same tensor came earlier. */
+  #addedTo(walk, step, contribution) {
+    const complete = walk.steps.find(later => later.id > step.id && later.tensor === contribution.tensor);
+    const earlier = [...new Set(complete?.parts)].filter(id => id < step.id);
+    if (!earlier.length) return null;
+    return h("p", { class: "note" }, "Added to what came from ",
+      earlier.slice(-MET).map((id, i) => [i ? " and " : "", this.#linkToStep(walk, id)]),
+      earlier.length > MET ? ` and ${earlier.length - MET} more` : "", ".");
   }
 
   /** Why a contribution was summed over some dims. */
@@ -234,13 +245,13 @@ class StepPane {
     const rows = total.slice(first, first + 8).map((sum, k) => {
       const input = first + k;
       const terms = factors[input].filter(([output]) => upstream[output] !== 0 || factors[input].length <= 4);
-      const shown = chosen === input ? terms : terms.slice(0, 3);
+      const shown = chosen === input || terms.length <= 3 ? terms : terms.slice(0, 2);
       const product = ([output, factor], j) => [j ? h("span", { class: "op" }, " + ") : null,
         h("span", { class: "up", title: `upstream${place(output, outputShape)}` }, format(upstream[output])), h("span", { class: "op" }, " × "),
         h("span", { class: "local", title: "local derivative" }, format(factor))];
       return h("tr", { class: chosen === input ? "lit" : null },
-        h("th", { scope: "row" }, `${operand.name}${place(input, inputShape)}`),
-        h("td", {}, terms.length ? shown.map(product) : format(0),
+        h("th", { scope: "row" }, (this.model.tensors[operand.tensor].name ?? operand.name) + place(input, inputShape)),
+        h("td", { class: chosen === input ? "all" : null }, terms.length ? shown.map(product) : format(0),
           terms.length > shown.length ? h("span", { class: "op" }, ` + … (${terms.length} products)`) : null),
         h("td", { class: "result" }, "= ", h("span", { class: "down", title: String(sum) }, format(sum))));
     });
@@ -314,6 +325,8 @@ class StepPane {
     return notes.length + errors.length ? h("div", { class: "warning" }, [...notes, ...errors].map(text => h("p", {}, text))) : null;
   }
 }
+
+const MET = 8; // so many of the contributions that meet are shown
 
 const UNRECORDED = {
   no_grad: "it ran under no_grad()",

@@ -14,19 +14,28 @@ function bars(rows, { logarithmic = false, text, label }) {
       h("span", { class: `amount${row.alarm ? " alarm" : ""}` }, row.text ?? text(row.parts.reduce((sum, part) => sum + part.value, 0))))));
 }
 
+/** √(mean of g²), the share of zeros, and whether there is a NaN or an infinity; a small array has no summary. */
+function sizeOf(values) {
+  const numbers = numbersOf(values);
+  const size = values.shape.reduce((a, b) => a * b, 1) || 1;
+  if (!numbers) {
+    const { norm, zeros, nonfinite } = values.summary;
+    return { norm: norm / Math.sqrt(size), zeros, broken: nonfinite > 0 };
+  }
+  return { norm: Math.hypot(...numbers) / Math.sqrt(size), zeros: numbers.filter(x => x === 0).length / size,
+           broken: !numbers.every(Number.isFinite) };
+}
+
 function gradientsView(model, app) {
   const walk = [...model.walks].reverse().find(w => w.steps.some(step => step.node === null));
   if (!walk) return [h("p", {}, "No walk brought a gradient to a leaf.")];
   const rows = walk.steps.filter(step => step.node === null).map(step => {
-    const { summary, shape } = step.upstream;
+    const { norm, zeros, broken } = sizeOf(step.upstream);
     const moment = model.moments.findIndex(m => m.step === step);
-    const size = shape.reduce((a, b) => a * b, 1);
-    const norm = toNumber(summary.norm) / Math.sqrt(size || 1);
-    const broken = summary.nonfinite > 0;
     return { name: model.nameOf(step.tensor), go: () => app.go(moment), order: model.tensors[step.tensor].dependents[0] ?? 0,
              parts: [{ value: norm, kind: "backward" }], alarm: broken || norm === 0,
              text: broken ? "NaN or ∞" : norm === 0 ? "0" : undefined,
-             title: `norm ${format(toNumber(summary.norm))}, ${format(100 * summary.zeros, 3)}% zeros` };
+             title: `${formatShape(step.upstream.shape)}, ${format(100 * zeros, 3)}% zeros` };
   }).sort((a, b) => a.order - b.order);
   return [
     h("p", {}, "The size of each leaf’s gradient, √(mean of g²), on a logarithmic scale, in the order of the forward pass. Bars that " +
