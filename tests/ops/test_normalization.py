@@ -183,3 +183,14 @@ def test_the_plain_call_on_arrays_is_the_forward():
     mean, invstd = x.mean(0), 1 / np.sqrt(x.var(0) + 1e-5)
     z = _batch_norm(x, weight, bias, mean=mean, invstd=invstd, eps=1e-5)
     np.testing.assert_allclose(z, (x - mean) * invstd * weight + bias, rtol=1e-12)
+
+
+def test_batch_norm_of_nothing_is_pytorchs(torch):
+    """Of no images, of images without pixels, and of nothing at all."""
+    for shape in ((0, 3, 2, 2), (2, 3, 0), (0,)):
+        channels = shape[1:2] or (0,)
+        ours = [np.zeros(shape), np.zeros(channels), np.ones(channels)]
+        for training in (True, False):
+            found = tg.nn.functional.batch_norm(*map(tg.tensor, ours), training=training)
+            expected = torch.nn.functional.batch_norm(*map(torch.tensor, ours), training=training)
+            assert found.shape == tuple(expected.shape)

@@ -18,7 +18,7 @@ from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.compiled import all_at_once
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops.conv import channel_sum, per_channel
-from tinygrad_med.ops.elementwise import rsqrt
+from tinygrad_med.ops.elementwise import clone, rsqrt
 from tinygrad_med.ops.reduce import half_in_single, mean
 from tinygrad_med.ops.shape import _reshape
 
@@ -108,6 +108,8 @@ def batch_norm(
     Raises:
         ValueError: in training with one value per channel, which has no variance.
     """
+    if x.shape == (0,):
+        return clone(x)  # PyTorch takes nothing at all, too
     _check("batch_norm", x, weight, bias, running_mean, running_var)
     xp = backend.array_module(x.array)
     if weight is None:
