@@ -83,7 +83,7 @@ def read(path: str | Path) -> Frames:
         return _frames(header)
     except (FileNotFoundError, PermissionError):
         raise
-    except (*DAMAGE, pydicom.errors.InvalidDicomError) as error:
+    except (*DAMAGE, pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException) as error:
         raise ValueError(
             f"dicom: {path} can't be read ({str(error) or type(error).__name__}); restore it, remove it, or skip such "
             "files with skip_bad=True"
@@ -95,7 +95,7 @@ def own_window(path: str | Path) -> Window | None:
     pydicom = _pydicom()
     try:
         return _window(pydicom.dcmread(path, stop_before_pixels=True))
-    except (*DAMAGE, pydicom.errors.InvalidDicomError):
+    except (*DAMAGE, pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException):
         return None
 
 
