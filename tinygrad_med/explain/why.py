@@ -351,9 +351,8 @@ class Search:
             blame("function", number, float(w.sum()) if g.any() else 0.0)
             yield node.output, numpy.full(g.shape, 0.0 if g.any() else w.sum() / max(g.size, 1))
             return
-        operands = [
-            _host(self.tensors[o.value.tensor].array if isinstance(o.value, Ref) else o.value) for o in entry.operands
-        ]
+        values = [given.value for given in entry.operands]
+        operands = [self.tensors[v.tensor].array if isinstance(v, Ref) else v for v in values]
         constants = self.trace.tape.constants(entry, self.tensors)
         if entry.elementwise:
             yield from self._elementwise(number, i, w, g, operands, constants, blame)
@@ -387,7 +386,7 @@ class Search:
         lost = asked & with_gradient & (slope != 0)  # what is not 0 in real numbers and yet left nothing
         if lost.any():
             product = g.astype("float64") * slope.astype("float64")
-            own = numpy.asarray(operands[i]).dtype
+            own = operands[i].dtype
             tiny = lost & (product.astype(own) == 0)
             example = f"{g[lost][0]:.4g} · {slope[lost][0]:.4g}"
             blame("underflow", number, float(w[tiny].sum()), dtype=str(own), example=f"for example {example}")
@@ -397,7 +396,7 @@ class Search:
             asked, blocked = asked & ~clash, blocked & ~clash
         if blocked.any():
             kind = "dropout" if node.function in ("dropout", "dropout2d") else KINDS.get(family(node.primitive), "flat")
-            if node.primitive == "exp" and not _is_zero_power(operands[0]):
+            if node.primitive == "exp" and not _is_zero_power(_host(operands[0])):
                 kind = "underflow"
             hopeless = asked & ~_any_copy(asked & (slope != 0), w_shape) & _any_copy(blocked, w_shape)
             evidence = {"n": int(blocked.sum()), "all": int((asked & with_gradient).sum()), "dtype": str(g.dtype)}
@@ -409,7 +408,7 @@ class Search:
     def _example(self, node: Any, operands: list[Any], blocked: Any, shape: tuple[int, ...]) -> str:
         shown = []
         for operand, x in zip(node.operands, operands, strict=True):
-            value = numpy.broadcast_to(x, shape)[blocked][0]
+            value = numpy.broadcast_to(_host(x), shape)[blocked][0]
             shown.append(f"{operand.name} = {value:.4g}")
         return "for example " + ", ".join(shown)
 
@@ -440,7 +439,7 @@ class Search:
         blame("not read", number, float(w[unread].sum()))
         if local.sum() > 0:
             others = [(node.operands[j].name, operands[j]) for j in sorted(factors)]
-            shares = ", ".join(f"{(x == 0).mean():.0%} of {name} is 0" for name, x in others)
+            shares = ", ".join(f"{float((x == 0).mean()):.0%} of {name} is 0" for name, x in others)
             kind = "dropout" if node.function in ("dropout", "dropout2d") else "zero operand"
             blame(kind, number, float(local.sum()), n="these", all=str(w.size), example=shares)
         onward = everything.forward_derivative(i, per_term) if upstream.any() else numpy.zeros_like(g)
