@@ -12,7 +12,8 @@ import pytest
 
 import tinygrad_med as torch
 import tinygrad_med.nn.functional as F
-from tinygrad_med import explain, models, nn
+from tests.stand_in import cupy
+from tinygrad_med import backend, explain, models, nn
 from tinygrad_med.explain.values import values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -533,3 +534,27 @@ def test_hooks_of_modules():
     assert found.foretold == pytest.approx(10 * found.change, rel=1e-3)  # the hook exaggerates
     leaves = [s for s in trace.to_dict()["walks"][0]["steps"] if s["node"] is None]
     assert len(leaves) == 4
+
+
+def asked_on(device):
+    """What a trace of tensors on a device says."""
+    w = torch.tensor([1.0, -2.0, 3.0]).to(device).requires_grad_()
+    x = torch.tensor([[2.0, 1.0, 0.5], [1.0, 0.5, -1.0]]).to(device)
+    v = torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 1.0]]).to(device)
+    with explain.watch() as trace:
+        h = (w * x).relu()
+        loss = (h @ v).sum() + torch.softmax(h * 1000, 1)[0, 0] + F.dropout(h, 1.0).sum()
+        loss.backward()
+    document = trace.to_dict()
+    whys = [(why["element"], [(c["kind"], c["share"]) for c in why["causes"]]) for why in document["why"]]
+    moved = trace.nudge(w, 0)
+    return document["notes"], whys, moved.foretold, moved.change, [s["upstream"] for s in document["walks"][0]["steps"]]
+
+
+def test_on_what_stands_in_for_a_gpu_it_says_the_same(monkeypatch):
+    expected = asked_on("cpu")
+    monkeypatch.setattr(backend, "_cupy", cupy)
+    monkeypatch.setattr(backend, "cuda_in_use", True)
+    monkeypatch.setattr(backend, "cuda_problem", lambda: None)
+    assert expected[0] == [] and len(expected[1]) == 2
+    assert asked_on("cuda") == expected

@@ -419,9 +419,9 @@ class Search:
         factors = _linear_in(entry, i) or ()
 
         def with_factors(f: Callable[[Any], Any]) -> list[Any]:
-            return [f(x) if j in factors else (x if j == i else numpy.zeros_like(x)) for j, x in enumerate(operands)]
+            return [f(x) if j in factors else (x if j == i else _ones(x) * 0) for j, x in enumerate(operands)]
 
-        everything = Local(entry, with_factors(numpy.ones_like), constants)
+        everything = Local(entry, with_factors(_ones), constants)
         nonzero = Local(entry, with_factors(lambda x: (x != 0).astype(x.dtype)), constants)
         dead = (g == 0).astype(g.dtype)
         terms = _count(everything.contributions(numpy.ones_like(g))[i])
@@ -510,6 +510,10 @@ def _references(constants: Any) -> Iterator[Ref]:
 
 def _host(x: Any) -> Any:
     return backend.to_numpy(x) if backend.is_array(x) else x
+
+
+def _ones(x: Any) -> Any:
+    return backend.array_module(x).ones_like(x)
 
 
 def _count(d: Any) -> Any:
