@@ -202,7 +202,8 @@ def test_an_outlier_spoils_no_pixel_that_does_not_see_it(outlier):
     np.testing.assert_allclose(y[1][:, unseen], true[1][:, unseen], rtol=0, atol=1e-4)
     if not np.isfinite(outlier):
         assert not np.isfinite(y[1][:, ~unseen]).any()
-    np.testing.assert_array_equal(y[::2], plain[::2])
+    others = 1e-5 * np.abs(plain).max()  # the sums of a batch of two may be rounded in another order
+    np.testing.assert_allclose(y[::2], plain[::2], rtol=0, atol=others)
 
 
 def test_ordinary_images_have_no_outliers():
