@@ -47,6 +47,7 @@ MAY_IMPORT |= {
     "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays
     "utils": {"core", "engine", "creation", "random", "ops", "autograd", "nn"},
+    "transforms": {*HOUSE[: HOUSE.index("linalg")], "_files"},
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
