@@ -53,8 +53,16 @@ OPERATIONS = {
     "randn_like randint randint_like uniform cauchy exponential geometric log_normal multinomial "
     "nn.functional.dropout nn.functional.dropout2d nn.functional.dropout3d nn.functional.alpha_dropout "
     "nn.functional.feature_alpha_dropout nn.functional.rrelu": "the numbers are random, or memory as it happens to be",
+    "zero_": "PyTorch documents it as a method alone",
 }
 """Names of operations that no sample of theirs can judge."""
+
+KEYWORDS = {
+    "tensor_split hsplit vsplit dsplit cholesky_solve linalg.tensorinv linalg.tensorsolve "
+    "nn.functional.one_hot": "PyTorch's documentation has another name of the argument, which is ours too",
+    "linalg.pinv": "rcond by name and by place are two things in PyTorch, an older and a newer one",
+}
+"""Operations that are not asked for their arguments by name, and why."""
 
 SAMPLES: list[tuple[str, Callable[[SampleInput], bool], str]] = [
     ("nn.functional.scaled_dot_product_attention", lambda s: s.kwargs.get("dropout_p"), "the numbers are random"),
@@ -318,7 +326,7 @@ def parameter_lists(op: OpInfo) -> Iterator[list[str]]:
 
 def by_keyword(op: OpInfo, function: Callable[..., Any], sample: SampleInput) -> Verdict | None:
     """The value with every argument by its name; `None` where PyTorch knows no names for them."""
-    if not is_plain(op):
+    if not is_plain(op) or any(op.name in names.split() for names in KEYWORDS):
         return None
     values = [sample.input, *sample.args]
     for names in parameter_lists(op):

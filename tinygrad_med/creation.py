@@ -222,28 +222,28 @@ def scalar_tensor(
 
 
 def zeros_like(
-    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    input: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of the shape, dtype and device of x, unless others are given."""
-    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def ones_like(
-    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    input: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of the shape, dtype and device of x, unless others are given."""
-    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def empty_like(
-    x: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
+    input: Tensor, *, dtype: Any = None, device: str | backend.Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Memory as it happens to be, of the shape, dtype and device of x, unless others are given."""
-    return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return empty(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def full_like(
-    x: Tensor,
+    input: Tensor,
     fill_value: Any,
     *,
     dtype: Any = None,
@@ -251,7 +251,8 @@ def full_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """One value everywhere, of the shape, dtype and device of x, unless others are given."""
-    return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    dtype, device = dtype or input.dtype, device or input.device
+    return full(input.shape, fill_value, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 # As methods: of the dtype and device of a tensor that is there ------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.engine.signatures import by_other_names
 from tinygrad_med.ops import norms
 from tinygrad_med.ops.linear_algebra import (
     cholesky as cholesky,
@@ -37,6 +39,9 @@ from tinygrad_med.ops.norms import (
 )
 
 norm = norms.linalg_norm
+
+_written = {name: f for name, f in globals().items() if type(f) is FunctionType and name != "by_other_names"}
+globals().update({name: by_other_names(f) for name, f in _written.items() if name != "did_you_mean"})
 
 
 def __getattr__(name: str) -> Any:

@@ -160,7 +160,7 @@ def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = No
 
 
 def rand_like(
-    x: Tensor,
+    input: Tensor,
     *,
     generator: Generator | None = None,
     dtype: Any = None,
@@ -168,12 +168,12 @@ def rand_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1), of the shape, dtype and device of x, unless others are given."""
-    dtype, device = dtype or x.dtype, device or x.device
-    return rand(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+    dtype, device = dtype or input.dtype, device or input.device
+    return rand(input.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def randn_like(
-    x: Tensor,
+    input: Tensor,
     *,
     generator: Generator | None = None,
     dtype: Any = None,
@@ -181,5 +181,5 @@ def randn_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers, of the shape, dtype and device of x, unless others are given."""
-    dtype, device = dtype or x.dtype, device or x.device
-    return randn(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+    dtype, device = dtype or input.dtype, device or input.device
+    return randn(input.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)

@@ -97,8 +97,6 @@ ELSEWHERE = {
     "set_default_tensor_type": "use set_default_dtype",
     "set_num_threads": "set the environment variable OMP_NUM_THREADS before Python starts",
     "Size": "a shape is a tuple",
-    "concat": "did you mean cat?",
-    "concatenate": "did you mean cat?",
     "LSTM": "there are no recurrent layers; write the loop over time with Linear",
     "GRU": "there are no recurrent layers; write the loop over time with Linear",
     "DataParallel": "one process computes on one device; leave it out",

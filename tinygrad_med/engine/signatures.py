@@ -6,6 +6,7 @@ NumPy's names of an argument are taken as well as ours: `softplus(input=x)`, `ar
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
@@ -23,10 +24,32 @@ OTHER_NAMES = {
     "other": "y",
     "exponent": "y",
     "mat2": "y",
+    "tensor": "y",
+    "vec2": "y",
+    "values": "y",
     "axis": "dim",
     "keepdims": "keepdim",
 }
 """Names of arguments in PyTorch and NumPy, and ours."""
+
+
+def by_other_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors that takes its arguments by those names too, as a primitive does; `input` is the first."""
+    own = list(inspect.signature(function).parameters)
+    renamed = {name: ours for name, ours in OTHER_NAMES.items() if ours in own and name not in own}
+    firsts = [name for name in ("input", "self") if own and name not in own[1:]]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and not args:
+            args = tuple(kwargs.pop(name) for name in firsts if name in kwargs)
+        for name in kwargs.keys() & renamed.keys():
+            if renamed[name] in kwargs or name in firsts:
+                raise TypeError(f"{function.__name__}: {name} is another name of {renamed[name]}; give one of them")
+            kwargs[renamed[name]] = kwargs.pop(name)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def sort(forward: Callable[..., Any]) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:

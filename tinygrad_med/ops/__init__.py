@@ -1,6 +1,13 @@
 """The operations, sorted by difficulty: elementwise, shape and indexing, reduce, matmul, loss, conv, resize, pool,
-normalization; and `query`, which asks without computing anything to differentiate."""
+normalization; and `query`, which asks without computing anything to differentiate.
 
+Here, and as methods, functions take their arguments by PyTorch's names too; among themselves the files call them as
+they are written.
+"""
+
+from types import FunctionType as _FunctionType
+
+from tinygrad_med.engine.signatures import by_other_names as _by_other_names
 from tinygrad_med.ops.activation import (
     celu as celu,
     elu as elu,
@@ -387,3 +394,6 @@ from tinygrad_med.ops.statistics import (
     trapz as trapz,
     var_mean as var_mean,
 )
+
+_written = {name: f for name, f in globals().items() if type(f) is _FunctionType and not name.startswith("_")}
+globals().update({name: _by_other_names(f) for name, f in _written.items()})

@@ -275,19 +275,19 @@ def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @numpys_names
-def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one.
 
     Without `dim` the gradient is shared evenly among equal maxima, along a dim the first one gets all of it: first the
     position is chosen, then the element is read.
     """
-    return _extreme_of(x, dim, keepdim, "max")
+    return _extreme_of(x, dim if other is None else other, keepdim, "max")
 
 
 @numpys_names
-def min(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def min(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element of x; the rest as for `max`."""
-    return _extreme_of(x, dim, keepdim, "min")
+    return _extreme_of(x, dim if other is None else other, keepdim, "min")
 
 
 def _extreme_of(x: Any, dim: Any, keepdim: bool, name: str) -> Any:

@@ -234,10 +234,10 @@ def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
     return index(x, key=(slice(None),) * d + (slice(first, first + length),))
 
 
-def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """x in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
-    d = one_dim(dim, x.ndim, "split")
-    total = x.shape[d]
+def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """A tensor in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
+    d = one_dim(dim, tensor.ndim, "split")
+    total = tensor.shape[d]
     if not isinstance(split_size_or_sections, (tuple, list)):
         size = integer(split_size_or_sections, "split", "the size")
         if size <= 0:
@@ -250,7 +250,7 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
         if sum(sections) != total:
             raise ValueError(f"split: the sections {sections} sum to {sum(sections)}, dim {dim} has length {total}")
     starts = [sum(sections[:i]) for i in range(len(sections))]
-    return tuple(narrow(x, d, start, n) for start, n in zip(starts, sections, strict=True))
+    return tuple(narrow(tensor, d, start, n) for start, n in zip(starts, sections, strict=True))
 
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
