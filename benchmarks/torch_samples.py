@@ -60,7 +60,6 @@ OPERATIONS = {
 KEYWORDS = {
     "tensor_split hsplit vsplit dsplit cholesky_solve linalg.tensorinv linalg.tensorsolve "
     "nn.functional.one_hot": "PyTorch's documentation has another name of the argument, which is ours too",
-    "linalg.pinv": "rcond by name and by place are two things in PyTorch, an older and a newer one",
 }
 """Operations that are not asked for their arguments by name, and why."""
 

@@ -75,12 +75,11 @@ def _solve(xp, x, y):
 
 
 @primitive
-def _pinv(xp, x, *, rcond, hermitian):
+def _pinv(xp, x, *, rcond):
     """z = the pseudoinverse of x, which takes singular values below rcond times the largest for 0
 
     ∂x: −zᵀ g zᵀ + (1 − x z) gᵀ z zᵀ + zᵀ z gᵀ (1 − z x) (Golub and Pereyra 1973)
     """
-    del hermitian
     return xp.linalg.pinv(x, rcond)
 
 
@@ -109,16 +108,22 @@ def inv(A: Any) -> Any:
     return _inv(A)
 
 
+def _from_lower(A: Any) -> Any:
+    """The symmetric matrices of which A has the lower triangle."""
+    return tril(A) + _mT(tril(A, -1))
+
+
 def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """The pseudoinverse (Moore 1920, Penrose 1955), (…, m, n) -> (…, n, m).
 
     Args:
         A: matrices.
         rcond, rtol: singular values up to so large a share of the largest count as 0; by default max(m, n) · ε.
-        hermitian: accepted; the result is the same.
+        hermitian: take A for symmetric, and look at its lower triangle only.
         atol: only 0 is understood.
     """
     _matrices("pinv", A, square=bool(hermitian))
+    A = _from_lower(A) if hermitian else A
     if isinstance(atol, float) and atol:
         raise NotImplementedError("pinv: atol is not supported; give rtol, a share of the largest singular value")
     share = rtol if rtol is not None else rcond
@@ -126,7 +131,7 @@ def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None
         share = max(A.shape[-2:]) * _epsilon(A)
     if 0 in A.shape:
         return _mT(A) * 1
-    return _pinv(A, rcond=share.array if isinstance(share, Tensor) else share, hermitian=False)
+    return _pinv(A, rcond=share.array if isinstance(share, Tensor) else share)
 
 
 def _epsilon(x: Any) -> float:

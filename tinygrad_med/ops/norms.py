@@ -8,7 +8,7 @@ from typing import Any
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.dims import numpys_names, one_dim
 from tinygrad_med.ops.elementwise import abs, sign, where
-from tinygrad_med.ops.linear_algebra import _epsilon, _matrices, inv, svdvals
+from tinygrad_med.ops.linear_algebra import _epsilon, _from_lower, _matrices, inv, svdvals
 from tinygrad_med.ops.rearrange import movedim
 from tinygrad_med.ops.reduce import _root, amax, amin, half_in_single, in_dtype, sum
 from tinygrad_med.ops.shape import _reshape, narrow, squeeze, unsqueeze
@@ -126,7 +126,7 @@ def cond(A: Any, p: Any = None) -> Any:
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """How many singular values are larger than max(atol, rtol · the largest); rtol is max(m, n) · ε by default."""
     _matrices("matrix_rank", A, square=bool(hermitian))
-    s = svdvals(A.detach())
+    s = svdvals(_from_lower(A.detach()) if hermitian else A.detach())
     atol = tol if atol is None else atol
     if rtol is None:
         rtol = 0.0 if atol is not None else max(A.shape[-2:]) * _epsilon(A)
