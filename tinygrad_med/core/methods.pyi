@@ -541,7 +541,7 @@ class Methods:
     def matrix_power(self, n: _int) -> Tensor:
         """The product of n times the square matrices A; of the inverse for negative n, the identity for 0."""
 
-    def max(self, dim: Any = ..., keepdim: _bool = ...) -> Any:
+    def max(self, dim: Any = ..., keepdim: _bool = ..., *, other: Any = ...) -> Any:
         """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one."""
 
     def maximum(self, y: Any) -> Tensor:
@@ -553,7 +553,7 @@ class Methods:
     def median(self, dim: _int | None = ..., keepdim: _bool = ...) -> Tensor:
         """The middle element of x, the lower one of two; or along `dim` it and its index. NaN if one is NaN."""
 
-    def min(self, dim: Any = ..., keepdim: _bool = ...) -> Any:
+    def min(self, dim: Any = ..., keepdim: _bool = ..., *, other: Any = ...) -> Any:
         """The smallest element of x; the rest as for `max`."""
 
     def minimum(self, y: Any) -> Tensor:
@@ -755,7 +755,7 @@ class Methods:
         """The elements along `dim` in order of size, and where they were; equal ones stay in order, `stable` or not."""
 
     def split(self, split_size_or_sections: _int | Sequence[_int], dim: _int = ...) -> tuple[Tensor, ...]:
-        """x in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
+        """A tensor in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
 
     def split_with_sizes(self, split_sizes: Sequence[_int], dim: _int = ...) -> tuple[Any, ...]:
         """x in parts of the given lengths along `dim`."""
