@@ -43,6 +43,7 @@ from tinygrad_med.ops import (
     gaussian_nll_loss as gaussian_nll_loss,
     gelu as gelu,
     glu as glu,
+    grid_sample as grid_sample,
     group_norm as group_norm,
     hardshrink as hardshrink,
     huber_loss as huber_loss,

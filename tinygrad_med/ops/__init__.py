@@ -330,6 +330,7 @@ from tinygrad_med.ops.reduce import (
     var as var,
 )
 from tinygrad_med.ops.resize import interpolate as interpolate
+from tinygrad_med.ops.sample import grid_sample as grid_sample
 from tinygrad_med.ops.scattering import (
     index_add as index_add,
     index_copy as index_copy,
