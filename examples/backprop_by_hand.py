@@ -1,6 +1,6 @@
 """Backpropagation by hand: seven pages, from a chain of three numbers to Grad-CAM through a ResNet-18.
 
-    python examples/backprop_by_hand.py            # then open backprop/index.html
+    python examples/backprop_by_hand.py            # then open runs/backprop/index.html
 
 Each page replays a computation of this file, forward and backward, with the rule of every step in numbers. It begins
 with a question; the answer is hidden until you ask for it, and the page's own numbers prove it. The file is a notebook
@@ -26,7 +26,7 @@ from tinygrad_med.explain.page import contents, render
 from tinygrad_med.nn import functional as F
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--out", type=Path, default=Path("backprop"), help="the folder for the pages")
+parser.add_argument("--out", type=Path, default=Path("runs/backprop"), help="the folder for the pages")
 parser.add_argument("--scans", help="Medical MNIST: a folder or a zip")
 parser.add_argument("--radiographs", help="the radiographs: a folder or a zip")
 options, _ = parser.parse_known_args()  # a notebook has arguments of its own

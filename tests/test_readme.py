@@ -102,7 +102,7 @@ def test_your_own_pictures(tmp_path, monkeypatch, capsys):
 def test_the_imports_to_swap_are_there():
     table = README.split("| instead of | write |")[1].split("\n\n")[0]
     lines = re.findall(r"\| `((?:import|from) tinygrad_med[^`]*)` \|$", table, re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         exec(line, {})
 

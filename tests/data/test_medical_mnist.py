@@ -510,7 +510,9 @@ def expect_phantoms(capsys: pytest.CaptureFixture[str], cache: Path, reason: str
     np.testing.assert_array_equal(found.images, phantoms.generate(1, seed=3)[0])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(PHANTOMS + reason)
-    assert line.endswith(f"To get the real images: download {medical_mnist.URL} and give its path")
+    assert line.endswith(
+        f"To get the real images: download {medical_mnist.URL} and name it by --data (in Python: load(path))"
+    )
     assert names(cache) == []
 
 

@@ -206,7 +206,7 @@ def test_every_cell_runs_in_jupyter_and_shows_its_page(tmp_path, chromium):
     text = (
         (ROOT / "examples" / "backprop_by_hand.py")
         .read_text("utf-8")
-        .replace('Path("backprop")', f"Path({str(tmp_path)!r})")
+        .replace('Path("runs/backprop")', f"Path({str(tmp_path)!r})")
     )
     cells = re.split(r"^# %%.*\n", text, flags=re.MULTILINE)[1:]
     cells[0] = "__doc__ = " + repr(text.split('"""')[1]) + "\n" + cells[0]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import medical_mnist_page as shown
@@ -213,6 +214,38 @@ def test_an_interrupt_leaves_what_was_finished_and_the_run_goes_on(example, tmp_
     assert example.main([*arguments, str(tmp_path / "part"), "--epochs", "4", "--resume"]) == 0
     for file in ("weights.safetensors", "weights.png", "confusion.png"):
         assert (tmp_path / "part" / file).read_bytes() == (tmp_path / "all" / file).read_bytes()
+
+
+def written(file: Path) -> int:
+    """When, in nanoseconds; 0 where it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path):
+    """SIGKILL at whatever moment, also within a write; each time the run goes on from what is there."""
+    command = [sys.executable, str(EXAMPLE), "--phantoms", "60", "--model", "mlp", "--epochs", "12", "--out"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1]), "OPENBLAS_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    subprocess.run([*command, tmp_path / "whole"], check=True, **quiet)
+    part, rng = tmp_path / "part", np.random.default_rng(0)
+    for _ in range(4):
+        resume = ["--resume"] if list(part.glob("last*.safetensors")) else []
+        process = subprocess.Popen([*command, part, *resume], **quiet)
+        deadline = time.monotonic() + 60
+        before = written(part / "last.safetensors")
+        while process.poll() is None and time.monotonic() < deadline and written(part / "last.safetensors") == before:
+            time.sleep(0.002)  # until it has begun to save
+        time.sleep(rng.uniform(0, 0.05))
+        process.kill()
+        process.wait()
+    resume = ["--resume"] if list(part.glob("last*.safetensors")) else []
+    subprocess.run([*command, part, *resume], check=True, **quiet)
+    for file in ("weights.safetensors", "weights.png", "confusion.png"):
+        assert (part / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert not list(part.glob("last-fresh*"))
 
 
 def test_an_interrupt_in_the_first_epoch_leaves_nothing(example, tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def load(
     except _UnavailableError as reason:
         say(
             f"medical_mnist: these are PHANTOMS, generated pictures, because {reason}. "
-            f"To get the real images: download {URL} and give its path"
+            f"To get the real images: download {URL} and name it by --data (in Python: load(path))"
         )
     images, labels = phantoms.generate(phantoms_per_class, seed)
     return Images(images, labels, CLASSES, f"phantoms, seed {seed}", is_phantom=True)
