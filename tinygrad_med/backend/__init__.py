@@ -114,6 +114,11 @@ def as_array(x: object) -> Array:
     return x if is_array(x) else numpy.asarray(x)
 
 
+def of_range(numbers: range) -> Array:
+    """The integers of a range, as NumPy has them."""
+    return numpy.arange(numbers.start, numbers.stop, numbers.step)
+
+
 def is_array(x: object) -> bool:
     """Whether `x` is an array (or NumPy scalar) of one of the array libraries."""
     return isinstance(x, (numpy.ndarray, numpy.generic)) or (_cupy is not None and isinstance(x, _cupy.ndarray))

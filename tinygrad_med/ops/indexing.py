@@ -110,8 +110,10 @@ def _without_ellipsis(parts: list[Any], ndim: int) -> list[Any]:
 def _as_part(part: Any) -> Any:
     if isinstance(part, Tensor):
         part = part.array
-    elif isinstance(part, (list, range)):
-        part = as_array(list(part), None if len(part) else "int64")
+    elif isinstance(part, range):
+        part = backend.of_range(part)
+    elif isinstance(part, list):
+        part = as_array(part, None if part else "int64")
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
         return as_array(part) if isinstance(part, bool) else part
     if backend.is_array(part) and part.dtype.kind in "iub":
