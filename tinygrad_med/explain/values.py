@@ -74,7 +74,7 @@ def _of_finite(a: Any, zeros: float, nonfinite: float) -> Summary:
 
 def _picture(a: Any, cells: int, image: bool) -> Picture:
     parts = []
-    spatial = a.ndim >= 2 and min(a.shape[-2:]) > 7 and (a.ndim == 2 or a.shape[-1] < 8 * a.shape[-2])
+    spatial = a.ndim >= 2 and min(a.shape[-2:]) > 3 and (a.ndim == 2 or a.shape[-1] < 8 * a.shape[-2])
     if a.ndim > 2 and not spatial:
         a = a.reshape(len(a), -1)  # the weights of a convolution: one row per output channel
         parts.append("dims after the first in one row")

@@ -139,13 +139,14 @@ class App {
       const step = gradient(tensor);
       const done = computed(tensor);
       const single = values.numbers?.length === 1;
-      const title = name[0] === "t" ? model.nameOf(tensor) : this.#nodeTitle(id);
+      const inModule = name[0] === "t" && model.boxes[model.boxOf.get(name)].module !== null; // whose box says the rest
+      const title = inModule ? model.nameOf(tensor).split(".").pop() : name[0] === "t" ? model.nameOf(tensor) : this.#nodeTitle(id);
       const detail = single ? (done ? format(toNumber(values.numbers[0])) : "…") : formatShape(values.shape);
       const g = !step ? "" : single && step.upstream.numbers ? `∂ ${format(toNumber(step.upstream.numbers[0]))}` : "∂ ✓";
       const classes = [kind, done ? "done" : "future", step ? "has-gradient" : "", current ? "current" : "",
         moment.step && current ? "walking" : "", this.marked.has(tensor) ? "lit" : ""].join(" ");
       return { title, detail, gradient: g, classes, current,
-        label: `${title}, ${detail}${step ? `, gradient ${g.slice(2)}` : ""}${current ? ", this step" : ""}` };
+        label: `${inModule ? model.nameOf(tensor) : title}, ${detail}${step ? `, gradient ${g.slice(2)}` : ""}${current ? ", this step" : ""}` };
     };
     const wire = ({ from, to, tensor }) => {
       const lit = this.marked.has(tensor) && this.#wireIsLit(tensor, from, to) ? "lit" : "";

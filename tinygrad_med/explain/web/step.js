@@ -78,7 +78,8 @@ class StepPane {
     const module = node.module === null ? null : this.model.modules[node.module];
     return h("div", { class: `heading ${phase}` },
       h("p", { class: "phase" }, where), h("h2", {}, title),
-      module ? h("p", { class: "facts" }, `in ${module.path || module.name}, a ${module.kind}`) : null);
+      h("p", { class: "facts" }, [node.function && node.function !== this.model.label(node) ? `a part of ${node.function}` : null,
+        module ? `in ${module.path || module.name}, a ${module.kind}` : null].filter(Boolean).join(", ")));
   }
 
   #walkName(walk) {
@@ -255,10 +256,9 @@ class StepPane {
           terms.length > shown.length ? h("span", { class: "op" }, ` + … (${terms.length} products)`) : null),
         h("td", { class: "result" }, "= ", h("span", { class: "down", title: String(sum) }, format(sum))));
     });
-    return h("div", { class: "scroll" }, h("table", { class: "equations" },
-      h("caption", {}, h("span", { class: "up" }, "upstream"), " × ", h("span", { class: "local" }, "local"), " = ",
-        h("span", { class: "down" }, "contribution"), total.length > rows.length ? ` (${rows.length} of ${total.length} elements; choose one below)` : ""),
-      h("tbody", {}, rows)));
+    const name = h("p", { class: "caption" }, h("span", { class: "up" }, "upstream"), " × ", h("span", { class: "local" }, "local"), " = ",
+      h("span", { class: "down" }, "contribution"), total.length > rows.length ? ` (${rows.length} of ${total.length} elements; choose one below)` : "");
+    return [name, h("div", { class: "scroll" }, h("table", { class: "equations", "aria-label": name.textContent }, h("tbody", {}, rows)))];
   }
 
   // The chosen element ------------------------------------------------------------------------------------------------
