@@ -6,6 +6,27 @@ from typing import Any
 
 from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.nn import functional as functional, init as init, utils as utils
+from tinygrad_med.nn.activation import (
+    CELU as CELU,
+    ELU as ELU,
+    GLU as GLU,
+    SELU as SELU,
+    Hardshrink as Hardshrink,
+    Hardsigmoid as Hardsigmoid,
+    Hardswish as Hardswish,
+    Hardtanh as Hardtanh,
+    LogSigmoid as LogSigmoid,
+    Mish as Mish,
+    PixelShuffle as PixelShuffle,
+    PixelUnshuffle as PixelUnshuffle,
+    PReLU as PReLU,
+    ReLU6 as ReLU6,
+    Softmin as Softmin,
+    Softshrink as Softshrink,
+    Softsign as Softsign,
+    Tanhshrink as Tanhshrink,
+    Threshold as Threshold,
+)
 from tinygrad_med.nn.containers import (
     ModuleDict as ModuleDict,
     ModuleList as ModuleList,
@@ -13,6 +34,7 @@ from tinygrad_med.nn.containers import (
     ParameterList as ParameterList,
     Sequential as Sequential,
 )
+from tinygrad_med.nn.embedding import Embedding as Embedding, RMSNorm as RMSNorm
 from tinygrad_med.nn.layers import (
     GELU as GELU,
     BCELoss as BCELoss,
