@@ -71,6 +71,8 @@ def _outside(x: Any) -> Any:
     """The result of a computation, as an array of the stand-in; there are no scalars."""
     if isinstance(x, (np.ndarray, np.generic)):
         return np.asarray(x).view(OnGPU)
+    if isinstance(x, tuple) and hasattr(x, "_fields"):  # linalg's results have names
+        return type(x)(*(_outside(y) for y in x))
     return type(x)(_outside(y) for y in x) if isinstance(x, (tuple, list)) else x
 
 
@@ -85,6 +87,24 @@ class _Function:
 
     def __getattr__(self, name: str) -> Any:
         return _Function(getattr(self.function, name))
+
+
+def _of(module: types.ModuleType, name: str) -> Any:
+    """What the stand-in has under a name of NumPy's: a function, a part such as `linalg`, a type, a number."""
+    found = getattr(module, name)
+    if isinstance(found, types.ModuleType):
+        return _Part(found)
+    return _Function(found) if callable(found) and not isinstance(found, type) else found
+
+
+class _Part:
+    """A part of the library."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return _of(self.module, name)
 
 
 class _Grid:
@@ -113,8 +133,7 @@ class _Library(types.ModuleType):
         return x if isinstance(x, OnGPU) and dtype in (None, x.dtype) else np.array(x, dtype).view(OnGPU)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(np, name)
-        return _Function(found) if callable(found) and not isinstance(found, type) else found
+        return _of(np, name)
 
 
 cupy = _Library("cupy")
