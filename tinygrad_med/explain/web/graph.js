@@ -49,7 +49,8 @@ class Graph {
       const plan = plans[i];
       for (const [name, cell] of plan.cells) {
         const rectangle = { x: x + cell.x, y: y + cell.y, width: cell.width, height: cell.height };
-        if (name[0] === "i" || name[0] === "o") { // a port lies on the box's border
+        if (name[0] === "i" || name[0] === "o") {
+          // a port lies on the box's border
           this.ports[i].set(name, { x: rectangle.x, y: name[0] === "i" ? y + (i ? GAP.head : 0) : y + plan.height });
           continue;
         }
@@ -58,8 +59,11 @@ class Graph {
         if (inner !== null && this.open.has(inner)) put(inner, rectangle.x, rectangle.y);
       }
       for (const [from, to, tensor, bends] of model.boxes[i].edges) {
-        const points = [this.#anchor(i, from, tensor, "o"), ...bends.map(bend => plan.bend(bend, x, y)),
-                        this.#anchor(i, to, tensor, "i")];
+        const points = [
+          this.#anchor(i, from, tensor, "o"),
+          ...bends.map(bend => plan.bend(bend, x, y)),
+          this.#anchor(i, to, tensor, "i"),
+        ];
         this.wired.push({ box: i, from, to, tensor, ...curve(points) });
       }
     };
@@ -79,8 +83,14 @@ class Graph {
     this.first ??= new Map();
     if (!this.first.has(box)) {
       const inside = Object.keys(this.model.boxes[box].places);
-      this.first.set(box, Math.min(...inside.map(name =>
-        name[0] === "n" ? Number(name.slice(1)) : name[0] === "b" ? this.#firstIn(Number(name.slice(1))) : Infinity)));
+      this.first.set(
+        box,
+        Math.min(
+          ...inside.map(name =>
+            name[0] === "n" ? Number(name.slice(1)) : name[0] === "b" ? this.#firstIn(Number(name.slice(1))) : Infinity,
+          ),
+        ),
+      );
     }
     return this.first.get(box);
   }
@@ -103,11 +113,13 @@ class Graph {
       rights[column] = Math.max(rights[column] ?? 0, width - middle);
       heights[row] = Math.max(heights[row] ?? 0, height);
     }
-    box.edges.forEach(edge => edge[3].forEach(([row, column]) => {
-      lefts[column] = Math.max(lefts[column] ?? 0, GAP.bend / 2);
-      rights[column] = Math.max(rights[column] ?? 0, GAP.bend / 2);
-      heights[row] ??= 0;
-    }));
+    box.edges.forEach(edge =>
+      edge[3].forEach(([row, column]) => {
+        lefts[column] = Math.max(lefts[column] ?? 0, GAP.bend / 2);
+        rights[column] = Math.max(rights[column] ?? 0, GAP.bend / 2);
+        heights[row] ??= 0;
+      }),
+    );
     const along = (lengths, gap, start) => {
       const starts = [];
       let at = start;
@@ -117,16 +129,31 @@ class Graph {
       }
       return [starts, at - gap];
     };
-    const [starts, right] = along(Array.from(lefts, (left, k) => (left ?? 0) + (rights[k] ?? 0)), GAP.column, GAP.pad);
+    const [starts, right] = along(
+      Array.from(lefts, (left, k) => (left ?? 0) + (rights[k] ?? 0)),
+      GAP.column,
+      GAP.pad,
+    );
     const [tops, bottom] = along(heights, GAP.row, i ? GAP.head + 6 : GAP.pad);
     const middleOf = column => starts[column] + (lefts[column] ?? 0);
-    const cells = [...sizes].map(([name, { row, column, width, height, middle }]) => [name, {
-      x: name[0] === "i" || name[0] === "o" ? middleOf(column) : middleOf(column) - middle,
-      y: tops[row] + (heights[row] - height) / 2, width, height }]);
+    const cells = [...sizes].map(([name, { row, column, width, height, middle }]) => [
+      name,
+      {
+        x: name[0] === "i" || name[0] === "o" ? middleOf(column) : middleOf(column) - middle,
+        y: tops[row] + (heights[row] - height) / 2,
+        width,
+        height,
+      },
+    ]);
     const port = cells.find(([name]) => name[0] === "o") ?? cells.find(([name]) => name[0] === "i");
     const total = Math.max(right + GAP.pad, i ? SIZE.b[0] + GAP.pad : 0);
-    return { cells, width: total, height: bottom + (i ? 10 : GAP.pad), middle: port ? port[1].x : total / 2,
-             bend: ([row, column], x, y) => ({ x: x + middleOf(column), y: y + tops[row] + (heights[row] ?? 0) / 2 }) };
+    return {
+      cells,
+      width: total,
+      height: bottom + (i ? 10 : GAP.pad),
+      middle: port ? port[1].x : total / 2,
+      bend: ([row, column], x, y) => ({ x: x + middleOf(column), y: y + tops[row] + (heights[row] ?? 0) / 2 }),
+    };
   }
 
   /** Where a wire leaves something (side "o", below) or reaches it (side "i", above). */
@@ -178,8 +205,10 @@ class Graph {
 
   setZoom(zoom) {
     const { container } = this;
-    const middle = [(container.scrollLeft + container.clientWidth / 2) / this.zoom,
-                    (container.scrollTop + container.clientHeight / 2) / this.zoom];
+    const middle = [
+      (container.scrollLeft + container.clientWidth / 2) / this.zoom,
+      (container.scrollTop + container.clientHeight / 2) / this.zoom,
+    ];
     this.zoom = Math.min(Math.max(zoom, 0.02), 3);
     this.#resize();
     container.scrollLeft = middle[0] * this.zoom - container.clientWidth / 2;
@@ -221,11 +250,15 @@ class Graph {
       container.scrollTop = start[1] - event.clientY;
     });
     container.addEventListener("pointerup", () => (start = null));
-    container.addEventListener("wheel", event => {
-      if (!event.ctrlKey) return;
-      event.preventDefault();
-      this.setZoom(this.zoom * Math.exp(-event.deltaY / 300));
-    }, { passive: false });
+    container.addEventListener(
+      "wheel",
+      event => {
+        if (!event.ctrlKey) return;
+        event.preventDefault();
+        this.setZoom(this.zoom * Math.exp(-event.deltaY / 300));
+      },
+      { passive: false },
+    );
   }
 
   #click(element) {
@@ -278,9 +311,12 @@ class Graph {
     if (!this.state) return;
     const { container, zoom } = this;
     const margin = 200;
-    const view = { left: container.scrollLeft / zoom - margin, top: container.scrollTop / zoom - margin,
-                   right: (container.scrollLeft + container.clientWidth) / zoom + margin,
-                   bottom: (container.scrollTop + container.clientHeight) / zoom + margin };
+    const view = {
+      left: container.scrollLeft / zoom - margin,
+      top: container.scrollTop / zoom - margin,
+      right: (container.scrollLeft + container.clientWidth) / zoom + margin,
+      bottom: (container.scrollTop + container.clientHeight) / zoom + margin,
+    };
     const inSight = ({ x, y, width, height }) =>
       x < view.right && x + width > view.left && y < view.bottom && y + height > view.top;
     const shown = [...this.rectangles].filter(([, rectangle]) => inSight(rectangle));
@@ -310,8 +346,13 @@ class Graph {
   }
 
   #element(name) {
-    const button = h("button", { type: "button", "data-name": name }, h("span", { class: "title" }),
-      h("span", { class: "detail" }), h("span", { class: "arrived" }));
+    const button = h(
+      "button",
+      { type: "button", "data-name": name },
+      h("span", { class: "title" }),
+      h("span", { class: "detail" }),
+      h("span", { class: "arrived" }),
+    );
     return name[0] === "b" ? h("div", { class: "box", "data-box": name }, button) : button;
   }
 
@@ -343,8 +384,11 @@ class Graph {
       add(`dot ${classes}`, `M${x} ${y}h${width}v${height}h${-width}z`);
     }
     const order = kind => ["lit", "active"].findIndex(word => kind.includes(word)); // those on top come last
-    this.wires.replaceChildren(...[...groups].sort(([a], [b]) => order(a) - order(b))
-      .map(([kind, path]) => svg("path", { class: kind, d: path })));
+    this.wires.replaceChildren(
+      ...[...groups]
+        .sort(([a], [b]) => order(a) - order(b))
+        .map(([kind, path]) => svg("path", { class: kind, d: path })),
+    );
   }
 }
 

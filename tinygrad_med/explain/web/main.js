@@ -14,7 +14,8 @@ class App {
     this.#controls();
     this.#tabs();
     addEventListener("hashchange", () => this.#fromHash());
-    addEventListener("click", event => { // inside a notebook's frame such a link would leave the page
+    addEventListener("click", event => {
+      // inside a notebook's frame such a link would leave the page
       const link = event.target.closest?.('a[href^="#step="]');
       if (!link) return;
       event.preventDefault();
@@ -77,13 +78,18 @@ class App {
       }
     }
     const focus = document.activeElement;
-    const place = focus?.dataset?.element !== undefined
-      ? [focus.closest("table").getAttribute("aria-label"), focus.dataset.element] : null;
+    const place =
+      focus?.dataset?.element !== undefined
+        ? [focus.closest("table").getAttribute("aria-label"), focus.dataset.element]
+        : null;
     this.render();
-    if (place) { // the table was drawn anew
+    if (place) {
+      // the table was drawn anew
       const tables = [...document.querySelectorAll("#step-pane table.numbers")];
-      tables.find(table => table.getAttribute("aria-label") === place[0])
-        ?.querySelector(`[data-element="${place[1]}"]`)?.focus({ preventScroll: true });
+      tables
+        .find(table => table.getAttribute("aria-label") === place[0])
+        ?.querySelector(`[data-element="${place[1]}"]`)
+        ?.focus({ preventScroll: true });
     }
   }
 
@@ -109,7 +115,9 @@ class App {
 
   #describe({ node, step }) {
     if (node) return `forward, ${this.model.label(node)}`;
-    return step.node === null ? `the gradient of ${this.model.nameOf(step.tensor)}` : `backward, ${this.model.label(this.model.nodes[step.node])}`;
+    return step.node === null
+      ? `the gradient of ${this.model.nameOf(step.tensor)}`
+      : `backward, ${this.model.label(this.model.nodes[step.node])}`;
   }
 
   #showGraph() {
@@ -132,26 +140,56 @@ class App {
     const facts = (name, isOpen) => {
       const id = Number(name.slice(1));
       const current = name === currentName;
-      if (name[0] === "b") return { ...this.#boxFacts(id, isOpen, computed, gradient), current: current && !isOpen,
-                                    ...(current && !isOpen ? { classes: `${this.#boxFacts(id, isOpen, computed, gradient).classes} current` } : {}) };
+      if (name[0] === "b")
+        return {
+          ...this.#boxFacts(id, isOpen, computed, gradient),
+          current: current && !isOpen,
+          ...(current && !isOpen
+            ? { classes: `${this.#boxFacts(id, isOpen, computed, gradient).classes} current` }
+            : {}),
+        };
       const tensor = name[0] === "n" ? model.nodes[id].output : id;
       const { values, kind } = model.tensors[tensor];
       const step = gradient(tensor);
       const done = computed(tensor);
       const single = values.numbers?.length === 1;
       const inModule = name[0] === "t" && model.boxes[model.boxOf.get(name)].module !== null; // whose box says the rest
-      const title = inModule ? model.nameOf(tensor).split(".").pop() : name[0] === "t" ? model.nameOf(tensor) : this.#nodeTitle(id);
+      const title = inModule
+        ? model.nameOf(tensor).split(".").pop()
+        : name[0] === "t"
+          ? model.nameOf(tensor)
+          : this.#nodeTitle(id);
       const detail = single ? (done ? format(toNumber(values.numbers[0])) : "…") : formatShape(values.shape);
-      const g = !step ? "" : single && step.upstream.numbers ? `∂ ${format(toNumber(step.upstream.numbers[0]))}` : "∂ ✓";
-      const classes = [kind, done ? "done" : "future", step ? "has-gradient" : "", current ? "current" : "",
-        moment.step && current ? "walking" : "", this.marked.has(tensor) ? "lit" : ""].join(" ");
-      return { title, detail, gradient: g, classes, current,
-        label: `${inModule ? model.nameOf(tensor) : title}, ${detail}${step ? `, gradient ${g.slice(2)}` : ""}${current ? ", this step" : ""}` };
+      const g = !step
+        ? ""
+        : single && step.upstream.numbers
+          ? `∂ ${format(toNumber(step.upstream.numbers[0]))}`
+          : "∂ ✓";
+      const classes = [
+        kind,
+        done ? "done" : "future",
+        step ? "has-gradient" : "",
+        current ? "current" : "",
+        moment.step && current ? "walking" : "",
+        this.marked.has(tensor) ? "lit" : "",
+      ].join(" ");
+      return {
+        title,
+        detail,
+        gradient: g,
+        classes,
+        current,
+        label: `${inModule ? model.nameOf(tensor) : title}, ${detail}${step ? `, gradient ${g.slice(2)}` : ""}${current ? ", this step" : ""}`,
+      };
     };
     const wire = ({ from, to, tensor }) => {
       const lit = this.marked.has(tensor) && this.#wireIsLit(tensor, from, to) ? "lit" : "";
-      const active = receivers.has(tensor) && this.#touches(to, currentName, moment) ? "active"
-        : used.has(tensor) && this.#touches(to, currentName, moment) ? "flowing" : "";
+      const active =
+        receivers.has(tensor) && this.#touches(to, currentName, moment)
+          ? "active"
+          : used.has(tensor) && this.#touches(to, currentName, moment)
+            ? "flowing"
+            : "";
       const dead = model.tensors[tensor].requires_grad ? "" : "dead";
       return `${computed(tensor) ? "done" : "future"} ${gradient(tensor) ? "has-gradient" : ""} ${dead} ${active} ${lit}`;
     };
@@ -163,14 +201,19 @@ class App {
     const node = moment.node ?? (moment.step.node === null ? null : this.model.nodes[moment.step.node]);
     if (!node) return false;
     if (to === `n${node.id}` || to === currentName) return true;
-    for (let box = this.model.boxOf.get(`n${node.id}`); box > 0; box = this.model.boxOf.get(`b${box}`)) if (to === `b${box}`) return true;
+    for (let box = this.model.boxOf.get(`n${node.id}`); box > 0; box = this.model.boxOf.get(`b${box}`))
+      if (to === `b${box}`) return true;
     return false;
   }
 
   #wireIsLit(tensor, from, to) {
     if (to[0] === "n") return this.marked.has(this.model.nodes[to.slice(1)].output);
-    if (to[0] === "b") return this.#inside(Number(to.slice(1))).some(id =>
-      this.marked.has(this.model.nodes[id].output) && this.model.nodes[id].operands.some(operand => operand.tensor === tensor));
+    if (to[0] === "b")
+      return this.#inside(Number(to.slice(1))).some(
+        id =>
+          this.marked.has(this.model.nodes[id].output) &&
+          this.model.nodes[id].operands.some(operand => operand.tensor === tensor),
+      );
     return true;
   }
 
@@ -184,8 +227,12 @@ class App {
   #inside(box) {
     this.operations ??= new Map();
     if (!this.operations.has(box)) {
-      this.operations.set(box, Object.keys(this.model.boxes[box].places).flatMap(name =>
-        name[0] === "n" ? [Number(name.slice(1))] : name[0] === "b" ? this.#inside(Number(name.slice(1))) : []));
+      this.operations.set(
+        box,
+        Object.keys(this.model.boxes[box].places).flatMap(name =>
+          name[0] === "n" ? [Number(name.slice(1))] : name[0] === "b" ? this.#inside(Number(name.slice(1))) : [],
+        ),
+      );
     }
     return this.operations.get(box);
   }
@@ -201,11 +248,18 @@ class App {
     const detail = isOpen ? kind : `${kind} · ${inside.length} ${inside.length === 1 ? "op" : "ops"}`;
     const arrived = outputs.filter(gradient).length;
     const needed = outputs.filter(tensor => model.tensors[tensor].requires_grad).length;
-    const classes = [outputs.every(computed) ? "done" : outputs.some(computed) ? "partly" : "future",
+    const classes = [
+      outputs.every(computed) ? "done" : outputs.some(computed) ? "partly" : "future",
       arrived && arrived >= needed ? "has-gradient" : arrived ? "some-gradient" : "",
-      !isOpen && outputs.some(tensor => this.marked.has(tensor)) ? "lit" : ""].join(" ");
-    return { title: `${isOpen ? "▾" : "▸"} ${title}`, detail, gradient: isOpen || !arrived ? "" : arrived >= needed ? "∂ ✓" : "∂ …", classes,
-             label: `module ${title}, ${kind}, ${inside.length} operations` };
+      !isOpen && outputs.some(tensor => this.marked.has(tensor)) ? "lit" : "",
+    ].join(" ");
+    return {
+      title: `${isOpen ? "▾" : "▸"} ${title}`,
+      detail,
+      gradient: isOpen || !arrived ? "" : arrived >= needed ? "∂ ✓" : "∂ …",
+      classes,
+      label: `module ${title}, ${kind}, ${inside.length} operations`,
+    };
   }
 
   // The controls ------------------------------------------------------------------------------------------------------
@@ -214,11 +268,18 @@ class App {
     const slider = byId("position");
     slider.max = this.model.moments.length - 1;
     slider.addEventListener("input", () => this.go(Number(slider.value)));
-    const actions = { first: () => this.go(0), back: () => this.go(this.moment - 1), forward: () => this.go(this.moment + 1),
-                      last: () => this.go(this.model.moments.length - 1), play: () => this.#play(),
-                      fold: () => this.graph.foldAll(false), unfold: () => this.graph.foldAll(true),
-                      smaller: () => this.graph.setZoom(this.graph.zoom / 1.25), larger: () => this.graph.setZoom(this.graph.zoom * 1.25),
-                      fit: () => this.graph.fit() };
+    const actions = {
+      first: () => this.go(0),
+      back: () => this.go(this.moment - 1),
+      forward: () => this.go(this.moment + 1),
+      last: () => this.go(this.model.moments.length - 1),
+      play: () => this.#play(),
+      fold: () => this.graph.foldAll(false),
+      unfold: () => this.graph.foldAll(true),
+      smaller: () => this.graph.setZoom(this.graph.zoom / 1.25),
+      larger: () => this.graph.setZoom(this.graph.zoom * 1.25),
+      fit: () => this.graph.fit(),
+    };
     for (const [id, action] of Object.entries(actions)) {
       byId(id).addEventListener("click", () => {
         if (["first", "back", "forward", "last"].includes(id)) this.#stop();
@@ -234,7 +295,8 @@ class App {
     addEventListener("keydown", event => {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
       const { target } = event;
-      if (target.matches("input, select, [role=tab]") || (event.key === " " && target.matches("button, summary, a"))) return;
+      if (target.matches("input, select, [role=tab]") || (event.key === " " && target.matches("button, summary, a")))
+        return;
       if (event.key === "Escape") this.choose(null);
       if (!keys[event.key]) return;
       event.preventDefault();
@@ -248,10 +310,13 @@ class App {
       return;
     }
     if (this.moment === this.model.moments.length - 1) this.go(0);
-    this.playing = setInterval(() => {
-      this.go(this.moment + 1);
-      if (this.moment === this.model.moments.length - 1) this.#stop();
-    }, 1000 / Number(byId("speed").value));
+    this.playing = setInterval(
+      () => {
+        this.go(this.moment + 1);
+        if (this.moment === this.model.moments.length - 1) this.#stop();
+      },
+      1000 / Number(byId("speed").value),
+    );
     byId("play").textContent = "Pause";
     byId("play").setAttribute("aria-pressed", "true");
   }
@@ -307,7 +372,7 @@ class App {
       let end = i;
       while (end < moments.length && Boolean(moments[end].node) === Boolean(moments[i].node)) end++;
       context.fillStyle = style.getPropertyValue(moments[i].node ? "--forward" : "--backward");
-      context.fillRect(i / moments.length * width, 0, (end - i) / moments.length * width, 6);
+      context.fillRect((i / moments.length) * width, 0, ((end - i) / moments.length) * width, 6);
       i = end;
     }
   }

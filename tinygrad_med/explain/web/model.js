@@ -64,7 +64,9 @@ class Model {
     if (facts.name) return facts.name;
     if (facts.node !== null) return this.label(this.nodes[facts.node]);
     if (facts.detached_from !== null) return `${this.nameOf(facts.detached_from)}, detached`;
-    return facts.values.shape.length === 0 && facts.values.numbers ? format(toNumber(facts.values.numbers[0])) : facts.kind;
+    return facts.values.shape.length === 0 && facts.values.numbers
+      ? format(toNumber(facts.values.numbers[0]))
+      : facts.kind;
   }
 
   /** An operation in a word, without the underscore of those that a function of the same name calls. */
@@ -106,8 +108,13 @@ class Model {
     if (node === null) return [];
     return this.nodes[node].operands
       .filter(operand => operand.jacobian)
-      .flatMap(operand => (this.#rows(operand.jacobian).get(element) ?? [])
-        .map(([input, factor]) => ({ tensor: operand.tensor, element: input, factor })));
+      .flatMap(operand =>
+        (this.#rows(operand.jacobian).get(element) ?? []).map(([input, factor]) => ({
+          tensor: operand.tensor,
+          element: input,
+          factor,
+        })),
+      );
   }
 
   #columns(jacobian) {
@@ -147,7 +154,9 @@ class Model {
     const order = [...reached.keys()].sort((a, b) => (this.tensors[b].node ?? -1) - (this.tensors[a].node ?? -1));
     for (const t of order) {
       const used = this.tensors[t].dependents.filter(id => visited.has(id));
-      complete &&= used.every(id => this.nodes[id].operands.every(o => o.tensor !== t || o.rule === null || o.jacobian));
+      complete &&= used.every(id =>
+        this.nodes[id].operands.every(o => o.tensor !== t || o.rule === null || o.jacobian),
+      );
       complete &&= !seeds.has(t) || seeds.get(t) !== null;
       for (const e of reached.get(t)) {
         let [sum, count] = seeds.get(t) ? [seeds.get(t)[e], 1] : [0, 0];
@@ -163,15 +172,24 @@ class Model {
     while (waiting.length && paths.length < limit) {
       const here = waiting.pop();
       if (seeds.get(here.tensor)) {
-        paths.push({ links: here.links, seed: seeds.get(here.tensor)[here.element],
-                     product: here.product * seeds.get(here.tensor)[here.element] });
+        paths.push({
+          links: here.links,
+          seed: seeds.get(here.tensor)[here.element],
+          product: here.product * seeds.get(here.tensor)[here.element],
+        });
       }
       const weight = link => Math.abs(link.factor * total.get(`${link.tensor}:${link.element}`)[0]);
       this.links(here.tensor, here.element)
         .filter(link => (total.get(`${link.tensor}:${link.element}`) ?? [0, 0])[1])
         .sort((a, b) => weight(a) - weight(b))
-        .forEach(link => waiting.push({ tensor: link.tensor, element: link.element,
-                                        links: [...here.links, link], product: here.product * link.factor }));
+        .forEach(link =>
+          waiting.push({
+            tensor: link.tensor,
+            element: link.element,
+            links: [...here.links, link],
+            product: here.product * link.factor,
+          }),
+        );
     }
     const [sum, count] = total.get(`${tensor}:${element}`);
     return { paths, count, sum, complete };
