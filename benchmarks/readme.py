@@ -105,6 +105,12 @@ def float32(markdown: str) -> Found:
     return Found(f"{kept.count('as asked')} of {len(kept)} bars", "all", verdict("MISSED" not in kept))
 
 
+def core_lines(markdown: str) -> Found:
+    """How long the definition is."""
+    (row,) = [row for row in rows(markdown) if row["what"] == "code lines of the four files"]
+    return Found(row["found"], f"at most {row['bar']}", verdict(int(row["found"]) <= int(row["bar"])))
+
+
 class Claim(NamedTuple):
     """A sentence of the README's, and where its number is from."""
 
@@ -124,6 +130,7 @@ class Claim(NamedTuple):
 PLAIN = "Medical MNIST, ours"  # the weights that fine-tuning starts from
 
 CLAIMS = [
+    Claim("The core to read: code lines of its four files", "reading_path", core_lines),
     Claim("Medical MNIST: the loss of every epoch, beside the published", "published_medical_mnist", published_loss),
     Claim("… accuracy within a point of the published", "published_medical_mnist", published_accuracy),
     Claim(
