@@ -14,7 +14,7 @@ import numpy
 from tinygrad_med import backend, ops, random
 from tinygrad_med.core.backward import backward
 from tinygrad_med.core.broadcast import cast
-from tinygrad_med.core.methods import Methods
+from tinygrad_med.core.methods import METHODS, Methods
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.core.tensor import Tensor, wrap
@@ -23,6 +23,7 @@ from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.engine.compiled import CALL, OPERATOR, REFLECTED, attach
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse
+from tinygrad_med.engine.signatures import by_other_names
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops import elementwise
 from tinygrad_med.ops.indexing import write as write_at
@@ -240,32 +241,6 @@ _BINARY = {
 _COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge, "eq": ops.eq, "ne": ops.ne}
 _UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.bitwise_not}
 
-_METHODS = """
-    add sub mul div neg pow exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos abs sign maximum minimum
-    clip clamp clamp_min clamp_max tanh sigmoid logsigmoid softplus relu leaky_relu gelu erf
-    lt le gt ge eq ne floor ceil round isnan isinf isfinite logical_and logical_or logical_xor logical_not
-    bitwise_and bitwise_or bitwise_xor bitwise_not floordiv remainder
-    sum mean var std cumsum prod argmax argmin argsort amax amin max min sort topk any all logsumexp softmax log_softmax
-    norm reshape view view_as flatten squeeze unsqueeze expand expand_as permute transpose t flip narrow split chunk
-    unbind clone gather index_select matmul mm bmm dot outer masked_fill tril triu repeat
-    equal allclose nonzero unique
-    addbmm addcdiv addcmul addmm addmv addr baddbmm divide float_power floor_divide lerp multiply mv subtract
-    true_divide xlogy
-    absolute acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2 atanh
-    bitwise_left_shift bitwise_right_shift copysign cosh deg2rad exp2 fix fmax fmin fmod frac greater
-    greater_equal heaviside hypot isclose isneginf isposinf ldexp less less_equal log10 logaddexp logaddexp2
-    logit nan_to_num negative not_equal positive rad2deg sgn signbit sinc sinh tan trunc
-    adjoint broadcast_to diag diag_embed diagflat diagonal dsplit fliplr flipud hsplit moveaxis movedim
-    narrow_copy ravel repeat_interleave reshape_as roll rot90 select split_with_sizes swapaxes swapdims take
-    take_along_dim tensor_split tile trace unflatten vsplit
-    index_add index_copy index_fill index_put masked_scatter masked_select scatter scatter_add
-    aminmax bincount corrcoef count_nonzero cov cummax cummin cumprod diff dist histc kthvalue logcumsumexp
-    median mode msort nanmean nanmedian nanquantile nansum quantile
-    cholesky cholesky_inverse cholesky_solve det inner kron logdet matrix_power qr slogdet vdot
-    hardshrink prelu
-"""
-"""The functions of `ops` that are methods."""
-
 _IN_PLACE = {
     "add": ("add_", "add"),
     "sub": ("sub_", "subtract"),
@@ -287,7 +262,8 @@ def _attach() -> None:
         _let_tensors_have(f"__r{name}__", operation, REFLECTED)
     for name, operation in (_COMPARISONS | _UNARY).items():
         _let_tensors_have(f"__{name}__", operation, OPERATOR)
-    methods = {name: getattr(ops, name) for name in _METHODS.split()}
+    methods: dict[str, Any] = dict(METHODS)
+    methods |= {name: by_other_names(f) for name, f in METHODS.items() if not isinstance(f, Primitive)}
     for operator, (name, ufunc) in _IN_PLACE.items():
         methods[name], methods[f"__i{operator}__"] = _in_place(name, ufunc)
     conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}

@@ -21,7 +21,7 @@ class Methods:
     __slots__ = ()
 
 
-def method(operation: F) -> F:
-    """Mark an operation whose first operand is a tensor: `exp(x)` is `x.exp()`, too."""
-    METHODS[operation.__name__] = operation
+def method(operation: F, name: str | None = None) -> F:
+    """Mark an operation whose first operand is a tensor: `exp(x)` is `x.exp()`, too; or another `name` for it."""
+    METHODS[name or operation.__name__] = operation
     return operation

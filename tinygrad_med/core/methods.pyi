@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 METHODS: dict[str, Any]
 
-def method(operation: F) -> F: ...
+def method(operation: F, name: str | None = ...) -> F: ...
 
 class Methods:
     @property

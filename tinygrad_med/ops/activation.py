@@ -8,10 +8,31 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_med.core.methods import method
 from tinygrad_med.ops.dims import one_dim
 from tinygrad_med.ops.elementwise import abs, clamp, expm1, relu, sigmoid, sign, softplus, tanh, where
 from tinygrad_med.ops.reduce import softmax
 from tinygrad_med.ops.shape import _reshape, narrow
+
+__all__ = [
+    "celu",
+    "elu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "mish",
+    "prelu",
+    "relu6",
+    "selu",
+    "silu",
+    "softmin",
+    "softshrink",
+    "softsign",
+    "tanhshrink",
+    "threshold",
+]
 
 
 def _bend(x: Any, inside: Any, below: Any) -> Any:
@@ -40,6 +61,7 @@ def selu(input: Any) -> Any:
     return SELU_SCALE * elu(input, SELU_ALPHA)
 
 
+@method
 def prelu(input: Any, weight: Any) -> Any:
     """x where x > 0, weight · x elsewhere (He et al. 2015, arXiv:1502.01852).
 
@@ -111,6 +133,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     return narrow(input, d, 0, n // 2) * sigmoid(narrow(input, d, n // 2, n // 2))
 
 
+@method
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """x where |x| > lambd, 0 elsewhere."""
     return where((input >= -lambd) & (input <= lambd), 0.0, input)

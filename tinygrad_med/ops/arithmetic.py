@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops import elementwise
 from tinygrad_med.ops.elementary import trunc
 from tinygrad_med.ops.elementwise import floordiv, mul, pow, where
 from tinygrad_med.ops.matmul import bmm, matmul, mm, outer
+
+__all__ = [
+    "add",
+    "addbmm",
+    "addcdiv",
+    "addcmul",
+    "addmm",
+    "addmv",
+    "addr",
+    "baddbmm",
+    "div",
+    "divide",
+    "float_power",
+    "floor_divide",
+    "lerp",
+    "multiply",
+    "mv",
+    "rsub",
+    "sub",
+    "subtract",
+    "true_divide",
+    "xlogy",
+]
 
 
 def _check_kind(operation: str, name: str, factor: Any, *operands: Any) -> None:
@@ -18,12 +42,14 @@ def _check_kind(operation: str, name: str, factor: Any, *operands: Any) -> None:
         raise TypeError(f"{operation}: {name}={factor} is no integer, but the operands are; convert them with .float()")
 
 
+@method
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input + alpha · other; the operands are broadcast."""
     _check_kind("add", "alpha", alpha, input, other)
     return elementwise.add(input, other if alpha is True or alpha == 1 else alpha * other)
 
 
+@method
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input − alpha · other; the operands are broadcast."""
     _check_kind("sub", "alpha", alpha, input, other)
@@ -35,6 +61,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return sub(other, input, alpha=alpha)
 
 
+@method
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """input / other; the operands are broadcast.
 
@@ -55,30 +82,38 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     return trunc(elementwise.div(input, other))
 
 
+@method
 def floor_divide(input: Any, other: Any) -> Any:
     """The largest integer not above input / other, in the operands' dtype; the derivative is 0."""
     return floordiv(input, other)
 
 
-subtract, divide, true_divide, multiply = sub, div, div, mul
+subtract = method(sub, "subtract")
+divide = method(div, "divide")
+true_divide = method(div, "true_divide")
+multiply = method(mul, "multiply")
 
 
+@method
 def lerp(input: Any, end: Any, weight: Any) -> Any:
     """input + weight · (end − input), all three broadcast: input for a weight of 0, end for 1."""
     return input + weight * (end - input)
 
 
+@method
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value · tensor1 · tensor2, all broadcast."""
     _check_kind("addcmul", "value", value, input, tensor1, tensor2)
     return add(input, tensor1 * tensor2, alpha=value)
 
 
+@method
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value · tensor1 / tensor2, all broadcast."""
     return input + value * tensor1 / tensor2
 
 
+@method
 def float_power(input: Any, exponent: Any) -> Any:
     """inputᵉˣᵖᵒⁿᵉⁿᵗ in float64."""
     return pow(_double(input), _double(exponent))
@@ -102,31 +137,37 @@ def _weighted(operation: str, input: Any, product: Any, beta: Any, alpha: Any) -
     return (input if beta == 1 else beta * input) + scaled
 
 
+@method
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · input + alpha · mat1 @ mat2 for two matrices."""
     return _weighted("addmm", input, mm(mat1, mat2), beta, alpha)
 
 
+@method
 def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · input + alpha · mat @ vec for a matrix and a vector."""
     return _weighted("addmv", input, mv(mat, vec), beta, alpha)
 
 
+@method
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · input + alpha · the outer product of two vectors."""
     return _weighted("addr", input, outer(vec1, vec2), beta, alpha)
 
 
+@method
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · input + alpha · batch1 @ batch2 for two batches of matrices."""
     return _weighted("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
+@method
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · input + alpha · Σ batch1 @ batch2, the products of two batches of matrices added up."""
     return _weighted("addbmm", input, bmm(batch1, batch2).sum(0), beta, alpha)
 
 
+@method
 def mv(input: Any, vec: Any) -> Any:
     """The product of a matrix and a vector."""
     if len(input.shape) != 2 or len(vec.shape) != 1:
@@ -134,6 +175,7 @@ def mv(input: Any, vec: Any) -> Any:
     return matmul(input, vec)
 
 
+@method
 def xlogy(input: Any, other: Any) -> Any:
     """input · log other, and 0 where input is 0, unless other is NaN."""
     zero = (input == 0) & ~(other != other)

@@ -15,6 +15,8 @@ from tinygrad_med.ops.rearrange import repeat_interleave, windows_along
 from tinygrad_med.ops.reduce import half_in_single, mean, softmax
 from tinygrad_med.ops.shape import _reshape, pad, transpose, tril
 
+__all__ = ["embedding", "instance_norm", "local_response_norm", "rms_norm", "scaled_dot_product_attention"]
+
 
 def embedding(
     input: Any,

@@ -35,6 +35,9 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.batch import batch_optional
 from tinygrad_med.ops.shape import _reshape, expand
 
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "fold", "unfold"]
+
+
 # The three functions ------------------------------------------------------------------------------------------------
 
 

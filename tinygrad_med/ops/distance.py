@@ -11,6 +11,14 @@ from tinygrad_med.ops.norms import norm
 from tinygrad_med.ops.reduce import sum
 from tinygrad_med.ops.shape import expand
 
+__all__ = [
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "margin_ranking_loss",
+    "pairwise_distance",
+    "triplet_margin_loss",
+]
+
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """x₁ · x₂ / (|x₁| · |x₂|) along `dim` of the two, which are broadcast; a length below `eps` counts as `eps`."""

@@ -11,14 +11,76 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.kernels import LARGE, kernels
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.special import erf_array
 
+__all__ = [
+    "abs",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "ceil",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "clone",
+    "cos",
+    "eq",
+    "erf",
+    "exp",
+    "expm1",
+    "floor",
+    "floordiv",
+    "ge",
+    "gelu",
+    "gt",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "log2",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsigmoid",
+    "lt",
+    "masked_fill",
+    "maximum",
+    "minimum",
+    "mul",
+    "ne",
+    "neg",
+    "pow",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "softplus",
+    "sqrt",
+    "square",
+    "tanh",
+    "to_device",
+    "where",
+]
+
+
 # Copies: z = x, somewhere else --------------------------------------------------------------------------------------
 
 
+@method
 @primitive
 def clone(xp, x):
     """z = x in memory of its own
@@ -70,6 +132,7 @@ def sub(xp, x, y):
 sub.vjp(x=lambda g: g, y=lambda g: -g)
 
 
+@method
 @primitive
 def mul(xp, x, y):
     """z = x · y
@@ -96,6 +159,7 @@ def div(xp, x, y):
 div.vjp(x=lambda g, y: g / y, y=lambda g, y, z: -g * z / y)
 
 
+@method
 @primitive
 def neg(xp, x):
     """z = −x
@@ -108,6 +172,7 @@ def neg(xp, x):
 neg.vjp(x=lambda g: -g)
 
 
+@method
 @primitive
 def pow(xp, x, y):
     """z = xʸ
@@ -134,6 +199,7 @@ def _log_of_base(x: Any) -> Any:
 # Exponentials and roots ---------------------------------------------------------------------------------------------
 
 
+@method
 @primitive
 def exp(xp, x):
     """z = eˣ
@@ -146,6 +212,7 @@ def exp(xp, x):
 exp.vjp(x=lambda g, z: g * z)
 
 
+@method
 @primitive
 def expm1(xp, x):
     """z = eˣ − 1, exact near x = 0
@@ -158,6 +225,7 @@ def expm1(xp, x):
 expm1.vjp(x=lambda g, z: g * (z + 1))
 
 
+@method
 @primitive
 def log(xp, x):
     """z = log x
@@ -170,6 +238,7 @@ def log(xp, x):
 log.vjp(x=lambda g, x: g / x)
 
 
+@method
 @primitive
 def log1p(xp, x):
     """z = log(1 + x), exact near x = 0
@@ -182,6 +251,7 @@ def log1p(xp, x):
 log1p.vjp(x=lambda g, x: g / (1 + x))
 
 
+@method
 @primitive
 def sqrt(xp, x):
     """z = √x
@@ -194,6 +264,7 @@ def sqrt(xp, x):
 sqrt.vjp(x=lambda g, z: g / (2 * z))
 
 
+@method
 @primitive
 def sin(xp, x):
     """z = sin x
@@ -203,6 +274,7 @@ def sin(xp, x):
     return xp.sin(x)
 
 
+@method
 @primitive
 def cos(xp, x):
     """z = cos x
@@ -216,21 +288,25 @@ sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: -g * sin(x))
 
 
+@method
 def rsqrt(x: Any) -> Any:
     """1 / √x"""
     return 1 / sqrt(x)
 
 
+@method
 def log2(x: Any) -> Any:
     """The logarithm to base 2"""
     return log(x) / math.log(2)
 
 
+@method
 def square(x: Any) -> Any:
     """x²"""
     return x * x
 
 
+@method
 def reciprocal(x: Any) -> Any:
     """1 / x"""
     return 1 / x
@@ -247,6 +323,7 @@ def _zeros_like(xp, x):
     return xp.zeros_like(x)
 
 
+@method
 @primitive
 def abs(xp, x):
     """z = |x|
@@ -256,6 +333,7 @@ def abs(xp, x):
     return xp.abs(x)
 
 
+@method
 @primitive
 def sign(xp, x):
     """z = −1, 0 or 1 as x is negative, zero or positive; NaN for NaN, where PyTorch gives 0
@@ -269,6 +347,7 @@ abs.vjp(x=lambda g, x: g * sign(x))
 sign.vjp(x=lambda g: _zeros_like(g))
 
 
+@method
 @primitive
 def round(xp, x, *, decimals=0):
     """z = the nearest number with so many decimals, the even one of two
@@ -278,6 +357,7 @@ def round(xp, x, *, decimals=0):
     return xp.round(x, decimals)
 
 
+@method
 @primitive
 def floor(xp, x):
     """z = ⌊x⌋
@@ -287,6 +367,7 @@ def floor(xp, x):
     return xp.floor(x)
 
 
+@method
 @primitive
 def ceil(xp, x):
     """z = ⌈x⌉
@@ -301,12 +382,14 @@ floor.vjp(x=lambda g: _zeros_like(g))
 ceil.vjp(x=lambda g: _zeros_like(g))
 
 
+@method
 @primitive(differentiable=False)
 def floordiv(xp, x, y):
     """⌊x / y⌋"""
     return x // y
 
 
+@method
 @primitive
 def remainder(xp, x, y):
     """z = x − y ⌊x / y⌋, with the sign of y
@@ -320,6 +403,7 @@ def remainder(xp, x, y):
 remainder.vjp(x=lambda g: g, y=lambda g, x, y: -g * floordiv(x, y))
 
 
+@method
 @primitive
 def clamp_min(xp, x, min):
     """z = x where x ≥ min, min elsewhere
@@ -330,6 +414,7 @@ def clamp_min(xp, x, min):
     return xp.maximum(x, min)
 
 
+@method
 @primitive
 def clamp_max(xp, x, max):
     """z = x where x ≤ max, max elsewhere
@@ -344,6 +429,7 @@ clamp_min.vjp(x=lambda g, x, min: _keep(g, mask=x >= min), min=lambda g, x, min:
 clamp_max.vjp(x=lambda g, x, max: _keep(g, mask=x <= max), max=lambda g, x, max: _keep(g, mask=x > max))
 
 
+@method
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     """x within [min, max], the bounds elsewhere; at a bound the gradient is that of x.
 
@@ -359,11 +445,13 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     return z if max is None else clamp_max(z, max)
 
 
+@method
 def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     """PyTorch's name for `clip`."""
     return clip(x, min, max)
 
 
+@method
 @primitive
 def maximum(xp, x, y):
     """z = the larger of x and y
@@ -374,6 +462,7 @@ def maximum(xp, x, y):
     return xp.maximum(x, y)
 
 
+@method
 @primitive
 def minimum(xp, x, y):
     """z = the smaller of x and y
@@ -431,6 +520,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return _select(x, y, condition=array)
 
 
+@method
 def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
     """x with `value`, a number or a 0-d tensor, where the mask is true."""
     if getattr(value, "ndim", 0) or isinstance(value, complex):
@@ -441,6 +531,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
 # Activations --------------------------------------------------------------------------------------------------------
 
 
+@method
 @primitive
 def tanh(xp, x):
     """z = tanh x
@@ -453,6 +544,7 @@ def tanh(xp, x):
 tanh.vjp(x=lambda g, z: g * (1 - z * z))
 
 
+@method
 @primitive
 def sigmoid(xp, x):
     """z = 1 / (1 + e⁻ˣ), computed from e^−|x| so that nothing overflows
@@ -466,6 +558,7 @@ def sigmoid(xp, x):
 sigmoid.vjp(x=lambda g, z: g * (z * (1 - z)))
 
 
+@method
 @primitive
 def logsigmoid(xp, x):
     """z = log(1 / (1 + e⁻ˣ)) = min(x, 0) − log(1 + e^−|x|)
@@ -478,6 +571,7 @@ def logsigmoid(xp, x):
 logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
 
 
+@method
 @primitive
 def softplus(xp, x, *, beta=1, threshold=20):
     """z = log(1 + e^βx) / β; x itself where βx > threshold
@@ -491,6 +585,7 @@ def softplus(xp, x, *, beta=1, threshold=20):
 softplus.vjp(x=lambda g, x, beta, threshold: g * where(beta * x > threshold, 1.0, sigmoid(beta * x)))
 
 
+@method
 @primitive
 def relu(xp, x):
     """z = max(x, 0)
@@ -513,6 +608,7 @@ relu.vjp(x=lambda g, z: _relu_input(g, output=z))
 _relu_input.vjp(x=lambda g, output: _relu_input(g, output=output))
 
 
+@method
 @primitive
 def leaky_relu(xp, x, *, negative_slope=0.01):
     """z = x where x > 0, negative_slope · x elsewhere
@@ -525,6 +621,7 @@ def leaky_relu(xp, x, *, negative_slope=0.01):
 leaky_relu.vjp(x=lambda g, x, negative_slope: where(x > 0, g, negative_slope * g))
 
 
+@method
 @primitive
 def erf(xp, x):
     """z = 2/√π ∫₀ˣ e^−t² dt
@@ -537,6 +634,7 @@ def erf(xp, x):
 erf.vjp(x=lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))
 
 
+@method
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
@@ -554,102 +652,119 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 # Comparisons and logic: without a derivative --------------------------------------------------------------------------
 
 
+@method
 @primitive(differentiable=False)
 def lt(xp, x, y):
     """x < y, a bool per element"""
     return xp.less(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def le(xp, x, y):
     """x ≤ y, a bool per element"""
     return xp.less_equal(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def gt(xp, x, y):
     """x > y, a bool per element"""
     return xp.greater(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def ge(xp, x, y):
     """x ≥ y, a bool per element"""
     return xp.greater_equal(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def eq(xp, x, y):
     """x = y, a bool per element"""
     return xp.equal(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def ne(xp, x, y):
     """x ≠ y, a bool per element"""
     return xp.not_equal(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def logical_and(xp, x, y):
     """x ∧ y, a bool per element; a number is true unless it is 0"""
     return xp.logical_and(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def logical_or(xp, x, y):
     """x ∨ y, a bool per element; a number is true unless it is 0"""
     return xp.logical_or(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def logical_xor(xp, x, y):
     """x ⊕ y, a bool per element; a number is true unless it is 0"""
     return xp.logical_xor(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def logical_not(xp, x):
     """¬x, a bool per element; a number is true unless it is 0"""
     return xp.logical_not(x)
 
 
+@method
 @primitive(differentiable=False)
 def bitwise_and(xp, x, y):
     """x & y, bit by bit, for integers and bools"""
     return xp.bitwise_and(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def bitwise_or(xp, x, y):
     """x | y, bit by bit, for integers and bools"""
     return xp.bitwise_or(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def bitwise_xor(xp, x, y):
     """x ^ y, bit by bit, for integers and bools"""
     return xp.bitwise_xor(x, y)
 
 
+@method
 @primitive(differentiable=False)
 def bitwise_not(xp, x):
     """~x, bit by bit, for integers and bools"""
     return xp.bitwise_not(x)
 
 
+@method
 @primitive(differentiable=False)
 def isnan(xp, x):
     """Whether an element is not a number"""
     return xp.isnan(x)
 
 
+@method
 @primitive(differentiable=False)
 def isinf(xp, x):
     """Whether an element is infinite"""
     return xp.isinf(x)
 
 
+@method
 @primitive(differentiable=False)
 def isfinite(xp, x):
     """Whether an element is neither infinite nor NaN"""

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.dims import one_dim
+
+__all__ = ["gather", "getitem", "index", "index_select"]
 
 
 @primitive(view=True)
@@ -144,6 +147,7 @@ def write(xp: Any, array: Any, key: Any, value: Any) -> None:
 # Along one dim ------------------------------------------------------------------------------------------------------
 
 
+@method
 def gather(x: Any, dim: int, index: Any) -> Any:
     """z[i, j, k] = x[i, index[i, j, k], k], for dim = 1 of three.
 
@@ -167,6 +171,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     return gather(x.reshape(-1), d, positions.reshape(-1)).reshape(positions.shape)
 
 
+@method
 def index_select(x: Any, dim: int, index: Any) -> Any:
     """The slices of x along `dim` that the integers in `index` (one dim) name, in that order."""
     chosen = index.array if isinstance(index, Tensor) else index

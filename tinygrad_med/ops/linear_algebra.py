@@ -15,6 +15,7 @@ import math
 from typing import Any, NamedTuple
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.dims import integer, one_dim
@@ -30,6 +31,21 @@ from tinygrad_med.ops.rearrange import (
 )
 from tinygrad_med.ops.reduce import prod, sum
 from tinygrad_med.ops.shape import _reshape, cat, expand, narrow, permute, squeeze, transpose, tril, triu, unsqueeze
+
+__all__ = [
+    "cholesky",
+    "cholesky_inverse",
+    "cholesky_solve",
+    "det",
+    "inner",
+    "kron",
+    "logdet",
+    "matrix_power",
+    "qr",
+    "slogdet",
+    "tensordot",
+    "vdot",
+]
 
 
 def _mT(x: Any) -> Any:
@@ -182,6 +198,7 @@ def _triangle(A: Any, upper: bool, unit: bool = False) -> Any:
     return (triu(A, 1) if upper else tril(A, -1)) + _eye(A, A.shape[-1])
 
 
+@method
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     """X with A · X = B, for the Cholesky factor L of A."""
     _matrices("cholesky_solve", B, L)
@@ -189,6 +206,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     return solve(_mT(T) @ T if upper else T @ _mT(T), B)
 
 
+@method
 def cholesky_inverse(L: Any, upper: bool = False) -> Any:
     """The inverse of A, for its Cholesky factor L."""
     _matrices("cholesky_inverse", L, square=True)
@@ -247,6 +265,7 @@ _det.vjp(x=_det_rule)
 _logabsdet.vjp(x=lambda g, x: unsqueeze(unsqueeze(g, -1), -1) * _mT(_inv(x)))
 
 
+@method
 def det(A: Any) -> Any:
     """The determinant of square matrices, (…, n, n) -> (…)."""
     _matrices("det", A, square=True)
@@ -260,12 +279,14 @@ class SignAndLogabsdet(NamedTuple):
     logabsdet: Any
 
 
+@method
 def slogdet(A: Any) -> SignAndLogabsdet:
     """The sign of the determinant, and the logarithm of its size, which does not overflow; (…, n, n) -> (…), (…)."""
     _matrices("slogdet", A, square=True)
     return SignAndLogabsdet(_sign_of_det(A), _logabsdet(A))
 
 
+@method
 def logdet(A: Any) -> Any:
     """log det A, NaN where the determinant is negative."""
     _matrices("logdet", A, square=True)
@@ -295,6 +316,7 @@ def _cholesky_rule(g: Any, z: Any) -> Any:
 _cholesky.vjp(x=_cholesky_rule)
 
 
+@method
 def cholesky(A: Any, *, upper: bool = False) -> Any:
     """The lower triangular L with L · Lᵀ = A, or the upper Lᵀ, of symmetric positive definite matrices.
 
@@ -391,6 +413,7 @@ class QR(NamedTuple):
     R: Any
 
 
+@method
 def qr(A: Any, mode: str = "reduced") -> QR:
     """Q with orthonormal columns and R upper triangular, A = Q · R.
 
@@ -489,6 +512,7 @@ def svdvals(A: Any) -> Any:
 # Products -----------------------------------------------------------------------------------------------------------
 
 
+@method
 def matrix_power(A: Any, n: int) -> Any:
     """The product of n times the square matrices A; of the inverse for negative n, the identity for 0."""
     _matrices("matrix_power", A, square=True)
@@ -576,6 +600,7 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:
     return _reshape(solve(_reshape(A, shape=(n, n)), _reshape(B, shape=(n,))), shape=result)
 
 
+@method
 def inner(input: Any, other: Any) -> Any:
     """Σ x · y over the last dim of both, for all pairs of their other dims; of numbers the product."""
     if not len(input.shape) or not len(other.shape):
@@ -585,6 +610,7 @@ def inner(input: Any, other: Any) -> Any:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@method
 def vdot(input: Any, other: Any) -> Any:
     """The inner product of two vectors."""
     if len(input.shape) != 1 or len(other.shape) != 1:
@@ -628,6 +654,7 @@ def _summed_beside_ones(a: Any, left: list[int], b: Any, right: list[int]) -> An
     return sum(a, dims, keepdim=True) if dims else a
 
 
+@method
 def kron(input: Any, other: Any) -> Any:
     """Kronecker's product: y times each element of x, in blocks."""
     n = max(len(input.shape), len(other.shape))

@@ -13,6 +13,20 @@ from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
 from tinygrad_med.ops.shape import squeeze, unsqueeze
 
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+]
+
 
 def reduced(losses: Any, reduction: str, operation: str, weights: Any = None) -> Any:
     """The losses as they are, their sum, or their mean: a weighted one where there are weights."""

@@ -6,9 +6,12 @@ import string
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.shape import _reshape, expand, squeeze, transpose, unsqueeze
+
+__all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
 
 @primitive
@@ -24,6 +27,7 @@ def _matmul(xp, x, y):
 _matmul.vjp(x=lambda g, y: g @ transpose(y, -1, -2), y=lambda g, x: transpose(x, -1, -2) @ g)
 
 
+@method
 def matmul(x: Any, y: Any) -> Any:
     """The matrix product `x @ y` in all of NumPy's shapes.
 
@@ -50,6 +54,7 @@ def matmul(x: Any, y: Any) -> Any:
     return squeeze(z, -1) if len(sy) == 1 else z
 
 
+@method
 def mm(x: Tensor, y: Tensor) -> Tensor:
     """The product of two matrices."""
     if x.ndim != 2 or y.ndim != 2:
@@ -57,6 +62,7 @@ def mm(x: Tensor, y: Tensor) -> Tensor:
     return matmul(x, y)
 
 
+@method
 def bmm(x: Tensor, y: Tensor) -> Tensor:
     """The products of two batches of matrices, (N, i, j) and (N, j, k)."""
     if x.ndim != 3 or y.ndim != 3 or x.shape[0] != y.shape[0]:
@@ -64,6 +70,7 @@ def bmm(x: Tensor, y: Tensor) -> Tensor:
     return matmul(x, y)
 
 
+@method
 def dot(x: Tensor, y: Tensor) -> Tensor:
     """The inner product of two vectors."""
     if x.ndim != 1 or y.ndim != 1:
@@ -71,6 +78,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     return matmul(x, y)
 
 
+@method
 def outer(x: Tensor, y: Tensor) -> Tensor:
     """The outer product of two vectors, (n,) and (m,) -> (n, m)."""
     if x.ndim != 1 or y.ndim != 1:

@@ -22,6 +22,8 @@ from tinygrad_med.ops.elementwise import clone, rsqrt
 from tinygrad_med.ops.reduce import half_in_single, mean
 from tinygrad_med.ops.shape import _reshape
 
+__all__ = ["batch_norm", "group_norm", "layer_norm"]
+
 
 def standardize(x: Any, dims: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     """x̂ = (x − μ) / √(σ² + ε) with the mean μ and the biased variance σ² over `dims`, and the factor 1 / √(σ² + ε)."""

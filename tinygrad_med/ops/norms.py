@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.dims import numpys_names, one_dim
 from tinygrad_med.ops.elementwise import abs, sign, where
@@ -12,6 +13,8 @@ from tinygrad_med.ops.linear_algebra import _epsilon, _from_lower, _matrices, in
 from tinygrad_med.ops.rearrange import movedim
 from tinygrad_med.ops.reduce import _root, amax, amin, half_in_single, in_dtype, sum
 from tinygrad_med.ops.shape import _reshape, narrow, squeeze, unsqueeze
+
+__all__ = ["cdist", "dist", "norm"]
 
 
 @half_in_single
@@ -29,6 +32,7 @@ def p_norm(x: Any, p: float, dim: Any, keepdim: bool) -> Any:
     return _root(sum(powers, dim, keepdim), p)
 
 
+@method
 @numpys_names
 def norm(x: Any, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
@@ -141,6 +145,7 @@ def _column(x: Any) -> Any:
     return unsqueeze(x, -1) if isinstance(x, Tensor) and x.ndim else x
 
 
+@method
 def dist(input: Any, other: Any, p: float = 2) -> Any:
     """‖x − y‖ₚ; the operands are broadcast."""
     return p_norm(input - other, p, None, False)

@@ -25,6 +25,22 @@ from tinygrad_med.ops.reduce import ValuesAndIndices, mean
 from tinygrad_med.ops.resize import mean_matrix, resample, spans
 from tinygrad_med.ops.shape import _reshape
 
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+]
+
+
 # The largest of each window -----------------------------------------------------------------------------------------
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.dims import one_dim
 
+__all__ = ["allclose", "equal", "nonzero", "unique"]
 
+
+@method
 def equal(x: Tensor, y: Tensor) -> bool:
     """Whether x and y have the same shape and the same elements."""
     return x.shape == y.shape and bool((x.array == y.array).all())
 
 
+@method
 def allclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether |x − y| ≤ atol + rtol · |y| everywhere; x and y are broadcast."""
     xp = backend.array_module(x.array, y.array)
     return bool(xp.allclose(x.array, y.array, rtol, atol, equal_nan))
 
 
+@method
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
     """Where the n elements are that are not 0: (n, ndim) integers, or `as_tuple`, as a key, one (n,) for each dim.
 
@@ -31,6 +37,7 @@ def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
     return tuple(wrap(column) for column in places.T) if as_tuple else wrap(places)
 
 
+@method
 def unique(
     x: Tensor,
     sorted: bool = True,

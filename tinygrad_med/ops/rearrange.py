@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.dims import also_named, integer, numpys_names, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
@@ -29,6 +30,57 @@ from tinygrad_med.ops.shape import (
     unsqueeze,
 )
 
+__all__ = [
+    "adjoint",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "block_diag",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "broadcast_to",
+    "cartesian_prod",
+    "channel_shuffle",
+    "column_stack",
+    "combinations",
+    "concat",
+    "concatenate",
+    "diag",
+    "diag_embed",
+    "diagflat",
+    "diagonal",
+    "dsplit",
+    "dstack",
+    "fliplr",
+    "flipud",
+    "hsplit",
+    "hstack",
+    "meshgrid",
+    "moveaxis",
+    "movedim",
+    "narrow_copy",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "ravel",
+    "repeat_interleave",
+    "reshape_as",
+    "roll",
+    "rot90",
+    "row_stack",
+    "select",
+    "split_with_sizes",
+    "swapaxes",
+    "swapdims",
+    "take",
+    "take_along_dim",
+    "tensor_split",
+    "tile",
+    "trace",
+    "unflatten",
+    "vsplit",
+    "vstack",
+]
+
 
 def _one_list(operation: str, tensors: Any) -> list[Any]:
     """Tensors given one after the other or as one list."""
@@ -47,16 +99,19 @@ def _positions(x: Any, *bounds: int) -> Any:
 # Reshaping and reordering -------------------------------------------------------------------------------------------
 
 
+@method
 def ravel(input: Any) -> Any:
     """All elements in one dim."""
     return flatten(input)
 
 
+@method
 def reshape_as(input: Any, other: Any) -> Any:
     """x in the shape of another tensor."""
     return _reshape(input, shape=tuple(other.shape))
 
 
+@method
 def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
     """x with `dim` made several dims of lengths `sizes`, of which one may be −1."""
     d = one_dim(dim, len(input.shape), "unflatten")
@@ -70,6 +125,7 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
     return _reshape(input, shape=(*input.shape[:d], *lengths, *input.shape[d + 1 :]))
 
 
+@method
 def movedim(input: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """x with the dims `source` moved to the places `destination`, the others in their order."""
     n = len(input.shape)
@@ -82,24 +138,28 @@ def movedim(input: Any, source: int | Sequence[int], destination: int | Sequence
     return _permute(input, tuple(to[i] if i in to else next(rest) for i in range(n)))
 
 
-moveaxis = movedim
+moveaxis = method(movedim, "moveaxis")
 
 
+@method
 def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
     """NumPy's name for `transpose(dim0, dim1)`."""
     return transpose(input, axis0, axis1)
 
 
+@method
 def swapdims(input: Any, dim0: int, dim1: int) -> Any:
     """Another name for `transpose`."""
     return transpose(input, dim0, dim1)
 
 
+@method
 def adjoint(input: Any) -> Any:
     """The transpose of the matrices in the last two dims."""
     return transpose(input, -2, -1)
 
 
+@method
 def select(input: Any, dim: int, index: int) -> Any:
     """The slice of x at one position of `dim`, without that dim; a view."""
     d = one_dim(dim, len(input.shape), "select")
@@ -111,11 +171,13 @@ def select(input: Any, dim: int, index: int) -> Any:
     return input[(slice(None),) * d + (i,)]
 
 
+@method
 def narrow_copy(input: Any, dim: int, start: int, length: int) -> Any:
     """As `narrow`, in memory of its own."""
     return clone(narrow(input, dim, start, length))
 
 
+@method
 def fliplr(input: Any) -> Any:
     """x with the second dim reversed, as left and right in a matrix."""
     if len(input.shape) < 2:
@@ -123,6 +185,7 @@ def fliplr(input: Any) -> Any:
     return flip(input, 1)
 
 
+@method
 def flipud(input: Any) -> Any:
     """x with the first dim reversed, as up and down in a matrix."""
     if not len(input.shape):
@@ -130,6 +193,7 @@ def flipud(input: Any) -> Any:
     return flip(input, 0)
 
 
+@method
 def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     """x turned by k quarters of a circle in the plane of two dims, from the first to the second."""
     if len(dims) != 2:
@@ -145,6 +209,7 @@ def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     return flip(transpose(input, i, j), i if turns == 1 else j)
 
 
+@method
 def roll(input: Any, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Any:
     """x with each element moved on by `shifts` along `dims`, and those beyond the end at the start.
 
@@ -177,6 +242,7 @@ def _roll(x: Any, step: int, d: int) -> Any:
 # Repeating and broadcasting -----------------------------------------------------------------------------------------
 
 
+@method
 @also_named("dims")
 def tile(input: Any, *dims: Any) -> Any:
     """x so many times along each dim; as `repeat`, but counts for missing dims are 1."""
@@ -184,6 +250,7 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(input, (1,) * (len(input.shape) - len(counts)) + counts)
 
 
+@method
 @numpys_names
 def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Any:
     """x with each slice along `dim` so many times in a row.
@@ -212,6 +279,7 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, outpu
     return index_select(x, d, positions.repeat(counts if isinstance(counts, int) else counts.tolist()))
 
 
+@method
 @also_named("size")
 def broadcast_to(input: Any, *size: Any) -> Any:
     """x broadcast to a larger shape without a copy."""
@@ -364,11 +432,13 @@ def block_diag(*tensors: Any) -> Any:
 # Splitting ----------------------------------------------------------------------------------------------------------
 
 
+@method
 def split_with_sizes(input: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple[Any, ...]:
     """x in parts of the given lengths along `dim`."""
     return split(input, list(split_sizes), dim)
 
 
+@method
 def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """x in so many parts along `dim`, the first ones longer by one where they can't be equal; or cut at positions.
 
@@ -399,16 +469,19 @@ def _within(i: int, n: int) -> int:
     return max(0, i + n) if i < 0 else min(i, n)
 
 
+@method
 def hsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """x in parts along the second dim, a vector along its only one."""
     return _split_along(input, indices_or_sections, 1 if len(input.shape) > 1 else 0, 1, "hsplit")
 
 
+@method
 def vsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """x in parts along the first dim."""
     return _split_along(input, indices_or_sections, 0, 2, "vsplit")
 
 
+@method
 def dsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """x in parts along the third dim."""
     return _split_along(input, indices_or_sections, 2, 3, "dsplit")
@@ -427,6 +500,7 @@ def _split_along(x: Any, parts: Any, dim: int, least: int, operation: str) -> tu
 # Diagonals ----------------------------------------------------------------------------------------------------------
 
 
+@method
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonals of the matrices in two dims, as the last dim.
 
@@ -447,6 +521,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return index(x, key=(*[slice(None)] * (len(x.shape) - 2), i + max(-k, 0), i + max(k, 0)))
 
 
+@method
 def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """Matrices with the last dim of x as their diagonal and zeros elsewhere; the arguments are those of `diagonal`."""
     ndim = len(input.shape) + 1
@@ -462,6 +537,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     return movedim(z, (-2, -1), (first, second))
 
 
+@method
 def diag(input: Any, diagonal: int = 0) -> Any:
     """The diagonal of a matrix, or, of a vector, the matrix that has it as its diagonal."""
     if len(input.shape) not in (1, 2):
@@ -472,11 +548,13 @@ def diag(input: Any, diagonal: int = 0) -> Any:
 _diagonal = diagonal
 
 
+@method
 def diagflat(input: Any, offset: int = 0) -> Any:
     """The matrix that has all elements of x as its diagonal."""
     return diag_embed(flatten(input), offset)
 
 
+@method
 def trace(input: Any) -> Any:
     """The sum of a matrix's diagonal."""
     if len(input.shape) != 2:
@@ -534,6 +612,7 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     return _reshape(transpose(x, 1, 2), shape=shape)
 
 
+@method
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """The elements of x at `indices` along `dim`, the other dims broadcast; of the flattened x without a `dim`."""
     if dim is None:
@@ -551,6 +630,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     return gather(x, d, places % max(x.shape[d], 1) if (indices < 0).any() else places)
 
 
+@method
 def take(input: Any, index: Any) -> Any:
     """The elements of the flattened x at the places of `index`, in its shape."""
     if index.dtype.kind not in "iu":

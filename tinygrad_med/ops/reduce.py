@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
@@ -18,6 +19,30 @@ from tinygrad_med.ops.dims import F, all_dims, integer, numpys_names, one_dim
 from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, cat, expand, flip, narrow, squeeze
+
+__all__ = [
+    "ValuesAndIndices",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "cumsum",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "softmax",
+    "sort",
+    "std",
+    "sum",
+    "topk",
+    "var",
+]
 
 
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
@@ -63,6 +88,7 @@ def _sum(xp, x, *, dims, keepdim):
 _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
 
 
+@method
 @numpys_names
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """Σ x over `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
@@ -87,6 +113,7 @@ _mean.vjp(
 )
 
 
+@method
 @numpys_names
 def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over `dim`, in `dtype` if one is given; NaN over no elements."""
@@ -96,6 +123,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> A
     return _mean(x, dims=reduced_dims(x, dim, "mean"), keepdim=keepdim)
 
 
+@method
 @numpys_names
 @half_in_single
 def var(
@@ -124,6 +152,7 @@ def var(
     return total / (n - correction) if n > correction else total * math.nan
 
 
+@method
 @numpys_names
 def std(
     x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
@@ -157,6 +186,7 @@ def _cumsum(xp, x, *, dim):
 _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 
 
+@method
 @numpys_names
 def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
     """The running sum along `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
@@ -165,6 +195,7 @@ def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
     return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
 
 
+@method
 @numpys_names
 def prod(x: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The product of all elements or of those along `dim`, in `dtype` if one is given; that of integers in int64."""
@@ -198,12 +229,14 @@ def _product(x: Any, dim: int) -> Any:
 # Extremes -----------------------------------------------------------------------------------------------------------
 
 
+@method
 @primitive(differentiable=False)
 def argmax(xp, x, *, dim=None, keepdim=False):
     """The position of the largest element (the first of several), in the flattened x or along `dim`"""
     return xp.argmax(x, dim, keepdims=keepdim)
 
 
+@method
 @primitive(differentiable=False)
 def argmin(xp, x, *, dim=None, keepdim=False):
     """The position of the smallest element (the first of several), in the flattened x or along `dim`"""
@@ -219,6 +252,7 @@ def _argsort(xp, x, *, dim, descending):
     return xp.flip(x.shape[dim] - 1 - backwards, dim)
 
 
+@method
 @numpys_names
 def argsort(x: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """The positions of the elements along `dim` in order of size; equal ones stay in their order, `stable` or not."""
@@ -262,18 +296,21 @@ for _extreme in (_amax, _amin):
     _extreme.vjp(x=lambda g, z, x, dims: _share_among_equals(g, z, x, dims))
 
 
+@method
 @numpys_names
 def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amax(x, dims=_nonempty(x, dim, "amax"), keepdim=keepdim)
 
 
+@method
 @numpys_names
 def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amin(x, dims=_nonempty(x, dim, "amin"), keepdim=keepdim)
 
 
+@method
 @numpys_names
 def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one.
@@ -284,6 +321,7 @@ def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) ->
     return _extreme_of(x, dim if other is None else other, keepdim, "max")
 
 
+@method
 @numpys_names
 def min(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element of x; the rest as for `max`."""
@@ -314,6 +352,7 @@ def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
     return dims
 
 
+@method
 @numpys_names
 def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> ValuesAndIndices:
     """The elements along `dim` in order of size, and where they were; equal ones stay in order, `stable` or not."""
@@ -321,6 +360,7 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True
     return ValuesAndIndices(gather(x, dim, positions), positions)
 
 
+@method
 @numpys_names
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """The k largest (or smallest) elements along `dim` in order of size, `sorted` or not, and where they were."""
@@ -333,12 +373,14 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     return ValuesAndIndices(gather(x, d, positions), positions)
 
 
+@method
 @primitive(differentiable=False)
 def any(xp, x, *, dim=None, keepdim=False):
     """Whether an element is true, of all or along `dim`"""
     return xp.any(x, dim, keepdims=keepdim)
 
 
+@method
 @primitive(differentiable=False)
 def all(xp, x, *, dim=None, keepdim=False):
     """Whether every element is true, of all or along `dim`"""
@@ -368,6 +410,7 @@ def _logsumexp_rule(g: Any, z: Any, x: Any, dims: tuple[int, ...]) -> Any:
 _logsumexp.vjp(x=_logsumexp_rule)
 
 
+@method
 @numpys_names
 def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """log Σ eˣ over `dim`, finite wherever the result is; −∞ over no elements."""
@@ -390,6 +433,7 @@ def _softmax(xp, x, *, dims):
 _softmax.vjp(x=lambda g, z, dims: z * (g - _sum(g * z, dims=dims, keepdim=True)))
 
 
+@method
 @numpys_names
 def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
@@ -410,6 +454,7 @@ def _log_softmax(xp, x, *, dims):
 _log_softmax.vjp(x=lambda g, z, dims: g - exp(z) * _sum(g, dims=dims, keepdim=True))
 
 
+@method
 @numpys_names
 def log_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """xᵢ − log Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""

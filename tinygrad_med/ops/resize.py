@@ -22,6 +22,8 @@ from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.indexing import index
 
+__all__ = ["interpolate"]
+
 
 @primitive(single=True)
 def resample(xp, x, *, matrices):

@@ -15,6 +15,8 @@ from tinygrad_med.ops.elementwise import clamp
 from tinygrad_med.ops.indexing import index
 from tinygrad_med.ops.shape import permute
 
+__all__ = ["grid_sample"]
+
 
 def grid_sample(
     input: Tensor,

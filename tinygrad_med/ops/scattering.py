@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.dims import one_dim
@@ -18,6 +19,17 @@ from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import _along, _index_add, as_keys, check_range, index as _index
 from tinygrad_med.ops.rearrange import broadcast_shapes
 from tinygrad_med.ops.shape import _reshape, expand, flatten
+
+__all__ = [
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "masked_scatter",
+    "masked_select",
+    "scatter",
+    "scatter_add",
+]
 
 
 def _positions(index: Any, operation: str) -> Any:
@@ -59,6 +71,7 @@ def add_at(x: Any, key: Any, values: Any) -> Any:
 # Along one dim ------------------------------------------------------------------------------------------------------
 
 
+@method
 def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
     """z with z[i, index[i, j, k], k] = src[i, j, k], for dim = 1 of three; x elsewhere.
 
@@ -87,6 +100,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return _reshape(z, shape=tuple(input.shape))
 
 
+@method
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """z with src[i, j, k] added at z[i, index[i, j, k], k], for dim = 1 of three; arguments as for scatter."""
     x, src, key = _scattered(input, dim, index, src, "scatter_add")
@@ -145,6 +159,7 @@ def _of_slices(x: Any, key: Any, source: Any, operation: str) -> Any:
     return _reshape(source, shape=wanted)
 
 
+@method
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """x with alpha · the slices of `source` added to its slices along `dim` that the index names."""
     x, key = _slices(input, dim, index, "index_add")
@@ -152,12 +167,14 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return _reshape(add_at(x, key, source if alpha == 1 else alpha * source), shape=tuple(input.shape))
 
 
+@method
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """x with the slices of `source` in the place of its slices along `dim` that the index names."""
     x, key = _slices(input, dim, index, "index_copy")
     return _reshape(overwrite(x, key, _of_slices(x, key, source, "index_copy")), shape=tuple(input.shape))
 
 
+@method
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """x with a number, or a 0-d tensor, in its slices along `dim` that the index names."""
     x, key = _slices(input, dim, index, "index_fill")
@@ -169,6 +186,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
 # By a key or a mask -------------------------------------------------------------------------------------------------
 
 
+@method
 def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """x with `values` at the places x[indices]; with `accumulate` added there, as often as a place is named."""
     values = _as_values(values, input, "index_put")
@@ -178,6 +196,7 @@ def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool 
     return add_at(input, keys[0], values) if accumulate else overwrite(input, keys[0], values)
 
 
+@method
 def masked_select(input: Any, mask: Any) -> Any:
     """The elements of x where the mask is true, in one dim; both are broadcast."""
     truths = mask.array if isinstance(mask, Tensor) else mask
@@ -188,6 +207,7 @@ def masked_select(input: Any, mask: Any) -> Any:
     return _index(expand(input, shape), key=xp.broadcast_to(truths, shape))
 
 
+@method
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     """x with the elements of `source`, in their order, where the mask is true."""
     truths = mask.array if isinstance(mask, Tensor) else mask

@@ -9,11 +9,38 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.broadcast import expand as _expand
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.dims import all_dims, also_named, integer, numpys_names, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import index
+
+__all__ = [
+    "cat",
+    "chunk",
+    "expand",
+    "expand_as",
+    "flatten",
+    "flip",
+    "narrow",
+    "pad",
+    "permute",
+    "repeat",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "t",
+    "transpose",
+    "tril",
+    "triu",
+    "unbind",
+    "unsqueeze",
+    "view",
+    "view_as",
+]
+
 
 # Reshaping ----------------------------------------------------------------------------------------------------------
 
@@ -30,23 +57,27 @@ def _reshape(xp, x, *, shape):
 _reshape.vjp(x=lambda g, x_shape: _reshape(g, x_shape))
 
 
+@method
 @also_named("shape")
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """x in another shape; one length may be −1 and follows from the others."""
     return _reshape(x, shape=sizes(shape, "reshape"))
 
 
+@method
 @also_named("size")
 def view(x: Tensor, *shape: Any) -> Tensor:
     """As `reshape`: a view where the memory allows it, else a copy, where PyTorch would refuse."""
     return _reshape(x, shape=sizes(shape, "view"))
 
 
+@method
 def view_as(x: Tensor, other: Tensor) -> Tensor:
     """x in the shape of another tensor."""
     return _reshape(x, shape=other.shape)
 
 
+@method
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """x with the dims from `start_dim` to `end_dim` run together."""
     first, last = one_dim(start_dim, x.ndim, "flatten"), one_dim(end_dim, x.ndim, "flatten")
@@ -58,6 +89,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshape(x, shape=(*x.shape[:first], length, *x.shape[last + 1 :]))
 
 
+@method
 @numpys_names
 def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     """x without its dims of length 1, or without those among `dim` (an int or several)."""
@@ -65,6 +97,7 @@ def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if not (n == 1 and i in dims)))
 
 
+@method
 @numpys_names
 def unsqueeze(x: Any, dim: int) -> Any:
     """x with a new dim of length 1 before `dim`."""
@@ -72,6 +105,7 @@ def unsqueeze(x: Any, dim: int) -> Any:
     return _reshape(x, shape=(*x.shape[:d], 1, *x.shape[d:]))
 
 
+@method
 @also_named("size")
 def expand(x: Any, *shape: Any) -> Any:
     """x broadcast to a larger shape without a copy; −1 keeps a dim's length."""
@@ -82,6 +116,7 @@ def expand(x: Any, *shape: Any) -> Any:
     return _expand(x, shape=tuple(x.shape[i - added] if n == -1 else n for i, n in enumerate(wanted)))
 
 
+@method
 def expand_as(x: Tensor, other: Tensor) -> Tensor:
     """x broadcast to the shape of another tensor."""
     return _expand(x, shape=other.shape)
@@ -102,6 +137,7 @@ def _permute(xp, x, *, dims):
 _permute.vjp(x=lambda g, dims: _permute(g, tuple(sorted(range(len(dims)), key=dims.__getitem__))))
 
 
+@method
 @also_named("dims")
 def permute(x: Any, *dims: Any) -> Any:
     """x with its dims in another order, a view."""
@@ -111,6 +147,7 @@ def permute(x: Any, *dims: Any) -> Any:
     return _permute(x, order)
 
 
+@method
 def transpose(x: Any, dim0: int, dim1: int) -> Any:
     """x with two dims exchanged, a view."""
     order = list(range(len(x.shape)))
@@ -120,6 +157,7 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
     return _permute(x, tuple(order))
 
 
+@method
 def t(x: Tensor) -> Tensor:
     """The transpose of a matrix; a vector stays as it is."""
     if x.ndim > 2:
@@ -139,12 +177,14 @@ def _flip(xp, x, *, dims):
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
 
 
+@method
 @also_named("dims")
 def flip(x: Any, *dims: Any) -> Any:
     """x with the order of the elements reversed along `dims`."""
     return _flip(x, all_dims(sizes(dims, "flip"), len(x.shape), "flip"))
 
 
+@method
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of matrices, zeros above the diagonal."""
     row, column = _rows_and_columns(x, "tril")
@@ -152,6 +192,7 @@ def tril(x: Any, diagonal: int = 0) -> Any:
     return where(kept, x, False)  # False is the 0 that promotes no dtype
 
 
+@method
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of matrices, zeros below the diagonal."""
     row, column = _rows_and_columns(x, "triu")
@@ -165,6 +206,7 @@ def _rows_and_columns(x: Any, operation: str) -> Any:
     return xp.ogrid[: x.shape[-2], : x.shape[-1]]
 
 
+@method
 @also_named("repeats")
 def repeat(x: Any, *repeats: Any) -> Any:
     """x so many times along each dim, as tiles."""
@@ -178,6 +220,22 @@ def repeat(x: Any, *repeats: Any) -> Any:
 
 
 # Joining and splitting ----------------------------------------------------------------------------------------------
+
+
+@method
+def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
+    """`length` elements of x along `dim`, from `start` on (counted from the end if negative); a view."""
+    d = one_dim(dim, len(x.shape), "narrow")
+    if not len(x.shape):
+        raise IndexError("narrow: a 0-d tensor has no dim to take a part of")
+    if getattr(start, "ndim", 0):
+        raise TypeError(f"narrow: start must be an integer, got a tensor of several, {start!r}")
+    start, length = integer(start, "narrow", "start"), integer(length, "narrow", "length")
+    n = x.shape[d]
+    first = start + n if start < 0 else start
+    if length < 0 or not 0 <= first <= n - length:
+        raise ValueError(f"narrow: {length} elements from {start} on are not all within dim {dim} of length {n}")
+    return index(x, key=(slice(None),) * d + (slice(first, first + length),))
 
 
 @primitive
@@ -219,21 +277,7 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
-def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
-    """`length` elements of x along `dim`, from `start` on (counted from the end if negative); a view."""
-    d = one_dim(dim, len(x.shape), "narrow")
-    if not len(x.shape):
-        raise IndexError("narrow: a 0-d tensor has no dim to take a part of")
-    if getattr(start, "ndim", 0):
-        raise TypeError(f"narrow: start must be an integer, got a tensor of several, {start!r}")
-    start, length = integer(start, "narrow", "start"), integer(length, "narrow", "length")
-    n = x.shape[d]
-    first = start + n if start < 0 else start
-    if length < 0 or not 0 <= first <= n - length:
-        raise ValueError(f"narrow: {length} elements from {start} on are not all within dim {dim} of length {n}")
-    return index(x, key=(slice(None),) * d + (slice(first, first + length),))
-
-
+@method
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """A tensor in parts of so many elements along `dim` (the last may be smaller), or in parts of the given lengths."""
     d = one_dim(dim, tensor.ndim, "split")
@@ -253,6 +297,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     return tuple(narrow(tensor, d, start, n) for start, n in zip(starts, sections, strict=True))
 
 
+@method
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """x in so many parts of equal length along `dim`; the last may be smaller, or missing."""
     if integer(chunks, "chunk", "chunks") < 1:
@@ -260,6 +305,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(x, max(1, -(-x.shape[one_dim(dim, x.ndim, "chunk")] // chunks)), dim)
 
 
+@method
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices of x along `dim`, without that dim."""
     d = one_dim(dim, x.ndim, "unbind")

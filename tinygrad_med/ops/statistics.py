@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_med import backend
+from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array
@@ -34,6 +35,38 @@ from tinygrad_med.ops.reduce import (
 )
 from tinygrad_med.ops.shape import _reshape, cat, flatten, narrow, permute, squeeze, transpose, unbind, unsqueeze
 
+__all__ = [
+    "aminmax",
+    "bincount",
+    "bucketize",
+    "corrcoef",
+    "count_nonzero",
+    "cov",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumulative_trapezoid",
+    "diff",
+    "histc",
+    "isin",
+    "kthvalue",
+    "logcumsumexp",
+    "median",
+    "mode",
+    "msort",
+    "nanmean",
+    "nanmedian",
+    "nanquantile",
+    "nansum",
+    "quantile",
+    "searchsorted",
+    "std_mean",
+    "trapezoid",
+    "trapz",
+    "var_mean",
+]
+
+
 # Running reductions -------------------------------------------------------------------------------------------------
 
 
@@ -54,6 +87,7 @@ def _running(x: Any, dim: int, operation: str, combine: Callable[[Any, Any], Any
     return _scan((x,), d, lambda a, b: (combine(a[0], b[0]),))[0] * 1 if len(x.shape) else x * 1
 
 
+@method
 @numpys_names
 def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
     """The running product along `dim`, in `dtype` if one is given; that of integers and bools in int64.
@@ -64,18 +98,21 @@ def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
     return _running(x, dim, "cumprod", lambda a, b: a * b)
 
 
+@method
 @numpys_names
 def logcumsumexp(input: Any, dim: int) -> Any:
     """log Σ eˣ of the elements so far along `dim`, finite wherever the result is."""
     return _running(input, dim, "logcumsumexp", logaddexp)
 
 
+@method
 @numpys_names
 def cummax(input: Any, dim: int) -> ValuesAndIndices:
     """The largest element so far along `dim`, and its index, the last of several equal ones."""
     return _running_extreme(input, dim, "cummax", lambda a, b: b >= a)
 
 
+@method
 @numpys_names
 def cummin(input: Any, dim: int) -> ValuesAndIndices:
     """The smallest element so far along `dim`, and its index, the last of several equal ones."""
@@ -135,6 +172,7 @@ def _median(input: Any, dim: Any, keepdim: bool, operation: str, ignore_nan: boo
     return _ranked(input, dim, keepdim, rank)
 
 
+@method
 @numpys_names
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element of x, the lower one of two; or along `dim` it and its index. NaN if one is NaN.
@@ -144,12 +182,14 @@ def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     return _median(input, dim, keepdim, "median", ignore_nan=False)
 
 
+@method
 @numpys_names
 def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle one of the elements that are not NaN; the rest as for `median`."""
     return _median(input, dim, keepdim, "nanmedian", ignore_nan=True)
 
 
+@method
 @numpys_names
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The k-th smallest element along `dim`, counted from 1, and its index."""
@@ -159,11 +199,13 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Values
     return _ranked(input, d, keepdim, lambda x, d: (narrow(x, d, 0, 1) != 0).long() * 0 + (k - 1))
 
 
+@method
 def msort(input: Any) -> Any:
     """The elements along the first dim in order of size."""
     return sort(input, 0).values
 
 
+@method
 @numpys_names
 def quantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -180,6 +222,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, "quantile")
 
 
+@method
 @numpys_names
 def nanquantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -233,6 +276,7 @@ def _quantile(input: Any, q: Any, dim: int | None, keepdim: bool, interpolation:
 # Without NaN, and counted -------------------------------------------------------------------------------------------
 
 
+@method
 @numpys_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Σ of the elements that are not NaN over `dim`."""
@@ -240,6 +284,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return sum(where(isnan(x), 0.0, x) if x.dtype.kind == "f" else x, dim, keepdim)
 
 
+@method
 @numpys_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean of the elements that are not NaN over `dim`."""
@@ -249,6 +294,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return nansum(x, dim, keepdim) / sum((~isnan(x)).to(x.dtype), dim, keepdim)
 
 
+@method
 @numpys_names
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are not 0, in all or over `dim`."""
@@ -294,6 +340,7 @@ class MinAndMax(NamedTuple):
     max: Any
 
 
+@method
 @numpys_names
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax:
     """The smallest and the largest element over `dim`, the gradient shared evenly among equal ones."""
@@ -303,6 +350,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Min
 # Differences and integrals ------------------------------------------------------------------------------------------
 
 
+@method
 @numpys_names
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The differences of neighbours along `dim`, n times; first with `prepend` before and `append` after x."""
@@ -359,6 +407,7 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -
 trapz = trapezoid
 
 
+@method
 def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
     """The covariances of the rows of x, whose columns are observations.
 
@@ -400,6 +449,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     return c if c.shape[0] != 1 else _reshape(c, shape=())
 
 
+@method
 def corrcoef(input: Any) -> Any:
     """The correlations of the rows of x, whose columns are observations."""
     c = cov(input)
@@ -418,6 +468,7 @@ def isin(xp, elements, test_elements, *, invert=False, assume_unique=False):
     return xp.isin(elements, test_elements, invert=invert, assume_unique=assume_unique)
 
 
+@method
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each of 0, 1, 2 … occurs in a vector of integers, or the sum of the weights where it does."""
     if input.ndim != 1 or input.dtype.kind not in "iu" or (input.numel() and int(input.min()) < 0):
@@ -470,6 +521,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+@method
 def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     """How many elements lie in each of so many equal intervals from `min` to `max` (of x, where both are 0)."""
     if bins < 1:
@@ -485,6 +537,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     return wrap(counts.astype(input.dtype))
 
 
+@method
 @numpys_names
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The element that occurs most often along `dim`, the smallest of several, and where it occurs last."""
