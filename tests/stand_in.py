@@ -5,12 +5,15 @@ operation carries an array from one library to the other in silence, which CuPy 
 
 - a function of the stand-in refuses a NumPy array, as CuPy's functions do;
 - NumPy's functions refuse the stand-in's arrays, which CuPy would quietly take over;
-- there are no scalars: what reduces to a number is a 0-d array.
+- there are no scalars: what reduces to a number is a 0-d array;
+- what CuPy computes otherwise than NumPy it computes in CuPy's way: an index outside wraps around in silence, `//` and
+  `%` of floats round the quotient first, and `erf` of float16 is float64 (seen in CuPy 14.2).
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import types
 from typing import Any
 
@@ -27,16 +30,17 @@ class OnGPU(np.ndarray):
         kwargs = {name: _inside(value) for name, value in kwargs.items()}
         if out is not None:
             kwargs["out"] = tuple(_inside(x) for x in out)
-        return _outside(getattr(ufunc, method)(*inputs, **kwargs))
+        compute = CUPYS_OWN.get(ufunc, ufunc) if method == "__call__" else getattr(ufunc, method)
+        return _outside(compute(*inputs, **kwargs))
 
     def __array_function__(self, function: Any, *_: Any) -> Any:
         raise TypeError(f"numpy.{function.__name__} was called on an array of the GPU")
 
     def __getitem__(self, key: Any) -> Any:
-        return _outside(self.view(np.ndarray)[_inside(key)])
+        return _outside(self.view(np.ndarray)[_wrapped(_inside(key), self.shape)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.view(np.ndarray)[_inside(key)] = _inside(value)
+        self.view(np.ndarray)[_wrapped(_inside(key), self.shape)] = _inside(value)
 
     def item(self, *args: Any) -> Any:
         return self.view(np.ndarray).item(*args)
@@ -76,6 +80,48 @@ def _outside(x: Any) -> Any:
     return type(x)(_outside(y) for y in x) if isinstance(x, (tuple, list)) else x
 
 
+def _wrapped(key: Any, shape: tuple[int, ...]) -> Any:
+    """A key whose arrays of indices are taken modulo the length of their dim, as CuPy does it in silence."""
+    parts, dim, found = key if isinstance(key, tuple) else (key,), 0, []
+    for i, part in enumerate(parts):
+        if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and part.ndim and shape[dim]:
+            part = part % shape[dim]
+        found.append(part)
+        if part is Ellipsis:
+            dim = len(shape) - sum(_dims_read(rest) for rest in parts[i + 1 :])
+        else:
+            dim += _dims_read(part)
+    return tuple(found) if isinstance(key, tuple) else found[0]
+
+
+def _dims_read(part: Any) -> int:
+    if part is None:
+        return 0
+    return part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1
+
+
+def _floor_divide(x: Any, y: Any, **options: Any) -> Any:
+    if np.result_type(x, y).kind != "f":
+        return np.floor_divide(x, y, **options)
+    return np.floor(np.true_divide(x, y), **options)
+
+
+def _remainder(x: Any, y: Any, **options: Any) -> Any:
+    if np.result_type(x, y).kind != "f":
+        return np.remainder(x, y, **options)
+    return np.subtract(x, np.floor(np.true_divide(x, y)) * y, **options)
+
+
+CUPYS_OWN = {np.floor_divide: _floor_divide, np.remainder: _remainder}
+"""What CuPy computes otherwise than NumPy."""
+
+
+def erf(x: Any) -> Any:
+    """What `cupyx.scipy.special.erf` gives: float64, but for float32."""
+    z = np.vectorize(math.erf, otypes=["float64"])(_inside(x))
+    return _outside(z.astype("float32") if x.dtype == "float32" else z)
+
+
 class _Function:
     """A function of NumPy's that takes and gives arrays of the stand-in."""
 
@@ -83,7 +129,8 @@ class _Function:
         self.function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _outside(self.function(*_inside(args), **_inside(kwargs)))
+        function = CUPYS_OWN.get(self.function, self.function) if isinstance(self.function, np.ufunc) else self.function
+        return _outside(function(*_inside(args), **_inside(kwargs)))
 
     def __getattr__(self, name: str) -> Any:
         return _Function(getattr(self.function, name))

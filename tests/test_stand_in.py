@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 import tinygrad_med as tm
 from tests.op_cases import ROWS, Row
-from tests.stand_in import OnGPU, cupy
+from tests.stand_in import OnGPU, cupy, erf
 from tinygrad_med import backend
 from tinygrad_med.testing.strategies import Call
 
@@ -22,7 +22,7 @@ def stand_in() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "_cupy", cupy)
         patch.setattr(backend, "cuda_in_use", True)
-        patch.setattr(backend, "builtin_erf", lambda xp: None)  # CuPy has one in cupyx; the stand-in computes ours
+        patch.setattr(backend, "builtin_erf", lambda xp: None if xp is np else erf)
         yield
 
 
@@ -90,6 +90,68 @@ def test_moving_a_tensor_passes_the_gradient_back_to_its_device() -> None:
     assert x.grad.device == "cpu"
     assert x.grad.tolist() == [2.0, 2.0, 2.0]
     assert x.cuda().cpu().device == "cpu"
+
+
+def test_an_index_outside_is_an_error_and_does_not_wrap_around() -> None:
+    assert cupy.asarray(np.arange(3))[cupy.asarray([5])].tolist() == [2]  # as CuPy itself has it
+    x = tm.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], device="cuda")
+    for key in ([5], tm.tensor([5], device="cuda"), tm.tensor([-4], device="cuda"), (slice(None), [0, 2])):
+        with pytest.raises(IndexError, match="out of range for dim"):
+            x[key]
+        with pytest.raises(IndexError, match="out of range for dim"):
+            x[key] = 0
+    with pytest.raises(IndexError, match="index: 2 is out of range for dim 1 of length 2"):
+        x[..., None, tm.tensor([1, 2], device="cuda")]
+    with pytest.raises(IndexError, match="out of range"):
+        tm.ops.index_put(x, (tm.tensor([3], device="cuda"),), tm.tensor(1.0, device="cuda"))
+    with pytest.raises(IndexError, match="3 is out of range for dim 1 of length 3"):
+        tm.log_softmax(tm.zeros(2, 3, device="cuda"), dim=1)[range(2), [2, 3]]
+    assert x.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert x[[-1, 0]].tolist() == [[5.0, 6.0], [1.0, 2.0]]
+    assert x[tm.tensor([[True, False], [False, False], [False, True]], device="cuda")].tolist() == [1.0, 6.0]
+
+
+@pytest.mark.parametrize("target", [[3, 0], [0, -1]])
+def test_a_label_outside_is_an_error(target: list[int]) -> None:
+    with pytest.raises(IndexError, match=f"target: index {3 if 3 in target else -1} is out of range"):
+        tm.cross_entropy(tm.zeros(2, 3, device="cuda"), tm.tensor(target, device="cuda"))
+
+
+def test_floored_quotients_are_those_of_the_cpu() -> None:
+    there = tm.tensor([1.0, 6.0, -1.0], dtype=tm.float64, device="cuda")
+    assert np.floor_divide(there.array, 0.1).tolist() == [10.0, 60.0, -10.0]  # as CuPy itself has it
+    here = there.cpu()
+    for x in (here, there):
+        assert (x // 0.1).tolist() == [9.0, 59.0, -10.0]
+        assert (x % 0.1).tolist() == pytest.approx([0.1, 0.1, 0.0], abs=1e-15)
+        assert (x % float("inf")).tolist() == [1.0, 6.0, float("inf")]
+        assert (5.0 // x).tolist() == [5.0, 0.0, -5.0]
+    there //= 0.1
+    assert there.tolist() == [9.0, 59.0, -10.0]
+    there %= 0.1
+    assert there.tolist() == (tm.tensor([9.0, 59.0, -10.0], dtype=tm.float64) % 0.1).tolist()
+    with pytest.raises(TypeError, match="same_kind"):
+        tm.tensor([1, 2], device="cuda").remainder_(0.5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_error_function_keeps_a_float_dtype(device: str, dtype: str) -> None:
+    x = tm.tensor([-0.5, 0.0, 1.0, 3.0], dtype=dtype, device=device, requires_grad=True)
+    for operation in (tm.erf, tm.gelu):
+        z = operation(x)
+        z.sum().backward()
+        assert z.dtype == x.grad.dtype == dtype
+    np.testing.assert_allclose(
+        tm.erf(x).detach().cpu().numpy().astype(float), [-0.5204998778, 0, 0.8427007929, 0.9999779095], rtol=2e-3
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_error_function_of_integers_is_in_the_default_dtype(device: str) -> None:
+    z = tm.erf(tm.tensor([0, 1, 2], device=device))
+    assert z.dtype == tm.float32
+    assert z.tolist() == pytest.approx([0.0, 0.8427007929497149, 0.9953222650189527], abs=1e-7)
 
 
 @pytest.mark.parametrize(

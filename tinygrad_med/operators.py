@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend, ops, random
+from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.backward import backward
 from tinygrad_med.core.broadcast import cast
 from tinygrad_med.core.methods import METHODS, Methods
@@ -134,9 +135,17 @@ def _in_place(name: str, ufunc: str) -> tuple[Callable[..., Tensor], Callable[..
     def write(x: Tensor, y: Any) -> Tensor:
         _refuse_in_graph(x, name, y)
         value = _value(y, x)
-        operate = getattr(backend.array_module(x.array), ufunc)
+        xp = backend.array_module(x.array)
+        own = getattr(kernels(xp), ufunc, None)
+
+        def compute(a: Any) -> None:
+            if own is None:
+                getattr(xp, ufunc)(a, value, out=a, casting="same_kind")
+            else:
+                xp.copyto(a, own(a, value), casting="same_kind")
+
         try:
-            return _write(x, lambda a: operate(a, value, out=a, casting="same_kind"))
+            return _write(x, compute)
         except REFUSALS as error:
             refuse(name, error, (x.array, value))
 

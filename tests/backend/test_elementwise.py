@@ -39,6 +39,27 @@ def test_the_order_in_memory_stays():
     assert cpu.relu(x).strides == cpu.relu_backward(x, x).strides == x.strides
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["floor_divide", "remainder"])
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow) encountered:RuntimeWarning")
+def test_quotients_are_floored_as_numpy_does_it_to_the_bit(name, dtype):
+    """Also where the rounded quotient is an integer and the exact one lies below it, as 1 // 0.1; zeros have signs."""
+    special = [0.0, -0.0, 1, -1, 6, 0.1, -0.1, 3, 1e-4, -1e-4, 60000, np.inf, -np.inf, np.nan]
+    values = np.array(special) if np.dtype(dtype).kind == "f" else np.array([0, 1, 2, 3, 7, 200])
+    some = RNG.standard_normal(200) * 10.0 ** RNG.integers(-3, 4, 200)
+    x = np.concatenate([values, np.round(some, 1) if np.dtype(dtype).kind == "f" else np.arange(200)]).astype(dtype)
+    x, y = np.meshgrid(x, x[: len(values) + 40])
+    found, expected = getattr(gpu, name)(x, y), getattr(np, name)(x, y)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+    if found.dtype.kind == "f":
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found)[known], np.signbit(expected)[known])
+    for number in (3, 2) if found.dtype.kind != "f" else (0.1, -3, 0.0, np.inf):
+        np.testing.assert_array_equal(getattr(gpu, name)(x, number), getattr(np, name)(x, number))
+        assert getattr(gpu, name)(x, number).dtype == dtype
+
+
 @pytest.mark.parametrize("library", [cpu, gpu])
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float32", "float64", "complex64", "complex128"])
 def test_what_is_not_kept_is_zero(library, dtype):

@@ -386,7 +386,7 @@ ceil.vjp(x=lambda g: _zeros_like(g))
 @primitive(differentiable=False)
 def floordiv(xp, x, y):
     """⌊x / y⌋"""
-    return x // y
+    return kernels(xp).floor_divide(x, y)
 
 
 @method
@@ -397,7 +397,7 @@ def remainder(xp, x, y):
     ∂x: g
     ∂y: −g · ⌊x / y⌋
     """
-    return x % y
+    return kernels(xp).remainder(x, y)
 
 
 remainder.vjp(x=lambda g: g, y=lambda g, x, y: -g * floordiv(x, y))
@@ -622,7 +622,7 @@ leaky_relu.vjp(x=lambda g, x, negative_slope: where(x > 0, g, negative_slope * g
 
 
 @method
-@primitive
+@primitive(single=True)
 def erf(xp, x):
     """z = 2/√π ∫₀ˣ e^−t² dt
 

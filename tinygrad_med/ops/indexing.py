@@ -69,18 +69,24 @@ def on_library(xp: Any, key: Any) -> Any:
     return xp.asarray(key) if backend.is_array(key) else key
 
 
-def as_keys(key: Any, ndim: int) -> tuple[Any, ...]:
+def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """An index as Python has it (with tensors, lists, ranges) as one or two keys, applied one after the other.
 
     PyTorch first takes the places that single integers name, which is a view, and then indexes what is left by arrays.
     NumPy counts an integer beside an array as one more array, and puts the dims of the arrays to the front where a
     slice, `...` or `None` stands between the two, even an ellipsis that stands for no dim. So `x[0, :, [0, 1]]` becomes
     `x[0, :, :][:, [0, 1]]`: two keys where integers and arrays meet, and slices in place of an ellipsis.
+
+    Args:
+        key: as Python has it.
+        shape: that of the tensor to index; indices are looked at here, because CuPy wraps those outside around.
     """
     parts = [_as_part(part) for part in (key if isinstance(key, tuple) else (key,))]
     if not any(backend.is_array(part) for part in parts):
         return (tuple(parts) if isinstance(key, tuple) else parts[0],)
-    parts = _without_ellipsis(parts, ndim)
+    parts = _without_ellipsis(parts, len(shape))
+    if backend.cuda_in_use:
+        _check_parts(parts, shape)
     everything = slice(None)
     integers: list[Any] = []
     others: list[Any] = []
@@ -91,6 +97,19 @@ def as_keys(key: Any, ndim: int) -> tuple[Any, ...]:
             integers += [everything] * _dims_read(part)
             others.append(part)
     return (tuple(integers), tuple(others)) if len(others) < len(parts) else (tuple(others),)
+
+
+def _check_parts(parts: list[Any], shape: tuple[int, ...]) -> None:
+    """Raise an error for an index outside −n … n − 1 in an array of indices."""
+    dim = 0
+    for part in parts:
+        if backend.is_array(part) and part.dtype != bool and part.size:
+            n = shape[dim]
+            outside = (part < -n) | (part >= n)
+            if outside.any():  # on a GPU this waits for its answer
+                bad = int(part[outside][0])
+                raise IndexError(f"index: {bad} is out of range for dim {dim} of length {n}")
+        dim += _dims_read(part)
 
 
 def _dims_read(part: Any) -> int:
@@ -131,14 +150,14 @@ def _as_part(part: Any) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """`x[key]`."""
-    for part in as_keys(key, x.ndim):
+    for part in as_keys(key, tuple(x.shape)):
         x = index(x, key=part)
     return x
 
 
 def write(xp: Any, array: Any, key: Any, value: Any) -> None:
     """`array[key] = value` for an array, with a key as `getitem` takes it."""
-    *views, last = as_keys(key, array.ndim)
+    *views, last = as_keys(key, array.shape)
     for view in views:
         array = array[_with_ellipsis(view)]
     array[on_library(xp, last)] = value
@@ -190,7 +209,7 @@ def check_range(positions: Any, length: int, operation: str) -> None:
     """Raise an error for a position outside 0 … length − 1 (CuPy would wrap it around, in silence)."""
     if positions.dtype.kind not in "iu":
         raise IndexError(f"{operation}: the index must be of an integer dtype, got {positions.dtype}; use .long()")
-    if positions.size and not (int(positions.min()) >= 0 and int(positions.max()) < length):
+    if positions.size and int(positions.astype("uint64").max()) >= length:  # where −1 is the largest of all numbers
         bad = int(positions.min()) if int(positions.min()) < 0 else int(positions.max())
         raise IndexError(f"{operation}: index {bad} is out of range for a dim of length {length}")
 

@@ -190,7 +190,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
 def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """x with `values` at the places x[indices]; with `accumulate` added there, as often as a place is named."""
     values = _as_values(values, input, "index_put")
-    keys = as_keys(tuple(slice(None) if i is None else i for i in indices), len(input.shape))
+    keys = as_keys(tuple(slice(None) if i is None else i for i in indices), tuple(input.shape))
     if len(keys) > 1:
         raise IndexError("index_put: give tensors of at least one dim as indices")
     return add_at(input, keys[0], values) if accumulate else overwrite(input, keys[0], values)

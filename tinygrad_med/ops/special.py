@@ -44,9 +44,11 @@ _ONE_OVER_SQRT_PI = 5.6418958354775628695e-1
 
 
 def erf_array(xp: Any, x: Any) -> Any:
-    """erf(x) for an array x, in float64 within two units in the last place."""
+    """erf(x) for an array x, in float64 within two units in the last place; of integers in float64."""
+    if x.dtype.kind != "f":
+        x = x.astype("float64")
     if (builtin := backend.builtin_erf(xp)) is not None:
-        return builtin(x)
+        return builtin(x).astype(x.dtype, copy=False)  # CuPy's gives float64 for float16
     y = xp.abs(x)
     near = x * _ratio(_NEAR, xp.minimum(y, 0.46875) ** 2)
     middle = 1 - xp.exp(-y * y) * _ratio(_MIDDLE, xp.clip(y, 0.46875, 4))

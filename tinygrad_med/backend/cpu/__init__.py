@@ -6,7 +6,7 @@ Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is 
 """
 
 from .convolution import conv, conv_input, conv_weight, get_winograd, set_winograd
-from .elementwise import keep, relu, relu_backward
+from .elementwise import floor_divide, keep, relu, relu_backward, remainder
 from .norm import batch_norm_backward, batch_norm_stats, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .sums import sum
@@ -21,6 +21,7 @@ __all__ = [
     "conv",
     "conv_input",
     "conv_weight",
+    "floor_divide",
     "get_num_threads",
     "get_winograd",
     "keep",
@@ -29,6 +30,7 @@ __all__ = [
     "max_pool_scatter",
     "relu",
     "relu_backward",
+    "remainder",
     "scale_shift",
     "set_num_threads",
     "set_winograd",

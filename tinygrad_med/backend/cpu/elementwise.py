@@ -56,6 +56,16 @@ def _keep(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.
 _BITS: dict[int, np.dtype[Any]] = {n: np.dtype(f"int{8 * n}") for n in (1, 2, 4, 8)}
 
 
+def floor_divide(x: Any, y: Any) -> Any:
+    """⌊x / y⌋"""
+    return x // y
+
+
+def remainder(x: Any, y: Any) -> Any:
+    """x − y ⌊x / y⌋, with the sign of y."""
+    return x % y
+
+
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
     """formula(*arrays), where formula(*blocks, out=block) does a part of it; all arrays of one dtype."""
     first, *others = arrays
