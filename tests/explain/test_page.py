@@ -472,6 +472,54 @@ def test_what_cannot_be_drawn_is_refused():
         trace.to_html()
 
 
+def forward_only(x):
+    (x * 2).sum()
+
+
+def freed(x):
+    loss = (x * 2).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        loss.backward()
+
+
+def hooked(x):
+    y = x * x
+    y.register_hook(lambda g: g * 0)
+    torch.cat([y, x, x]).sum().backward()
+
+
+def empty(x):
+    (torch.zeros(0, 3, requires_grad=True).sum() + x.sum()).backward()
+
+
+def indexed(x):
+    (x[torch.tensor([1, 0])] * torch.tensor([True, False])).sum().backward()
+
+
+@pytest.mark.parametrize("computation", [forward_only, freed, hooked, empty, indexed])
+def test_every_step_and_view_opens_of(browser, computation):
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with explain.watch() as trace:
+        computation(x)
+    browser.open(trace.to_html())
+    for moment in range(browser.steps):
+        browser.run("app.go(arguments[0])", moment)
+        browser.run("document.querySelector('#step-pane .numbers button')?.click()")
+        assert browser.one("#step-pane h2").text
+    for view in ("gradients", "memory", "time"):
+        browser.one(f"#tab-{view}").click()
+        assert browser.one(f"#{view}-pane").text
+
+
+def test_a_graph_from_before_is_refused():
+    loss = (torch.ones(2, requires_grad=True) * 2).sum()
+    with explain.watch() as trace:
+        loss.backward()
+    with pytest.raises(ValueError, match="run the forward pass inside the watch"):
+        trace.to_html()
+
+
 def test_a_gradients_own_graph_is_a_second_one(browser):
     x = torch.tensor(2.0, requires_grad=True)
     with explain.watch() as trace:

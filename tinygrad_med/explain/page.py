@@ -46,7 +46,7 @@ def render(
     if trace.get("version") != 1:
         raise ValueError(f"render: this is no trace of version 1, but of {trace.get('version')!r}; record it again")
     if not trace["nodes"]:
-        raise ValueError("render: nothing was recorded; run the forward pass and backward() inside the watch() block")
+        raise ValueError("render: no operation was recorded; run the forward pass inside the watch() block, too")
     web = files("tinygrad_med.explain") / "web"
     title = html.escape(trace["title"])
     navigation = " ".join(f'<a href="{html.escape(to)}">{html.escape(text)}</a>' for to, text in links)
