@@ -337,6 +337,47 @@ def test_retain_grad_twice_is_retain_grad_once(torch):
     assert story(tm) == story(torch) == 3
 
 
+def test_retain_grad_keeps_what_the_hooks_made_of_the_gradient_whichever_came_first():
+    for first in ("retain", "hook"):
+        x = leaf(1.0, 2.0)
+        y = x * 2
+        if first == "retain":
+            y.retain_grad()
+        y.register_hook(lambda g: g * 10)
+        if first == "hook":
+            y.retain_grad()
+        y.sum().backward()
+        assert y.grad.tolist() == [10.0, 10.0] and x.grad.tolist() == [20.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (lambda g: 2.0, "gradient hook: returned float; return a float64 tensor, or None to change nothing"),
+        (lambda g: g.float(), "gradient hook: returned a float32 tensor; return a float64 tensor"),
+    ],
+)
+def test_a_hook_that_returns_something_else_is_refused(returned, text):
+    x = leaf(1.0, 2.0)
+    x.register_hook(returned)
+    with pytest.raises(RuntimeError, match=text):
+        (x * 2).sum().backward()
+
+
+def test_asking_a_result_for_its_gradient_says_where_gradients_are():
+    y = leaf(1.0) * 2
+    y.sum().backward()
+    with pytest.warns(UserWarning, match=r".grad is None here: this tensor is the result of mul.*x.retain_grad\(\)"):
+        assert y.grad is None
+
+
+def test_a_plot_of_a_tensor_with_a_graph_says_what_to_do():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    with pytest.raises(RuntimeError, match=r"x.detach\(\).numpy\(\)"):
+        pyplot.plot(leaf(1.0, 2.0))
+    pyplot.close("all")
+
+
 def test_retain_grad_keeps_the_gradient_of_an_inner_tensor():
     x = leaf(2.0)
     y = x * x

@@ -200,7 +200,8 @@ class Conversions(Methods):
     def __reduce__(self) -> Any:
         if self.origin is not None:
             raise RuntimeError(
-                "this tensor is the result of an operation, and only leaves can be copied or pickled; use x.detach()"
+                "this tensor is the result of an operation, and only leaves can be copied or pickled; use x.detach(), "
+                "and to draw it x.detach().numpy()"
             )
         return type(self)._restore, (backend.to_numpy(self.array), self.requires_grad)
 
