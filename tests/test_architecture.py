@@ -46,7 +46,8 @@ MAY_IMPORT |= {
     "optim": {"backend", "core", "engine"},  # sees only tensors, whose arrays it writes in place
     "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays
-    "utils": {"core", "engine", "creation", "random", "ops", "autograd", "nn"},
+    "utils": {"core", "engine", "creation", "random", "ops", "autograd", "nn", "_files"},
+    "as_torch": {"engine"},  # of all others it knows the names, and imports those that are asked for
     "transforms": {*HOUSE[: HOUSE.index("linalg")], "_files"},
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),

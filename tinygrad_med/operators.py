@@ -23,7 +23,7 @@ from tinygrad_med.creation import new_empty, new_full, new_ones, new_tensor, new
 from tinygrad_med.dtypes import as_dtype
 from tinygrad_med.engine.compiled import CALL, OPERATOR, REFLECTED, attach
 from tinygrad_med.engine.conversions import as_array
-from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse
+from tinygrad_med.engine.errors import REFUSALS, no_attribute, refuse, refuse_foreign
 from tinygrad_med.engine.signatures import by_other_names
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops import elementwise
@@ -125,6 +125,7 @@ def _write(x: Tensor, compute: Callable[[Any], Any]) -> Tensor:
 
 def _value(y: Any, x: Tensor) -> Any:
     array = y.array if isinstance(y, Tensor) else y
+    refuse_foreign("a write in place", (array,))
     backend.same_device("a write in place", (x.array, array))
     return array
 

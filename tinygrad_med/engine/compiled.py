@@ -36,7 +36,7 @@ from tinygrad_med.core.modes import mode, next_number
 from tinygrad_med.core.primitive import Primitive, Record, Rule
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine import signatures, switches
-from tinygrad_med.engine.errors import REFUSALS, refuse
+from tinygrad_med.engine.errors import REFUSALS, refuse, refuse_foreign
 from tinygrad_med.engine.lines import GENERATED
 from tinygrad_med.engine.promotion import needs_single
 
@@ -216,6 +216,7 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if mode.definition:
         return p.apply(*args, **kwargs)
     operands, constants = signatures.bind(p, args, kwargs)
+    refuse_foreign(p, (*operands, *constants.values()))
     arrays = [x.array if isinstance(x, Tensor) else x for x in operands]
     backend.same_device(p, arrays)
     try:
@@ -231,6 +232,7 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def operate(p: Primitive, *operands: Any) -> Any:
     """An operator out of the ordinary; of other things than numbers Python shall say itself that it can't do it."""
     if any(not (isinstance(x, (Tensor, float, int)) or backend.is_array(x)) for x in operands):
+        refuse_foreign(p, operands)
         return NotImplemented
     return general(p, operands, {})
 

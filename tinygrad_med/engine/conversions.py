@@ -13,6 +13,7 @@ import numpy
 from tinygrad_med import backend
 from tinygrad_med.core.methods import Methods
 from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
+from tinygrad_med.engine.errors import refuse_foreign
 
 if TYPE_CHECKING:
     from tinygrad_med.core.primitive import Record
@@ -30,6 +31,7 @@ def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None =
     if backend.is_array(held):
         array = held
     else:
+        refuse_foreign("tensor", data if isinstance(data, (list, tuple)) else (data,))
         if isinstance(data, (list, tuple)) and any(isinstance(x, Conversions) for x in data):
             data = [x.tolist() if isinstance(x, Conversions) else x for x in data]
         try:

@@ -34,6 +34,16 @@ def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoRetu
     raise kind(text) from error
 
 
+def refuse_foreign(operation: object, operands: Iterable[Any]) -> None:
+    """Refuse a tensor of PyTorch's among operands, which NumPy would take for an array."""
+    for x in operands:
+        if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+            raise TypeError(
+                f"{operation}: got a tensor of PyTorch's, {x.dtype} {tuple(x.shape)}, and PyTorch's and tinygrad_med's "
+                "can't be mixed; for one of ours with its numbers: tinygrad_med.tensor(x.detach().cpu().numpy())"
+            )
+
+
 def describe(arrays: Sequence[Any]) -> str:
     """The shapes and dtypes of operands, for an error: `float32 (3, 4) and 2.0`."""
     return " and ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)

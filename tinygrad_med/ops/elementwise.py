@@ -512,7 +512,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
         condition: a bool tensor or array; no gradient flows through it.
         x, y: tensors, arrays or numbers.
     """
-    array = condition.array if isinstance(condition, Tensor) else backend.as_array(condition)
+    array = as_array(condition)
     if array.dtype != bool:
         raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")
     if isinstance(condition, Tensor) and not (isinstance(x, Tensor) or isinstance(y, Tensor)):

@@ -13,6 +13,7 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.engine.errors import refuse_foreign
 from tinygrad_med.ops.dims import one_dim
 
 __all__ = ["gather", "getitem", "index", "index_select"]
@@ -142,6 +143,7 @@ def _as_part(part: Any) -> Any:
         if part.dtype == "uint8":  # as in PyTorch, whose masks once were of bytes
             return part.astype(bool)
         return part if part.ndim or part.dtype == bool else int(part)
+    refuse_foreign("index", (part,))
     kind = part.dtype if backend.is_array(part) else type(part).__name__
     raise IndexError(
         f"index: give an int, a slice, None, an ellipsis, a bool mask or an integer tensor, not {kind}; use .long()"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tinygrad_med import backend
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine.errors import refuse_foreign
 from tinygrad_med.ops.elementwise import abs, clip, exp, log, logsigmoid, where
 from tinygrad_med.ops.indexing import check_range, gather
 from tinygrad_med.ops.reduce import log_softmax, mean, sum
@@ -51,6 +52,7 @@ def _true_classes(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, operation: str
 ) -> tuple[int, _Targets]:
     """The dim of the classes, and the targets, as `nll_loss` describes them."""
+    refuse_foreign(operation, (target,))
     dim = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:dim], *input.shape[dim + 1 :])
     if not input.ndim or target.shape != expected:
