@@ -6,8 +6,8 @@
     (x * x).sum().backward()
     x.grad  # tensor([2., 4.])
 
-Reading order: `tensor`, `primitive`, `backward`, then `ops/` from `elementwise` on, and `operators`, which hangs the
-operations onto `Tensor`.
+Reading order: `core/tensor`, `core/primitive`, `core/backward`, then `ops/` from `elementwise` on, and `operators`
+which hangs the operations onto `Tensor`.
 """
 
 from __future__ import annotations
