@@ -628,16 +628,15 @@ row(
 row(ops.linear, calls(arrays((2, 3)), arrays((4, 3))), "nn.functional.linear", name="linear without bias")
 
 for mode, most in (("reflect", 1), ("replicate", 3), ("circular", 2)):
-    row(
-        ops.pad,
-        calls(
-            arrays(st.sampled_from(((1, 2, 3), (2, 2, 2, 3)))),
-            st.tuples(st.integers(-1, most), st.integers(0, most)),
-            mode=mode,
-        ),
-        "nn.functional.pad",
-        name=f"pad, {mode}",
-    )
+    width = st.tuples(st.integers(-1, most), st.integers(0, most))
+    both = st.tuples(width, width).map(lambda pairs: (*pairs[0], *pairs[1]))
+    for shape, widths in (((1, 2, 3), width), ((2, 2, 3, 3), both)):
+        row(
+            ops.pad,
+            calls(arrays(shape), widths, mode=mode),
+            "nn.functional.pad",
+            name=f"pad, {mode}, of {len(shape) - 2} dims",
+        )
 
 # Windows ------------------------------------------------------------------------------------------------------------
 
@@ -767,6 +766,11 @@ def averages_back(draw: Any) -> Call:
     return Call((draw(arrays(found.out_shape)),), constants)
 
 
+def wider_than_windows(x: np.ndarray, kernel_size: tuple[int, ...]) -> bool:
+    """Whether images are no smaller than a window also without their padding, which PyTorch's avg_pool3d demands."""
+    return all(n >= k for n, k in zip(x.shape[2:], kernel_size, strict=True))
+
+
 TIED_IMAGE = [[[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]]
 row(ops.fold, foldings(), "nn.functional.fold", primitive=conv._fold)
 row(
@@ -788,7 +792,11 @@ row(ops.avg_pool2d, pooled(dilated=False), "nn.functional.avg_pool2d", primitive
 row(_average_back, averages_back(), _average_back_of_torch, name="avg_pool_input", primitive=pool._avg_pool_input)
 for axes in (1, 3):
     row(getattr(ops, f"max_pool{axes}d"), pooled(axes), f"nn.functional.max_pool{axes}d")
-    row(getattr(ops, f"avg_pool{axes}d"), pooled(axes, dilated=False), f"nn.functional.avg_pool{axes}d")
+    row(
+        getattr(ops, f"avg_pool{axes}d"),
+        pooled(axes, dilated=False).filter(lambda call: wider_than_windows(*call.args, call.kwargs["kernel_size"])),
+        f"nn.functional.avg_pool{axes}d",
+    )
 SIZES = st.sampled_from(((1, 1), (2, 3), (3, 2), (4, 6), (None, 5)))
 IMAGES = {"shape": (2, 1, 4, 6)}
 row(ops.adaptive_avg_pool2d, calls(arrays(**IMAGES), SIZES), "nn.functional.adaptive_avg_pool2d")
@@ -830,6 +838,29 @@ row(
     calls(arrays(shapes(4, 4)), size=st.tuples(st.integers(1, 5), st.integers(1, 5)), mode="bicubic"),
     "nn.functional.interpolate",
     name="interpolate by cubics",
+)
+
+# In images of 3 by 3, the places of pixels, of edges and halfway between, with `align_corners` and without it.
+PIXELS = (-1.5, -4 / 3, -1, -2 / 3, -0.5, -1 / 3, 0, 1 / 3, 0.5, 2 / 3, 1, 4 / 3, 1.5)
+PLACES = {"low": -1.7, "high": 1.7, "away_from": PIXELS, "margin": 0.03}
+OUTSIDE = {"padding_mode": st.sampled_from(("zeros", "border")), "align_corners": st.booleans()}
+for name, image, grid in (
+    ("grid_sample", (2, 1, 3, 3), (2, 2, 2, 2)),
+    ("grid_sample of volumes", (1, 1, 3, 3, 3), (1, 1, 2, 1, 3)),
+):
+    row(  # PyTorch has the first derivative alone
+        ops.grid_sample,
+        calls(arrays(image), arrays(grid, **PLACES), **OUTSIDE),
+        "nn.functional.grid_sample",
+        name=name,
+        order=1,
+    )
+row(
+    ops.grid_sample,
+    calls(arrays((2, 1, 3, 3)), grid=arrays((2, 2, 2, 2), **PLACES), mode="nearest", **OUTSIDE),
+    "nn.functional.grid_sample",
+    name="grid_sample of the nearest",
+    order=1,
 )
 
 # Normalization ------------------------------------------------------------------------------------------------------

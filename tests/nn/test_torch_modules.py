@@ -22,9 +22,7 @@ with warnings.catch_warnings():
 MODULES = [info for info in module_db if info.module_cls.__name__ in vars(nn)]
 COMMON = 35  # the names that we had when this was written; fewer would mean that some got lost
 
-LEFT_OUT: dict[tuple[str, str], str] = {
-    ("KLDivLoss", "reduction_none"): "its targets are negative, no probabilities: NaN in PyTorch, a number here",
-}
+LEFT_OUT: dict[tuple[str, str], str] = {}
 """(module, a word of the sample's description or arguments): why we don't have it."""
 
 

@@ -11,6 +11,7 @@ from tinygrad_med.nn.activation import (
     ELU as ELU,
     GLU as GLU,
     SELU as SELU,
+    ChannelShuffle as ChannelShuffle,
     Hardshrink as Hardshrink,
     Hardsigmoid as Hardsigmoid,
     Hardswish as Hardswish,
@@ -21,6 +22,7 @@ from tinygrad_med.nn.activation import (
     PixelUnshuffle as PixelUnshuffle,
     PReLU as PReLU,
     ReLU6 as ReLU6,
+    Softmax2d as Softmax2d,
     Softmin as Softmin,
     Softshrink as Softshrink,
     Softsign as Softsign,
@@ -74,7 +76,11 @@ from tinygrad_med.nn.normalization import (
     BatchNorm2d as BatchNorm2d,
     BatchNorm3d as BatchNorm3d,
     GroupNorm as GroupNorm,
+    InstanceNorm1d as InstanceNorm1d,
+    InstanceNorm2d as InstanceNorm2d,
+    InstanceNorm3d as InstanceNorm3d,
     LayerNorm as LayerNorm,
+    LocalResponseNorm as LocalResponseNorm,
     fuse_conv_bn_eval as fuse_conv_bn_eval,
 )
 from tinygrad_med.nn.padding import (

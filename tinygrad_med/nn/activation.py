@@ -249,3 +249,27 @@ class PixelUnshuffle(_Activation):
     def forward(self, input: Tensor) -> Tensor:
         """(…, C, H r, W r) -> (…, C r², H, W)"""
         return F.pixel_unshuffle(input, self.downscale_factor)
+
+
+class ChannelShuffle(_Activation):
+    """Channels in `groups` rows, read by columns: (N, C, …) -> (N, C, …)."""
+
+    settings: tuple[str, ...] = ("groups",)
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, …) -> (N, C, …)"""
+        return F.channel_shuffle(input, self.groups)
+
+
+class Softmax2d(Module):
+    """The softmax over the channels at each place of images."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) or (C, H, W) -> the same shape"""
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: expects (N, C, H, W) or (C, H, W), got shape {input.shape}")
+        return F.softmax(input, -3)

@@ -17,13 +17,13 @@ from tinygrad_med.ops import rsqrt
 C = TypeVar("C", Conv1d, Conv2d, Conv3d)
 
 
-class _BatchNorm(Module):
-    """Each channel with mean 0 and variance 1 over the batch, then scaled and shifted as learned.
+class _ChannelNorm(Module):
+    """Each channel with mean 0 and variance 1, then scaled and shifted as learned.
 
     Args:
         num_features: the number of channels C.
         eps: added to the variance.
-        momentum: the share of a new batch in the running statistics; `None` for the mean over all batches.
+        momentum: the share of a new batch in the running statistics.
         affine: whether there are `weight` and, with `bias`, `bias`.
         track_running_stats: whether there are running statistics, which take the place of the batch's in evaluation.
         device, dtype: of the parameters and statistics.
@@ -66,10 +66,21 @@ class _BatchNorm(Module):
         count = zeros((), dtype="int64", device=device) if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, …) -> (N, C, …)"""
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+    def _check_dims(self, x: Tensor) -> None:
         if x.ndim not in self.dims:
             raise ValueError(f"{type(self).__name__}: expects {self.shapes}, got shape {x.shape}")
+
+
+class _BatchNorm(_ChannelNorm):
+    """The statistics are those over the batch; with `momentum=None` the running ones are the mean over all batches."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, …) -> (N, C, …)"""
+        self._check_dims(x)
         momentum, count = self.momentum, self.num_batches_tracked
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (count.item() + 1)
@@ -78,10 +89,6 @@ class _BatchNorm(Module):
         if self.training and count is not None:
             count += 1
         return z
-
-    def extra_repr(self) -> str:
-        """The settings."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 class BatchNorm1d(_BatchNorm):
@@ -102,8 +109,74 @@ class BatchNorm3d(_BatchNorm):
     dims, shapes = (5,), "(N, C, D, H, W)"
 
 
-for _layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
-    _layer.__doc__ = f"{_layer.__doc__} {_BatchNorm.__doc__}"
+class _InstanceNorm(_ChannelNorm):
+    """The statistics are those of each image alone; there are no parameters and no running statistics by default."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, …) -> (N, C, …), or without N"""
+        self._check_dims(x)
+        if x.ndim == self.dims[0]:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        if self.affine and x.shape[1] != self.num_features:
+            raise ValueError(f"{type(self).__name__}: expects {self.num_features} channels, got shape {x.shape}")
+        now = self.training or self.running_mean is None
+        z: Tensor = F.instance_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, now, self.momentum or 0.0, self.eps
+        )
+        return z
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalization of (C, L) or (N, C, L)."""
+
+    dims, shapes = (2, 3), "(C, L) or (N, C, L)"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalization of (C, H, W) or (N, C, H, W)."""
+
+    dims, shapes = (3, 4), "(C, H, W) or (N, C, H, W)"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalization of (C, D, H, W) or (N, C, D, H, W)."""
+
+    dims, shapes = (4, 5), "(C, D, H, W) or (N, C, D, H, W)"
+
+
+for _layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d):
+    _layer.__doc__ = f"{_layer.__doc__} {_layer.__bases__[0].__doc__}\n\n    {_ChannelNorm.__doc__}"
+
+
+class LocalResponseNorm(Module):
+    """x / (k + alpha · mean of x² over `size` neighbouring channels)^beta, as in AlexNet."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, …) -> (N, C, …)"""
+        z: Tensor = F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        return z
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 class LayerNorm(Module):

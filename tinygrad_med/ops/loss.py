@@ -266,7 +266,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
 
     Args:
         input: log-probabilities x, any shape.
-        target: probabilities y, which may be 0, of the same shape; their logarithms if `log_target`.
+        target: probabilities y, which may be 0, of the same shape; their logarithms if `log_target`. NaN where y < 0.
         reduction: `"mean"` over all elements, `"batchmean"`: the sum divided by the length of the first dim, which is
             the divergence itself; `"sum"` or `"none"`.
         log_target: whether the target holds logarithms.
@@ -275,9 +275,8 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     if log_target:
         losses = exp(target) * (target - input)
     else:
-        positive = target > 0
-        inside = where(positive, target, 1.0)
-        losses = where(positive, inside * log(inside), 0.0) - target * input
+        inside = where(target != 0, target, 1.0)
+        losses = where(target != 0, inside * log(inside), 0.0) - target * input
     if reduction == "batchmean":
         return sum(losses) / input.shape[0] if input.ndim else sum(losses)
     return reduced(losses, reduction, "kl_div")
@@ -295,12 +294,13 @@ def gaussian_nll_loss(
         full: add log(2π) / 2.
         eps, reduction: as said; `"mean"`, `"sum"` or `"none"`.
     """
-    if (var < 0).any() if isinstance(var, Tensor) else var < 0:
+    number = isinstance(var, int | float)
+    if var < 0 if number else (var < 0).any():
         raise ValueError("gaussian_nll_loss: a variance must not be negative")
-    least = eps - var.detach() if isinstance(var, Tensor) else max(eps - var, 0.0)
-    v = var + (clip(least, min=0.0) if isinstance(least, Tensor) else least)  # its gradient is 1 also below eps
+    least = eps - (var.detach() if isinstance(var, Tensor) else var)
+    v = var + (max(least, 0.0) if number else clip(least, min=0.0))  # its gradient is 1 also below eps
     difference = input - _same_shape(input, target, "gaussian_nll_loss")
-    losses = (difference * difference / v + (log(v) if isinstance(v, Tensor) else math.log(v))) / 2
+    losses = (difference * difference / v + (math.log(v) if number else log(v))) / 2
     losses = losses + math.log(2 * math.pi) / 2 if full else losses
     return reduced(losses, reduction, "gaussian_nll_loss")
 
