@@ -28,6 +28,7 @@ from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
 from tinygrad_med.core.primitive import Primitive
+from tinygrad_med.explain.tape import _as_recorded
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
 from tinygrad_med.ops import conv, elementwise, linear_algebra, normalization, pool, resize
 from tinygrad_med.ops.indexing import _index_add
@@ -929,6 +930,16 @@ for _primitive in (_gate, _pass_through):
         primitive=_primitive,
         view=True,
     )
+
+# What a trace gives again -------------------------------------------------------------------------------------------
+
+
+def _given_again(x: Any) -> Any:
+    """x as a trace gives it again: its recorded value, without running the operation that made it."""
+    return _as_recorded(x, value=x.array.copy(), contributions=[])
+
+
+row(_given_again, calls(any_array()), lambda x: x.clone(), name="as_recorded", primitive=_as_recorded, order=0)
 
 # Functions written as PyTorch writes them ----------------------------------------------------------------------------
 

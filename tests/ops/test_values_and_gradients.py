@@ -92,7 +92,8 @@ def without_row(primitives: list[Primitive], rows: list[Row]) -> list[str]:
 
 
 def test_every_primitive_has_its_row():
-    assert without_row(all_primitives(), ROWS) == [], "enter a row in tests/op_cases.py"
+    missing = without_row(all_primitives(), ROWS)
+    assert not missing, f"enter a row in tests/op_cases.py for {', '.join(missing)}"
 
 
 def test_a_missing_row_is_noticed():
