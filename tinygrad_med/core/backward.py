@@ -2,8 +2,9 @@
 
 `steps` is the one place where gradients flow. It goes through the records from the newest to the oldest, which is an
 order in which every record comes after all that used its output; so the gradient of its output is complete when its
-turn comes, and nothing recurses. `backward` and `grad` drain the same steps, and whoever wants to watch
-backpropagation can drain them too. (`backward` usually drains `engine/walk.py`, which does the same faster.)
+turn comes, and nothing recurses. `backward` and `grad` loop over the same steps, and whoever wants to watch
+backpropagation can loop over them too. (Both usually take them from `engine/walk.py`, which does the
+same faster.) Functions named `errors.refuse_…` raise an error if something is wrong, and otherwise do nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def backward(
 
     receivers = None if inputs is None else {node_of(x, "backward"): x for x in inputs}
     start = {node_of(tensor, "backward"): upstream(tensor, gradient, create_graph, "backward")}
-    handed_out = set(map(id, start.values()))
+    handed_out = set(map(id, start.values()))  # arrays that somebody holds: no leaf may get one of them uncopied
     with switched("grad", create_graph):
         for node, g, _ in walk(start, receivers, retain_graph, create_graph):
             receiver = node if receivers is None else receivers.get(node)
@@ -137,14 +138,14 @@ def steps(
         if not any(flows):  # the gradient of this output was asked for, and none behind it
             yield record, g, ()
             continue
-        writes.check(record)
+        writes.check(record)  # an error if a saved array was overwritten since
         try:
             contributions = record.back(g, flows, in_graph(record) if create_graph else record.saved or {})
         except errors.RULE_FAILURES as error:
             errors.refuse_rule(record, error)
         for i, (node, d) in enumerate(zip(record.inputs, contributions, strict=True)):
             if node is not None and d is not None:
-                if d.shape != node.shape:
+                if d.shape != node.shape:  # right if the operand was broadcast: sum over what was repeated
                     errors.refuse_shape(record, d.shape, node.shape)
                     contributions[i] = d = sum_to(d, shape=node.shape)
                 add_to(pending, node, d)

@@ -16,6 +16,8 @@
   labels, masks) are constants.
 - A rule takes the upstream gradient `g`, and then *by name* what it needs: the output `z`, an operand `x`, its
   `x_shape` or `x_dtype`, a constant. The record of the operation keeps just that; every other array is free at once.
+- An operand `*xs` stands for any number of operands, as in `cat`, with one rule `xs` for each of them: its `i` says
+  which of them is meant, and `xs`, `xs_shape` and `xs_dtype` are tuples of all.
 - Rules are written with operators and other primitives. A primitive called on plain arrays is just its forward, so a
   rule runs on arrays when nobody asked for the graph of the gradient, and on tensors when somebody did: the
   derivative of a derivative is nothing new.
@@ -64,7 +66,7 @@ class Record:
     line: str | None = None
 
     def back(self, g: Any, wanted: Sequence[bool], values: dict[str, Any]) -> list[Any]:
-        """What the upstream gradient `g` contributes to each input that is wanted: its rule, on the saved values."""
+        """Per input its gradient, which its rule makes of `g` and the saved values; `None` where it is not wanted."""
         contributions = []
         for i, want in enumerate(wanted):
             rule = self.primitive.rules[self.primitive.operand_names(len(wanted))[i]] if want else None
@@ -130,11 +132,11 @@ class Primitive:
             return in_single(self, given, constants)
         tensors = any(isinstance(x, Tensor) for x in given)
         operands = in_one_dtype(given) if tensors else given
-        arrays = [array_of(x, self.view) for x in operands]
+        arrays = [array_of(x, self.view) for x in operands]  # a tensor's array, an array or a number itself
         z = self.forward(backend.array_module(*arrays), *arrays, **constants)
         if not tensors:
             return z
-        z = settle(z, arrays)
+        z = settle(z, arrays)  # of integers, 1 / 2 is float64 in NumPy, and here of the default dtype
         inputs = [(x.origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in operands]
         if not (mode.grad and self.differentiable and any(node is not None for node in inputs)):
             return wrap(z)
@@ -154,7 +156,7 @@ class Primitive:
         return known
 
     def needed_by(self, inputs: Sequence[Any]) -> list[str]:
-        """The names of the values that the rules of those operands ask for through which a gradient flows."""
+        """The names of the values to keep: those that a rule asks for whose operand receives a gradient."""
         flowing = [n for n, x in zip(self.operand_names(len(inputs)), inputs, strict=True) if x is not None]
         signatures.check_complete(self, flowing)
         asked = {name for operand in set(flowing) for name in self.rules[operand].arguments}

@@ -3,6 +3,10 @@
 A `Tensor` holds an array, and, if a gradient is to flow through it, either its own `grad` (a leaf: something the user
 made) or its `origin` (the record of the operation that made it). It knows no mathematics: `primitive.py` says what an
 operation is, `ops/` holds the operations, and `operators.py` hangs them onto this class as operators and methods.
+
+What is imported from `engine/` can be skipped at first. Its names say what it does: `refuse_…` raises an error that
+explains itself if something is wrong, and otherwise does nothing; `as_array` converts; `own_memory` makes an array,
+which can be written to, of a NumPy scalar, which can't, and leaves every other array as it is.
 """
 
 from __future__ import annotations
@@ -25,18 +29,20 @@ class Tensor(Conversions):
     """An array with a memory of the operation that made it.
 
     Args:
-        data: numbers: nested lists, a NumPy or CuPy array, or a tensor. Copied unless it is an array.
+        data: numbers: nested lists, a NumPy or CuPy array, or a tensor. An array, also a tensor's, is shared
+            where dtype and device stay as they are; everything else is copied.
         dtype: the number type; by default that of an array, and the default dtype for Python's numbers, also integers
-            (as PyTorch has it; `tensor([1, 2])` makes int64 of them).
+            (as PyTorch's `Tensor` does; the function `tensor([1, 2])` makes int64 of them).
         device: `"cpu"` or `"cuda"`; by default where the data is.
         requires_grad: whether `backward()` should leave a gradient here.
 
     Attributes:
-        array: the numbers, a `numpy.ndarray` or `cupy.ndarray`; a 0-d *result* of NumPy is a NumPy scalar, which is a
-            value rather than memory: detached copies of it don't share it.
+        array: the numbers, a `numpy.ndarray` or `cupy.ndarray`. The 0-d result of an operation, such as a sum, is a
+            NumPy scalar instead (faster, but a value that can't be written to); so writing to such a tensor in place
+            doesn't change what `detach()` gave before.
         requires_grad: whether a gradient flows through this tensor.
         origin: the record of the operation that made it, `None` for a leaf.
-        hooks: what to call with the gradient of a leaf.
+        hooks: functions to call with the gradient, if this is a leaf (those of a result are in its record).
     """
 
     __slots__ = ("array", "_grad", "requires_grad", "origin", "hooks", "__weakref__")
@@ -106,7 +112,7 @@ class Tensor(Conversions):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns, if anything, replaces it."""
         refuse_hook(self)
-        node: Tensor | Record = self.origin or self
+        node: Tensor | Record = self.origin or self  # the place in the graph: a result's record, or the leaf itself
         node.hooks = node.hooks if node.hooks is not None else []
         return RemovableHandle(node.hooks, hook)
 
