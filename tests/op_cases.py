@@ -31,7 +31,7 @@ from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.explain.tape import _as_recorded
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
 from tinygrad_med.ops import conv, elementwise, linear_algebra, normalization, pool, resize
-from tinygrad_med.ops.indexing import _index_add
+from tinygrad_med.ops.indexing import _index_add, _setitem
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _argsort, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
@@ -470,6 +470,22 @@ row(
     order=3,
 )
 row(_index_add, index_adds(), _index_add_of_torch, order=3)
+
+
+def _setitem_of_torch(x: Any, y: Any, key: Any) -> Any:
+    z = x.clone()
+    z[key] = y
+    return z
+
+
+@st.composite
+def setitems(draw: Any) -> Call:
+    key = draw(st.sampled_from([*KEYS[:3], *KEYS[5:7]]))
+    shape = np.zeros((2, 3, 4))[key].shape
+    return Call((draw(arrays((2, 3, 4))), draw(arrays(st.sampled_from([shape, shape[1:], ()])))), {"key": key})
+
+
+row(_setitem, setitems(), _setitem_of_torch, order=3)
 row(
     ops.getitem,
     calls(

@@ -30,7 +30,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path i
 HOUSE = [
     *("backend", "cuda", "dtypes", "core", "engine"),
     *("creation", "random"),
-    *("ops", "linalg", "operators", "autograd"),
+    *("ops", "linalg", "inplace", "operators", "autograd"),
     *("serialization", "nn", "models"),
 ]
 
@@ -40,7 +40,7 @@ MAY_IMPORT |= {
     "_files": set(),  # whole files, the cache folder, packages that may be missing
     "_zips": set(),
     "core": {"backend", "dtypes", "engine"},
-    "engine": {"backend", "dtypes", "core", "operators"},  # of the operators it writes the stubs
+    "engine": {"backend", "dtypes", "core", "inplace", "operators"},  # of the operators it writes the stubs
     "serialization": {"backend", "dtypes", "core", "_files", "_zips"},
     "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
     "optim": {"backend", "core", "engine"},  # sees only tensors, whose arrays it writes in place

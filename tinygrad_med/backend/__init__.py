@@ -137,6 +137,11 @@ def memory_owner(array: Array) -> Array:
     return array
 
 
+def address(array: Array) -> int:
+    """Where in memory the first element of an array is."""
+    return int(array.__array_interface__["data"][0] if isinstance(array, numpy.ndarray) else array.data.ptr)
+
+
 def cuda_problem() -> str | None:
     """Why there is no CUDA here (no CuPy, no driver or no card) and what to do; `None` where it works."""
     try:

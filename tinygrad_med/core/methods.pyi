@@ -26,38 +26,68 @@ class Methods:
     def abs(self) -> Tensor:
         """z = |x|"""
 
+    def abs_(self) -> Tensor:
+        """abs in place; returns x itself."""
+
     def absolute(self) -> Tensor:
         """z = |x|"""
+
+    def absolute_(self) -> Tensor:
+        """absolute in place; returns x itself."""
 
     def acos(self) -> Tensor:
         """z = arccos x"""
 
+    def acos_(self) -> Tensor:
+        """acos in place; returns x itself."""
+
     def acosh(self) -> Tensor:
         """z = log(x + √(x² − 1))"""
+
+    def acosh_(self) -> Tensor:
+        """acosh in place; returns x itself."""
 
     def add(self, other: Any, *, alpha: Any = ...) -> Tensor:
         """input + alpha · other; the operands are broadcast."""
 
     def add_(self, y: Any, alpha: Any = ...) -> Tensor:
-        """add in place, outside the graph; returns x itself."""
+        """add in place; returns x itself."""
 
     def addbmm(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """beta · input + alpha · Σ batch1 @ batch2, the products of two batches of matrices added up."""
 
+    def addbmm_(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
+        """addbmm in place; returns x itself."""
+
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Any = ...) -> Tensor:
         """input + value · tensor1 / tensor2, all broadcast."""
+
+    def addcdiv_(self, tensor1: Any, tensor2: Any, *, value: Any = ...) -> Tensor:
+        """addcdiv in place; returns x itself."""
 
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Any = ...) -> Tensor:
         """input + value · tensor1 · tensor2, all broadcast."""
 
+    def addcmul_(self, tensor1: Any, tensor2: Any, *, value: Any = ...) -> Tensor:
+        """addcmul in place; returns x itself."""
+
     def addmm(self, mat1: Any, mat2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """beta · input + alpha · mat1 @ mat2 for two matrices."""
+
+    def addmm_(self, mat1: Any, mat2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
+        """addmm in place; returns x itself."""
 
     def addmv(self, mat: Any, vec: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """beta · input + alpha · mat @ vec for a matrix and a vector."""
 
+    def addmv_(self, mat: Any, vec: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
+        """addmv in place; returns x itself."""
+
     def addr(self, vec1: Any, vec2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """beta · input + alpha · the outer product of two vectors."""
+
+    def addr_(self, vec1: Any, vec2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
+        """addr in place; returns x itself."""
 
     def adjoint(self) -> Tensor:
         """The transpose of the matrices in the last two dims."""
@@ -83,14 +113,26 @@ class Methods:
     def arccos(self) -> Tensor:
         """z = arccos x"""
 
+    def arccos_(self) -> Tensor:
+        """arccos in place; returns x itself."""
+
     def arccosh(self) -> Tensor:
         """z = log(x + √(x² − 1))"""
+
+    def arccosh_(self) -> Tensor:
+        """arccosh in place; returns x itself."""
 
     def arcsin(self) -> Tensor:
         """z = arcsin x"""
 
+    def arcsin_(self) -> Tensor:
+        """arcsin in place; returns x itself."""
+
     def arcsinh(self) -> Tensor:
         """z = log(x + √(x² + 1))"""
+
+    def arcsinh_(self) -> Tensor:
+        """arcsinh in place; returns x itself."""
 
     def arctan(self) -> Tensor:
         """z = arctan x"""
@@ -98,8 +140,17 @@ class Methods:
     def arctan2(self, y: Any) -> Tensor:
         """z = the angle of the point (y, x), in (−π, π]"""
 
+    def arctan2_(self, y: Any) -> Tensor:
+        """arctan2 in place; returns x itself."""
+
+    def arctan_(self) -> Tensor:
+        """arctan in place; returns x itself."""
+
     def arctanh(self) -> Tensor:
         """z = log((1 + x) / (1 − x)) / 2"""
+
+    def arctanh_(self) -> Tensor:
+        """arctanh in place; returns x itself."""
 
     def argmax(self, dim: Any = ..., keepdim: Any = ...) -> Tensor:
         """The position of the largest element (the first of several), in the flattened x or along `dim`"""
@@ -113,8 +164,14 @@ class Methods:
     def asin(self) -> Tensor:
         """z = arcsin x"""
 
+    def asin_(self) -> Tensor:
+        """asin in place; returns x itself."""
+
     def asinh(self) -> Tensor:
         """z = log(x + √(x² + 1))"""
+
+    def asinh_(self) -> Tensor:
+        """asinh in place; returns x itself."""
 
     def atan(self) -> Tensor:
         """z = arctan x"""
@@ -122,14 +179,26 @@ class Methods:
     def atan2(self, y: Any) -> Tensor:
         """z = the angle of the point (y, x), in (−π, π]"""
 
+    def atan2_(self, y: Any) -> Tensor:
+        """atan2 in place; returns x itself."""
+
+    def atan_(self) -> Tensor:
+        """atan in place; returns x itself."""
+
     def atanh(self) -> Tensor:
         """z = log((1 + x) / (1 − x)) / 2"""
+
+    def atanh_(self) -> Tensor:
+        """atanh in place; returns x itself."""
 
     def backward(self, gradient: Any = ..., retain_graph: Any = ..., create_graph: _bool = ..., inputs: Any = ...) -> None:
         """Add to the `grad` of every leaf the derivative of this tensor, weighted by `gradient`."""
 
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """beta · input + alpha · batch1 @ batch2 for two batches of matrices."""
+
+    def baddbmm_(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
+        """baddbmm in place; returns x itself."""
 
     def bincount(self, weights: Any = ..., minlength: _int = ...) -> Tensor:
         """How often each of 0, 1, 2 … occurs in a vector of integers, or the sum of the weights where it does."""
@@ -138,28 +207,37 @@ class Methods:
         """x & y, bit by bit, for integers and bools"""
 
     def bitwise_and_(self, y: Any) -> Tensor:
-        """bitwise_and in place, outside the graph; returns x itself."""
+        """bitwise_and in place; returns x itself."""
 
     def bitwise_left_shift(self, y: Any) -> Tensor:
         """x · 2ʸ, the bits of integers moved up by y places"""
 
+    def bitwise_left_shift_(self, y: Any) -> Tensor:
+        """bitwise_left_shift in place; returns x itself."""
+
     def bitwise_not(self) -> Tensor:
         """~x, bit by bit, for integers and bools"""
+
+    def bitwise_not_(self) -> Tensor:
+        """bitwise_not in place; returns x itself."""
 
     def bitwise_or(self, y: Any) -> Tensor:
         """x | y, bit by bit, for integers and bools"""
 
     def bitwise_or_(self, y: Any) -> Tensor:
-        """bitwise_or in place, outside the graph; returns x itself."""
+        """bitwise_or in place; returns x itself."""
 
     def bitwise_right_shift(self, y: Any) -> Tensor:
         """⌊x / 2ʸ⌋, the bits of integers moved down by y places"""
+
+    def bitwise_right_shift_(self, y: Any) -> Tensor:
+        """bitwise_right_shift in place; returns x itself."""
 
     def bitwise_xor(self, y: Any) -> Tensor:
         """x ^ y, bit by bit, for integers and bools"""
 
     def bitwise_xor_(self, y: Any) -> Tensor:
-        """bitwise_xor in place, outside the graph; returns x itself."""
+        """bitwise_xor in place; returns x itself."""
 
     def bmm(self, y: Tensor) -> Tensor:
         """The products of two batches of matrices, (N, i, j) and (N, j, k)."""
@@ -175,6 +253,9 @@ class Methods:
 
     def ceil(self) -> Tensor:
         """z = ⌈x⌉"""
+
+    def ceil_(self) -> Tensor:
+        """ceil in place; returns x itself."""
 
     def cholesky(self, *, upper: _bool = ...) -> Tensor:
         """The lower triangular L with L · Lᵀ = A, or the upper Lᵀ, of symmetric positive definite matrices."""
@@ -192,16 +273,25 @@ class Methods:
         """PyTorch's name for `clip`."""
 
     def clamp_(self, min: Any = ..., max: Any = ...) -> Tensor:
-        """Clip in place, outside the graph; returns x itself."""
+        """clamp in place; returns x itself."""
 
     def clamp_max(self, max: Any) -> Tensor:
         """z = x where x ≤ max, max elsewhere"""
 
+    def clamp_max_(self, max: Any) -> Tensor:
+        """clamp_max in place; returns x itself."""
+
     def clamp_min(self, min: Any) -> Tensor:
         """z = x where x ≥ min, min elsewhere"""
 
+    def clamp_min_(self, min: Any) -> Tensor:
+        """clamp_min in place; returns x itself."""
+
     def clip(self, min: Any = ..., max: Any = ...) -> Tensor:
         """x within [min, max], the bounds elsewhere; at a bound the gradient is that of x."""
+
+    def clip_(self, min: Any = ..., max: Any = ...) -> Tensor:
+        """clip in place; returns x itself."""
 
     def clone(self) -> Tensor:
         """z = x in memory of its own"""
@@ -215,14 +305,23 @@ class Methods:
     def copysign(self, other: Any) -> Tensor:
         """|x| with the sign of y, also that of −0; at x = 0 the gradient is 0."""
 
+    def copysign_(self, other: Any) -> Tensor:
+        """copysign in place; returns x itself."""
+
     def corrcoef(self) -> Tensor:
         """The correlations of the rows of x, whose columns are observations."""
 
     def cos(self) -> Tensor:
         """z = cos x"""
 
+    def cos_(self) -> Tensor:
+        """cos in place; returns x itself."""
+
     def cosh(self) -> Tensor:
         """z = (eˣ + e⁻ˣ) / 2"""
+
+    def cosh_(self) -> Tensor:
+        """cosh in place; returns x itself."""
 
     def count_nonzero(self, dim: Any = ...) -> Tensor:
         """How many elements are not 0, in all or over `dim`."""
@@ -245,11 +344,20 @@ class Methods:
     def cumprod(self, dim: _int, dtype: Any = ...) -> Tensor:
         """The running product along `dim`, in `dtype` if one is given; that of integers and bools in int64."""
 
+    def cumprod_(self, dim: _int, dtype: Any = ...) -> Tensor:
+        """cumprod in place; returns x itself."""
+
     def cumsum(self, dim: _int, dtype: Any = ...) -> Tensor:
         """The running sum along `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
 
+    def cumsum_(self, dim: _int, dtype: Any = ...) -> Tensor:
+        """cumsum in place; returns x itself."""
+
     def deg2rad(self) -> Tensor:
         """Degrees as radians."""
+
+    def deg2rad_(self) -> Tensor:
+        """deg2rad in place; returns x itself."""
 
     def det(self) -> Tensor:
         """The determinant of square matrices, (…, n, n) -> (…)."""
@@ -276,10 +384,13 @@ class Methods:
         """input / other; the operands are broadcast."""
 
     def div_(self, y: Any) -> Tensor:
-        """true_divide in place, outside the graph; returns x itself."""
+        """div in place; returns x itself."""
 
     def divide(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
         """input / other; the operands are broadcast."""
+
+    def divide_(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
+        """divide in place; returns x itself."""
 
     def dot(self, y: Tensor) -> Tensor:
         """The inner product of two vectors."""
@@ -293,17 +404,29 @@ class Methods:
     def eq(self, y: Any) -> Tensor:
         """x = y, a bool per element"""
 
+    def eq_(self, y: Any) -> Tensor:
+        """eq in place; returns x itself."""
+
     def equal(self, y: Tensor) -> _bool:
         """Whether x and y have the same shape and the same elements."""
 
     def erf(self) -> Tensor:
         """z = 2/√π ∫₀ˣ e^−t² dt"""
 
+    def erf_(self) -> Tensor:
+        """erf in place; returns x itself."""
+
     def exp(self) -> Tensor:
         """z = eˣ"""
 
     def exp2(self) -> Tensor:
         """2ˣ"""
+
+    def exp2_(self) -> Tensor:
+        """exp2 in place; returns x itself."""
+
+    def exp_(self) -> Tensor:
+        """exp in place; returns x itself."""
 
     def expand(self, *shape: Any) -> Tensor:
         """x broadcast to a larger shape without a copy; −1 keeps a dim's length."""
@@ -314,11 +437,17 @@ class Methods:
     def expm1(self) -> Tensor:
         """z = eˣ − 1, exact near x = 0"""
 
+    def expm1_(self) -> Tensor:
+        """expm1 in place; returns x itself."""
+
     def fill_(self, value: Any) -> Tensor:
-        """Set every element to `value` in place, outside the graph; returns x itself."""
+        """Set every element to `value`, a number or a tensor of one element, in place; returns x itself."""
 
     def fix(self) -> Tensor:
         """z = x without its fraction, rounded towards 0"""
+
+    def fix_(self) -> Tensor:
+        """fix in place; returns x itself."""
 
     def flatten(self, start_dim: _int = ..., end_dim: _int = ...) -> Tensor:
         """x with the dims from `start_dim` to `end_dim` run together."""
@@ -338,14 +467,20 @@ class Methods:
     def float_power(self, exponent: Any) -> Tensor:
         """inputᵉˣᵖᵒⁿᵉⁿᵗ in float64."""
 
+    def float_power_(self, exponent: Any) -> Tensor:
+        """float_power in place; returns x itself."""
+
     def floor(self) -> Tensor:
         """z = ⌊x⌋"""
+
+    def floor_(self) -> Tensor:
+        """floor in place; returns x itself."""
 
     def floor_divide(self, other: Any) -> Tensor:
         """The largest integer not above input / other, in the operands' dtype; the derivative is 0."""
 
     def floor_divide_(self, y: Any) -> Tensor:
-        """floor_divide in place, outside the graph; returns x itself."""
+        """floor_divide in place; returns x itself."""
 
     def floordiv(self, y: Any) -> Tensor:
         """⌊x / y⌋"""
@@ -359,8 +494,14 @@ class Methods:
     def fmod(self, y: Any) -> Tensor:
         """z = x − y · trunc(x / y), with the sign of x"""
 
+    def fmod_(self, y: Any) -> Tensor:
+        """fmod in place; returns x itself."""
+
     def frac(self) -> Tensor:
         """The fraction, with the sign of x."""
+
+    def frac_(self) -> Tensor:
+        """frac in place; returns x itself."""
 
     def gather(self, dim: _int, index: Any) -> Tensor:
         """z[i, j, k] = x[i, index[i, j, k], k], for dim = 1 of three."""
@@ -368,17 +509,29 @@ class Methods:
     def ge(self, y: Any) -> Tensor:
         """x ≥ y, a bool per element"""
 
+    def ge_(self, y: Any) -> Tensor:
+        """ge in place; returns x itself."""
+
     def gelu(self, approximate: str = ...) -> Tensor:
         """x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
 
     def greater(self, y: Any) -> Tensor:
         """x > y, a bool per element"""
 
+    def greater_(self, y: Any) -> Tensor:
+        """greater in place; returns x itself."""
+
     def greater_equal(self, y: Any) -> Tensor:
         """x ≥ y, a bool per element"""
 
+    def greater_equal_(self, y: Any) -> Tensor:
+        """greater_equal in place; returns x itself."""
+
     def gt(self, y: Any) -> Tensor:
         """x > y, a bool per element"""
+
+    def gt_(self, y: Any) -> Tensor:
+        """gt in place; returns x itself."""
 
     def half(self, memory_format: Any = ...) -> Tensor:
         """x as float16."""
@@ -389,6 +542,9 @@ class Methods:
     def heaviside(self, y: Any) -> Tensor:
         """0 where x < 0, 1 where x > 0, y where x = 0"""
 
+    def heaviside_(self, y: Any) -> Tensor:
+        """heaviside in place; returns x itself."""
+
     def histc(self, bins: _int = ..., min: _float = ..., max: _float = ...) -> Tensor:
         """How many elements lie in each of so many equal intervals from `min` to `max` (of x, where both are 0)."""
 
@@ -398,17 +554,32 @@ class Methods:
     def hypot(self, y: Any) -> Tensor:
         """z = √(x² + y²), without overflow"""
 
+    def hypot_(self, y: Any) -> Tensor:
+        """hypot in place; returns x itself."""
+
     def index_add(self, dim: _int, index: Any, source: Any, *, alpha: Any = ...) -> Tensor:
         """x with alpha · the slices of `source` added to its slices along `dim` that the index names."""
+
+    def index_add_(self, dim: _int, index: Any, source: Any, *, alpha: Any = ...) -> Tensor:
+        """index_add in place; returns x itself."""
 
     def index_copy(self, dim: _int, index: Any, source: Any) -> Tensor:
         """x with the slices of `source` in the place of its slices along `dim` that the index names."""
 
+    def index_copy_(self, dim: _int, index: Any, source: Any) -> Tensor:
+        """index_copy in place; returns x itself."""
+
     def index_fill(self, dim: _int, index: Any, value: Any) -> Tensor:
         """x with a number, or a 0-d tensor, in its slices along `dim` that the index names."""
 
+    def index_fill_(self, dim: _int, index: Any, value: Any) -> Tensor:
+        """index_fill in place; returns x itself."""
+
     def index_put(self, indices: Sequence[Any], values: Any, accumulate: _bool = ...) -> Tensor:
         """x with `values` at the places x[indices]; with `accumulate` added there, as often as a place is named."""
+
+    def index_put_(self, indices: Sequence[Any], values: Any, accumulate: _bool = ...) -> Tensor:
+        """index_put in place; returns x itself."""
 
     def index_select(self, dim: _int, index: Any) -> Tensor:
         """The slices of x along `dim` that the integers in `index` (one dim) name, in that order."""
@@ -446,8 +617,14 @@ class Methods:
     def ldexp(self, other: Any) -> Tensor:
         """x · 2ʸ"""
 
+    def ldexp_(self, other: Any) -> Tensor:
+        """ldexp in place; returns x itself."""
+
     def le(self, y: Any) -> Tensor:
         """x ≤ y, a bool per element"""
+
+    def le_(self, y: Any) -> Tensor:
+        """le in place; returns x itself."""
 
     def leaky_relu(self, negative_slope: Any = ...) -> Tensor:
         """z = x where x > 0, negative_slope · x elsewhere"""
@@ -455,11 +632,20 @@ class Methods:
     def lerp(self, end: Any, weight: Any) -> Tensor:
         """input + weight · (end − input), all three broadcast: input for a weight of 0, end for 1."""
 
+    def lerp_(self, end: Any, weight: Any) -> Tensor:
+        """lerp in place; returns x itself."""
+
     def less(self, y: Any) -> Tensor:
         """x < y, a bool per element"""
 
+    def less_(self, y: Any) -> Tensor:
+        """less in place; returns x itself."""
+
     def less_equal(self, y: Any) -> Tensor:
         """x ≤ y, a bool per element"""
+
+    def less_equal_(self, y: Any) -> Tensor:
+        """less_equal in place; returns x itself."""
 
     def log(self) -> Tensor:
         """z = log x"""
@@ -467,11 +653,23 @@ class Methods:
     def log10(self) -> Tensor:
         """z = the logarithm of x to base 10"""
 
+    def log10_(self) -> Tensor:
+        """log10 in place; returns x itself."""
+
     def log1p(self) -> Tensor:
         """z = log(1 + x), exact near x = 0"""
 
+    def log1p_(self) -> Tensor:
+        """log1p in place; returns x itself."""
+
     def log2(self) -> Tensor:
         """The logarithm to base 2"""
+
+    def log2_(self) -> Tensor:
+        """log2 in place; returns x itself."""
+
+    def log_(self) -> Tensor:
+        """log in place; returns x itself."""
 
     def log_softmax(self, dim: _int, dtype: Any = ...) -> Tensor:
         """xᵢ − log Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
@@ -491,17 +689,32 @@ class Methods:
     def logical_and(self, y: Any) -> Tensor:
         """x ∧ y, a bool per element; a number is true unless it is 0"""
 
+    def logical_and_(self, y: Any) -> Tensor:
+        """logical_and in place; returns x itself."""
+
     def logical_not(self) -> Tensor:
         """¬x, a bool per element; a number is true unless it is 0"""
+
+    def logical_not_(self) -> Tensor:
+        """logical_not in place; returns x itself."""
 
     def logical_or(self, y: Any) -> Tensor:
         """x ∨ y, a bool per element; a number is true unless it is 0"""
 
+    def logical_or_(self, y: Any) -> Tensor:
+        """logical_or in place; returns x itself."""
+
     def logical_xor(self, y: Any) -> Tensor:
         """x ⊕ y, a bool per element; a number is true unless it is 0"""
 
+    def logical_xor_(self, y: Any) -> Tensor:
+        """logical_xor in place; returns x itself."""
+
     def logit(self, eps: _float | None = ...) -> Tensor:
         """log(x / (1 − x)), the inverse of the sigmoid; with `eps`, of x clipped to [eps, 1 − eps]."""
+
+    def logit_(self, eps: _float | None = ...) -> Tensor:
+        """logit in place; returns x itself."""
 
     def logsigmoid(self) -> Tensor:
         """z = log(1 / (1 + e⁻ˣ)) = min(x, 0) − log(1 + e^−|x|)"""
@@ -515,6 +728,9 @@ class Methods:
     def lt(self, y: Any) -> Tensor:
         """x < y, a bool per element"""
 
+    def lt_(self, y: Any) -> Tensor:
+        """lt in place; returns x itself."""
+
     @property
     def mH(self) -> Tensor:
         """x with its last two dims exchanged."""
@@ -527,10 +743,13 @@ class Methods:
         """x with `value`, a number or a 0-d tensor, where the mask is true."""
 
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
-        """Set the elements under the mask to `value` in place, outside the graph; returns x itself."""
+        """masked_fill in place; returns x itself."""
 
     def masked_scatter(self, mask: Any, source: Any) -> Tensor:
         """x with the elements of `source`, in their order, where the mask is true."""
+
+    def masked_scatter_(self, mask: Any, source: Any) -> Tensor:
+        """masked_scatter in place; returns x itself."""
 
     def masked_select(self, mask: Any) -> Tensor:
         """The elements of x where the mask is true, in one dim; both are broadcast."""
@@ -578,16 +797,22 @@ class Methods:
         """z = x · y"""
 
     def mul_(self, y: Any) -> Tensor:
-        """multiply in place, outside the graph; returns x itself."""
+        """mul in place; returns x itself."""
 
     def multiply(self, y: Any) -> Tensor:
         """z = x · y"""
+
+    def multiply_(self, y: Any) -> Tensor:
+        """multiply in place; returns x itself."""
 
     def mv(self, vec: Any) -> Tensor:
         """The product of a matrix and a vector."""
 
     def nan_to_num(self, nan: _float | None = ..., posinf: _float | None = ..., neginf: _float | None = ...) -> Tensor:
         """x with numbers in the place of NaN and infinities."""
+
+    def nan_to_num_(self, nan: _float | None = ..., posinf: _float | None = ..., neginf: _float | None = ...) -> Tensor:
+        """nan_to_num in place; returns x itself."""
 
     def nanmean(self, dim: Any = ..., keepdim: _bool = ..., *, dtype: Any = ...) -> Tensor:
         """The mean of the elements that are not NaN over `dim`."""
@@ -610,11 +835,20 @@ class Methods:
     def ne(self, y: Any) -> Tensor:
         """x ≠ y, a bool per element"""
 
+    def ne_(self, y: Any) -> Tensor:
+        """ne in place; returns x itself."""
+
     def neg(self) -> Tensor:
         """z = −x"""
 
+    def neg_(self) -> Tensor:
+        """neg in place; returns x itself."""
+
     def negative(self) -> Tensor:
         """z = −x"""
+
+    def negative_(self) -> Tensor:
+        """negative in place; returns x itself."""
 
     def new_empty(self, *lengths: Any, size: Sequence[_int] | None = ..., dtype: Any = ..., device: Any = ..., requires_grad: _bool = ...) -> Tensor:
         """Memory as it happens to be, of the dtype and device of x, unless others are given."""
@@ -638,10 +872,13 @@ class Methods:
         """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0."""
 
     def normal_(self, mean: _float = ..., std: _float = ..., *, generator: Generator | None = ...) -> Tensor:
-        """Draw every element anew from a normal distribution, outside the graph; returns x itself."""
+        """Draw every element anew from a normal distribution, in place; returns x itself."""
 
     def not_equal(self, y: Any) -> Tensor:
         """x ≠ y, a bool per element"""
+
+    def not_equal_(self, y: Any) -> Tensor:
+        """not_equal in place; returns x itself."""
 
     def outer(self, y: Tensor) -> Tensor:
         """The outer product of two vectors, (n,) and (m,) -> (n, m)."""
@@ -656,7 +893,7 @@ class Methods:
         """z = xʸ"""
 
     def pow_(self, y: Any) -> Tensor:
-        """power in place, outside the graph; returns x itself."""
+        """pow in place; returns x itself."""
 
     def prelu(self, weight: Any) -> Tensor:
         """x where x > 0, weight · x elsewhere (He et al. 2015, arXiv:1502.01852)."""
@@ -673,20 +910,29 @@ class Methods:
     def rad2deg(self) -> Tensor:
         """Radians as degrees."""
 
+    def rad2deg_(self) -> Tensor:
+        """rad2deg in place; returns x itself."""
+
     def ravel(self) -> Tensor:
         """All elements in one dim."""
 
     def reciprocal(self) -> Tensor:
         """1 / x"""
 
+    def reciprocal_(self) -> Tensor:
+        """reciprocal in place; returns x itself."""
+
     def relu(self) -> Tensor:
         """z = max(x, 0)"""
+
+    def relu_(self) -> Tensor:
+        """relu in place; returns x itself."""
 
     def remainder(self, y: Any) -> Tensor:
         """z = x − y ⌊x / y⌋, with the sign of y"""
 
     def remainder_(self, y: Any) -> Tensor:
-        """remainder in place, outside the graph; returns x itself."""
+        """remainder in place; returns x itself."""
 
     def repeat(self, *repeats: Any) -> Tensor:
         """x so many times along each dim, as tiles."""
@@ -709,14 +955,26 @@ class Methods:
     def round(self, decimals: Any = ...) -> Tensor:
         """z = the nearest number with so many decimals, the even one of two"""
 
+    def round_(self, decimals: Any = ...) -> Tensor:
+        """round in place; returns x itself."""
+
     def rsqrt(self) -> Tensor:
         """1 / √x"""
+
+    def rsqrt_(self) -> Tensor:
+        """rsqrt in place; returns x itself."""
 
     def scatter(self, dim: _int, index: Any, src: Any = ..., *, value: Any = ..., reduce: str | None = ...) -> Tensor:
         """z with z[i, index[i, j, k], k] = src[i, j, k], for dim = 1 of three; x elsewhere."""
 
+    def scatter_(self, dim: _int, index: Any, src: Any = ..., *, value: Any = ..., reduce: str | None = ...) -> Tensor:
+        """scatter in place; returns x itself."""
+
     def scatter_add(self, dim: _int, index: Any, src: Any) -> Tensor:
         """z with src[i, j, k] added at z[i, index[i, j, k], k], for dim = 1 of three; arguments as for scatter."""
+
+    def scatter_add_(self, dim: _int, index: Any, src: Any) -> Tensor:
+        """scatter_add in place; returns x itself."""
 
     def select(self, dim: _int, index: _int) -> Tensor:
         """The slice of x at one position of `dim`, without that dim; a view."""
@@ -724,11 +982,20 @@ class Methods:
     def sgn(self) -> Tensor:
         """z = −1, 0 or 1 as x is negative, zero or positive; NaN for NaN, where PyTorch gives 0"""
 
+    def sgn_(self) -> Tensor:
+        """sgn in place; returns x itself."""
+
     def sigmoid(self) -> Tensor:
         """z = 1 / (1 + e⁻ˣ), computed from e^−|x| so that nothing overflows"""
 
+    def sigmoid_(self) -> Tensor:
+        """sigmoid in place; returns x itself."""
+
     def sign(self) -> Tensor:
         """z = −1, 0 or 1 as x is negative, zero or positive; NaN for NaN, where PyTorch gives 0"""
+
+    def sign_(self) -> Tensor:
+        """sign in place; returns x itself."""
 
     def signbit(self) -> Tensor:
         """Whether the sign is a minus, also that of −0"""
@@ -736,11 +1003,20 @@ class Methods:
     def sin(self) -> Tensor:
         """z = sin x"""
 
+    def sin_(self) -> Tensor:
+        """sin in place; returns x itself."""
+
     def sinc(self) -> Tensor:
         """sin(πx) / πx, and 1 at x = 0."""
 
+    def sinc_(self) -> Tensor:
+        """sinc in place; returns x itself."""
+
     def sinh(self) -> Tensor:
         """z = (eˣ − e⁻ˣ) / 2"""
+
+    def sinh_(self) -> Tensor:
+        """sinh in place; returns x itself."""
 
     def slogdet(self) -> Any:
         """The sign of the determinant, and the logarithm of its size, which does not overflow; (…, n, n) -> (…), (…)."""
@@ -763,8 +1039,14 @@ class Methods:
     def sqrt(self) -> Tensor:
         """z = √x"""
 
+    def sqrt_(self) -> Tensor:
+        """sqrt in place; returns x itself."""
+
     def square(self) -> Tensor:
         """x²"""
+
+    def square_(self) -> Tensor:
+        """square in place; returns x itself."""
 
     def squeeze(self, dim: Any = ...) -> Tensor:
         """x without its dims of length 1, or without those among `dim` (an int or several)."""
@@ -776,10 +1058,13 @@ class Methods:
         """input − alpha · other; the operands are broadcast."""
 
     def sub_(self, y: Any, alpha: Any = ...) -> Tensor:
-        """subtract in place, outside the graph; returns x itself."""
+        """sub in place; returns x itself."""
 
     def subtract(self, other: Any, *, alpha: Any = ...) -> Tensor:
         """input − alpha · other; the operands are broadcast."""
+
+    def subtract_(self, other: Any, *, alpha: Any = ...) -> Tensor:
+        """subtract in place; returns x itself."""
 
     def sum(self, dim: Any = ..., keepdim: _bool = ..., dtype: Any = ...) -> Tensor:
         """Σ x over `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
@@ -802,8 +1087,14 @@ class Methods:
     def tan(self) -> Tensor:
         """z = tan x"""
 
+    def tan_(self) -> Tensor:
+        """tan in place; returns x itself."""
+
     def tanh(self) -> Tensor:
         """z = tanh x"""
+
+    def tanh_(self) -> Tensor:
+        """tanh in place; returns x itself."""
 
     def tensor_split(self, indices_or_sections: Any, dim: _int = ...) -> tuple[Any, ...]:
         """x in so many parts along `dim`, the first ones longer by one where they can't be equal; or cut at positions."""
@@ -826,14 +1117,26 @@ class Methods:
     def tril(self, diagonal: _int = ...) -> Tensor:
         """The lower triangle of matrices, zeros above the diagonal."""
 
+    def tril_(self, diagonal: _int = ...) -> Tensor:
+        """tril in place; returns x itself."""
+
     def triu(self, diagonal: _int = ...) -> Tensor:
         """The upper triangle of matrices, zeros below the diagonal."""
+
+    def triu_(self, diagonal: _int = ...) -> Tensor:
+        """triu in place; returns x itself."""
 
     def true_divide(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
         """input / other; the operands are broadcast."""
 
+    def true_divide_(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
+        """true_divide in place; returns x itself."""
+
     def trunc(self) -> Tensor:
         """z = x without its fraction, rounded towards 0"""
+
+    def trunc_(self) -> Tensor:
+        """trunc in place; returns x itself."""
 
     def type_as(self, other: Tensor) -> Tensor:
         """x in the dtype of another tensor."""
@@ -848,7 +1151,7 @@ class Methods:
         """`Tensor.unfold`: all windows of `size` elements along a dim, `step` apart, their elements as the last dim."""
 
     def uniform_(self, a: _float = ..., b: _float = ..., *, generator: Generator | None = ...) -> Tensor:
-        """Draw every element anew, uniform in [a, b), outside the graph; returns x itself."""
+        """Draw every element anew, uniform in [a, b), in place; returns x itself."""
 
     def unique(self, sorted: _bool = ..., return_inverse: _bool = ..., return_counts: _bool = ..., dim: _int | None = ...) -> Any:
         """The different elements of x in order of size, (m,), whether `sorted` or not."""
@@ -877,8 +1180,11 @@ class Methods:
     def xlogy(self, other: Any) -> Tensor:
         """input · log other, and 0 where input is 0, unless other is NaN."""
 
+    def xlogy_(self, other: Any) -> Tensor:
+        """xlogy in place; returns x itself."""
+
     def zero_(self) -> Tensor:
-        """Set every element to 0 in place, outside the graph; returns x itself."""
+        """Set every element to 0 in place; returns x itself."""
 
     def __abs__(self) -> Tensor:
         """z = |x|"""
@@ -908,34 +1214,34 @@ class Methods:
         ...
 
     def __iand__(self, y: Any) -> Tensor:
-        ...
+        """bitwise_and in place; returns x itself."""
 
     def __ifloordiv__(self, y: Any) -> Tensor:
-        ...
+        """floor_divide in place; returns x itself."""
 
     def __imod__(self, y: Any) -> Tensor:
-        ...
+        """remainder in place; returns x itself."""
 
     def __imul__(self, y: Any) -> Tensor:
-        ...
+        """mul in place; returns x itself."""
 
     def __invert__(self) -> Tensor:
         """~x, bit by bit, for integers and bools"""
 
     def __ior__(self, y: Any) -> Tensor:
-        ...
+        """bitwise_or in place; returns x itself."""
 
     def __ipow__(self, y: Any) -> Tensor:
-        ...
+        """pow in place; returns x itself."""
 
     def __isub__(self, y: Any) -> Tensor:
         ...
 
     def __itruediv__(self, y: Any) -> Tensor:
-        ...
+        """div in place; returns x itself."""
 
     def __ixor__(self, y: Any) -> Tensor:
-        ...
+        """bitwise_xor in place; returns x itself."""
 
     def __le__(self, y: Any) -> Tensor:
         """x ≤ y, a bool per element"""
@@ -998,7 +1304,7 @@ class Methods:
         """x ^ y, bit by bit, for integers and bools"""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """`x[key] = value`, outside the graph."""
+        """`x[key] = value`."""
 
     def __sub__(self, y: Any) -> Tensor:
         """z = x − y"""

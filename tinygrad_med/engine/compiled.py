@@ -12,10 +12,10 @@ prints the call of an operation. For `mul` it reads, shortened:
         if n0 and n1: record(plan_11, (x.origin or x, y.origin or y), (a1, a0))
         …                                                the other choices of operands that need a gradient
 
-Whatever is out of the ordinary (plain arrays, several dtypes, a GPU, somebody watching, arguments by other names, an
-error) goes to `general`, which runs the definition and explains errors. `tests/engine` holds the two together, bit for
-bit. The source is generated at the first call, as `collections.namedtuple` does it, because the cost of function calls
-is what limits a graph of scalars.
+Whatever is out of the ordinary (plain arrays, several dtypes, a GPU, somebody watching, arguments by other names,
+memory that was written in the graph, an error) goes to `general`, which runs the definition and explains errors.
+`tests/engine` holds the two together, bit for bit. The source is generated at the first call, as
+`collections.namedtuple` does it, because the cost of function calls is what limits a graph of scalars.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from tinygrad_med.engine import signatures, switches
 from tinygrad_med.engine.errors import REFUSALS, refuse, refuse_foreign
 from tinygrad_med.engine.lines import GENERATED
 from tinygrad_med.engine.promotion import needs_single
+from tinygrad_med.engine.writes import writes
 
 # The record ---------------------------------------------------------------------------------------------------------
 
@@ -213,6 +214,9 @@ def _install(p: Primitive, form: str, function: Callable[..., Any]) -> None:
 def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The definition, with errors explained and watchers told."""
     kwargs = {name: value for name, value in kwargs.items() if value is not MISSING}
+    if writes.rewritten and mode.grad:
+        for x in (*args, *kwargs.values()):
+            follow(x)
     if mode.definition:
         return p.apply(*args, **kwargs)
     operands, constants = signatures.bind(p, args, kwargs)
@@ -227,6 +231,14 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for watcher in mode.watchers:
             watcher.operation(p, operands, arrays, constants, output)
     return output
+
+
+def follow(x: Any) -> None:
+    """Let a tensor whose memory was written in the graph through another tensor follow that write."""
+    from tinygrad_med.inplace import follow as follow_writes
+
+    if isinstance(x, Tensor):
+        follow_writes(x)
 
 
 def operate(p: Primitive, *operands: Any) -> Any:
@@ -267,6 +279,7 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "backend": backend,
         "switches": switches,
         "mode": mode,
+        "rewritten": writes.rewritten,
         "MISSING": MISSING,
         "REFUSALS": REFUSALS,
         "PLAIN": PLAIN,
@@ -298,7 +311,7 @@ def _head(p: Primitive, form: str) -> list[str]:
         "    _recording = True",
         "    if _switches.unusual:",
         "        _recording = _mode.grad",
-        f"        if _mode.watchers or _mode.definition: {_away(p, form)}",
+        f"        if _mode.watchers or _mode.definition or _rewritten: {_away(p, form)}",
         f"    if {' or '.join(odd)}: {_away(p, form)}",
         *(f"    if isinstance({c}, _Tensor): {c} = {c}.array" for c in p.constants),
     ]

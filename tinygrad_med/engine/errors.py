@@ -141,6 +141,7 @@ def refuse_hook(tensor: Tensor) -> None:
     """Refuse a hook on what no gradient comes to."""
     if not tensor.requires_grad:
         raise RuntimeError("register_hook: this tensor does not require a gradient; call requires_grad_() first")
+    _follow(tensor)
 
 
 def no_gradient_kept(record: Record) -> None:
@@ -162,6 +163,17 @@ def refuse_no_graph(tensor: Any, caller: str) -> None:
             f"{caller}: the tensor of shape {tensor.shape} requires no gradient; "
             "set requires_grad=True on a leaf that it is computed from, outside no_grad()"
         )
+    _follow(tensor)
+
+
+def _follow(tensor: Tensor) -> None:
+    """Let a tensor follow what was written to its memory, before its place in the graph is used."""
+    from tinygrad_med.engine.writes import writes
+
+    if writes.rewritten:
+        from tinygrad_med.inplace import follow
+
+        follow(tensor)
 
 
 def refuse_several(tensor: Tensor, caller: str) -> None:

@@ -14,19 +14,15 @@ from tinygrad_med.engine.anomaly import Anomaly, AnomalyError as AnomalyError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-unusual = 0
-"""How many threads have a flag that is not as it is at first; while none has, a call need not ask for its own."""
-
-_lock = threading.Lock()
+unusual: set[Any] = set()
+"""The threads that have a flag which is not as it is at first, and the memory that `writes` has as rewritten in the
+graph. While there is none, a call need not ask for its own."""
 
 
 def switch(flag: str, value: Any) -> None:
     """Set one flag of this thread."""
-    global unusual
-    with _lock:
-        unusual -= is_unusual()
-        setattr(mode, flag, value)
-        unusual += is_unusual()
+    setattr(mode, flag, value)
+    (unusual.add if is_unusual() else unusual.discard)(threading.get_ident())
 
 
 def is_unusual() -> bool:

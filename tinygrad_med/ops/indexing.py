@@ -165,6 +165,21 @@ def write(xp: Any, array: Any, key: Any, value: Any) -> None:
     array[on_library(xp, last)] = value
 
 
+@primitive
+def _setitem(xp, x, y, *, key):
+    """z = x with y (broadcast) at the places of key, which must not name a place twice
+
+    ∂x: g with zeros at those places
+    ∂y: g at those places
+    """
+    z = x.copy() if hasattr(x, "copy") else xp.array(x)
+    z[_with_ellipsis(on_library(xp, key))] = y
+    return z
+
+
+_setitem.vjp(x=lambda g, key: _setitem(g, 0.0, key=key), y=lambda g, key: index(g, key=key))
+
+
 # Along one dim ------------------------------------------------------------------------------------------------------
 
 
