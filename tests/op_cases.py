@@ -36,6 +36,7 @@ from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
 from tinygrad_med.ops.reduce import _amax, _amin, _argsort, _cumsum, _log_softmax, _logsumexp, _mean, _softmax, _sum
 from tinygrad_med.ops.shape import _cat, _flip, _pad, _permute, _reshape
+from tinygrad_med.parallel import Ranks, all_reduce
 from tinygrad_med.testing.strategies import (
     Call,
     arrays,
@@ -1258,6 +1259,10 @@ for _shape in ((3, 3), (4, 2), (2, 4)):
         name=f"svd of {_shape[0]} by {_shape[1]}",
         primitive=linear_algebra._svd,
     )
+
+# Over the ranks of a data-parallel training, here one; tests/test_parallel.py runs it on several ---------------------
+
+row(all_reduce, calls(arrays((3, 4)), ranks=st.just(Ranks())), lambda x, ranks: 1 * x)
 
 # More without a derivative ------------------------------------------------------------------------------------------
 

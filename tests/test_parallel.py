@@ -1,0 +1,107 @@
+"""Several ranks learn what one would: real processes, started by `mpirun`, which run `ranks.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import ranks as program
+from tinygrad_med.parallel import Ranks
+
+ROOT = Path(__file__).resolve().parents[1]
+BESIDE = Path(sys.executable).with_name("mpirun")  # where PyPI's mpich puts it
+MPIRUN = str(BESIDE) if BESIDE.exists() else shutil.which("mpirun")
+
+needs_mpi = pytest.mark.skipif(
+    MPIRUN is None or importlib.util.find_spec("mpi4py") is None,
+    reason='mpi4py or mpirun is missing: python -m pip install "tinygrad_med[mpi]"',
+)
+
+
+def mpirun(n: int, *command: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a Python program on n ranks."""
+    return subprocess.run(
+        [MPIRUN or "mpirun", "-n", str(n), sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        cwd=ROOT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+
+
+TRAININGS = ["plain", "one_message", "synchronised", "checkpointed", "twice_used"]
+OTHERS = ["some_ranks_alone", "accumulated", "few_rows", "together", "refusals"]
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def several(request, tmp_path_factory):
+    """All cases on so many ranks: what each rank found, by case."""
+    n, folder = request.param, tmp_path_factory.mktemp("ranks")
+    ended = mpirun(n, ROOT / "tests" / "ranks.py", folder, *TRAININGS, *OTHERS)
+    assert ended.returncode == 0, ended.stderr
+    return {case: [dict(np.load(folder / f"{case}-{rank}.npz")) for rank in range(n)] for case in (*TRAININGS, *OTHERS)}
+
+
+def assert_equal_to_one(found: list[dict[str, np.ndarray]], alone: dict[str, np.ndarray]) -> None:
+    for rank in found:
+        assert rank.keys() == alone.keys()
+        for name, value in alone.items():
+            np.testing.assert_allclose(rank[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
+            np.testing.assert_array_equal(rank[name], found[0][name], err_msg=name)  # bit for bit among the ranks
+
+
+@needs_mpi
+@pytest.mark.parametrize("case", TRAININGS)
+def test_several_ranks_have_the_gradients_losses_and_weights_of_one(several, case):
+    assert_equal_to_one(several[case], getattr(program, case)(Ranks()))
+
+
+@needs_mpi
+@pytest.mark.parametrize("case", ["accumulated", "few_rows", "together"])
+def test_unequal_parts(several, case):
+    assert_equal_to_one(several[case], getattr(program, case)(Ranks()))
+
+
+@needs_mpi
+def test_what_one_rank_alone_uses_has_a_gradient_on_all(several):
+    for found in several["some_ranks_alone"]:
+        assert found["a"] == 2.0 + 5.0 * (len(several["some_ranks_alone"]) - 1)
+        assert found["b"] == 1.0
+        assert found["c"]  # None
+
+
+@needs_mpi
+def test_what_would_be_wrong_in_silence_is_refused(several):
+    for found in several["refusals"]:
+        graph, inner = found["said"]
+        assert "create_graph" in graph and "sum_gradients" in inner
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [("failure", "rank 1 has met an error"), ("death", "Killed (signal 9)"), ("silence", "waited 2 s")],
+)
+def test_one_end_is_the_end_of_all(tmp_path, case, says):
+    begun = time.monotonic()
+    ended = mpirun(3, ROOT / "tests" / "ranks.py", tmp_path, case)
+    assert ended.returncode != 0
+    assert says in ended.stdout + ended.stderr
+    assert time.monotonic() - begun < 20
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_alone_has_the_whole_batch():
+    assert Ranks().share(5) == (slice(0, 5), 1.0)
+    with pytest.raises(ValueError, match="no rows"):
+        Ranks().share(0)
