@@ -28,7 +28,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand, sum_to
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.engine.compiled import TOGETHER, all_at_once
-from tinygrad_med.ops import conv, elementwise, normalization, pool, reduce, resize, shape
+from tinygrad_med.ops import conv, elementwise, linear_algebra as matrix, normalization, pool, reduce, resize, shape
 from tinygrad_med.ops.elementwise import _keep, _relu_input, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add
 from tinygrad_med.ops.loss import _binary_cross_entropy
@@ -71,9 +71,13 @@ class Mutant(NamedTuple):
 
     def copy(self) -> Primitive:
         """The wrong primitive."""
-        wrong = Primitive(self.forward or FORWARDS.get(self.primitive, self.primitive.forward))
+        forward = self.forward or FORWARDS.get(self.primitive, self.primitive.forward)
+        rules = {x: rule.function for x, rule in self.primitive.rules.items()} | self.rules
+        if self.primitive in OF_SYMMETRIC:
+            forward, rules = _of_the_symmetric_part(forward), {x: afterwards(f, _symmetric) for x, f in rules.items()}
+        wrong = Primitive(forward)
         wrong.__name__ = self.primitive.__name__
-        wrong.vjp(**{x: rule.function for x, rule in self.primitive.rules.items()} | self.rules)
+        wrong.vjp(**rules)
         if self.all_at_once:
             all_at_once(wrong)(TOGETHER[self.primitive].function)
         return wrong
@@ -122,6 +126,7 @@ PAIR_POOL = pool_geometry(TWINS.shape, 2)
 TAPS, TWIN_TAPS = (kernels(np).max_pool(image, geometry=at)[1] for image, at in ((IMAGE, POOL), (TWINS, PAIR_POOL)))
 WINDOWS = conv_geometry((1, 2, 4, 4), (1, 2, 2, 2), stride=1)
 BATCH = some(3, 2, 4)
+MATRIX = np.diag([2.0, -3.0, 4.0]) + some(3, 3, low=-0.8, high=0.8)
 STATISTICS = {"mean": BATCH.mean((0, 2)), "invstd": 1 / np.sqrt(BATCH.var((0, 2)) + 0.1), "eps": 0.1}
 
 CALLS: dict[Primitive, Call] = {
@@ -169,9 +174,37 @@ CALLS: dict[Primitive, Call] = {
     pool._avg_pool: call(IMAGE, geometry=MEAN_POOL),
     pool._avg_pool_input: call(some(1, 1, 3, 3), geometry=MEAN_POOL),
     resize.resample: call(some(1, 1, 4, 4), matrices=(some(4, 4), some(4, 4))),
+    **{p: call(some(3, 4, low=-0.8, high=0.8)) for p in (ops.asin, ops.acos, ops.atanh)},
+    **{p: call(some(3, 4)) for p in (ops.atan, ops.sinh, ops.cosh, ops.asinh, ops.trunc)},
+    **{p: call(some(3, 4), some(3, 4) + 0.05) for p in (ops.atan2, ops.hypot, ops.logaddexp)},
+    ops.tan: call(some(3, 4, low=-1.2, high=1.2)),
+    ops.acosh: call(positive(3, 4) + 1),
+    ops.log10: call(positive(3, 4)),
+    ops.fmod: call(some(3, 4), positive(3, 4) + 0.05),
+    **{p: call(MATRIX) for p in (matrix._inv, matrix._det, matrix._logabsdet, matrix._qr, matrix._svd)},
+    matrix._solve: call(MATRIX, some(3, 3)),
+    matrix._pinv: call(MATRIX[:, :2], rcond=1e-12),
+    matrix._cholesky: call(MATRIX @ MATRIX.T),
+    matrix._eigh: call(MATRIX + MATRIX.T, upper=False),
     normalization._batch_norm: call(BATCH, positive(2), some(2), **STATISTICS),
     normalization._scale_shift: call(some(3, 2, 4), some(2), some(2)),
 }
+
+
+OF_SYMMETRIC = (matrix._cholesky, matrix._eigh)
+"""They look at one triangle of a matrix that is said to be symmetric; the copies look at x's symmetric part."""
+
+
+def _symmetric(x: Any) -> Any:
+    return (x + shape.transpose(x, -1, -2)) / 2
+
+
+def _of_the_symmetric_part(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def call(xp: Any, x: Any, **constants: Any) -> Any:
+        return forward(xp, (x + x.T) / 2, **constants)
+
+    return call
 
 
 def _with_own_statistics(xp: Any, x: Any, weight: Any, bias: Any, *, mean: Any, invstd: Any, eps: float) -> Any:
@@ -200,7 +233,11 @@ def plant(p: Primitive, mistake: str, verdict: str, *, at: Call | None = None, *
 
 def after(p: Primitive, operand: str, change: Callable[[Any], Any]) -> Rule:
     """The right rule, its gradient changed afterwards."""
-    right = p.rules[operand].function
+    return afterwards(p.rules[operand].function, change)
+
+
+def afterwards(right: Rule, change: Callable[[Any], Any]) -> Rule:
+    """A rule, its gradient changed afterwards."""
 
     def rule(*values: Any) -> Any:
         return change(right(*values))
@@ -223,7 +260,7 @@ def one_later(g: Any, dim: int) -> Any:
 
 # Every primitive: a sign or a factor --------------------------------------------------------------------------------
 
-FLAT = (ops.sign, ops.round, ops.floor, ops.ceil)  # their derivative is 0, whatever its sign
+FLAT = (ops.sign, ops.round, ops.floor, ops.ceil, ops.trunc)  # their derivative is 0, whatever its sign
 
 for _number, _p in enumerate(p for p in CALLS if p not in FLAT):
     _operand = _p.operands[-1]
@@ -292,6 +329,25 @@ plant(ops.softplus, "∂x: forgets the threshold", "mask", at=call(some(3, 4), b
 plant(ops.erf, "∂x: forgets 2/√π", "factor", x=lambda g, x: g * ops.exp(-x * x))
 plant(ops.erf, "∂x: 1.1283 for 2/√π", "factor", x=lambda g, x: g * 1.1283 * ops.exp(-x * x))
 plant(ops.erf, "∂x: −x for −x²", "term", x=lambda g, x: g * (2 / math.sqrt(math.pi)) * ops.exp(-x))
+plant(ops.tan, "∂x: forgets the 1 +", "term", x=lambda g, z: g * (z * z))
+plant(ops.tan, "∂x: z as a constant", "detached", x=lambda g, z: g * (1 + constant(z * z)))
+plant(ops.asin, "∂x: as for acos", "sign", x=lambda g, x: -g * (1 - x * x) ** -0.5)
+plant(ops.acos, "∂x: the power −1 for −1/2", "term", x=lambda g, x: -g / (1 - x * x))
+plant(ops.atan, "∂x: forgets the 1 +", "term", x=lambda g, x: g / (x * x))
+plant(ops.atanh, "∂x: as for atan", "term", x=lambda g, x: g / (1 + x * x))
+plant(ops.asinh, "∂x: as for asin", "term", at=call(some(3, 4, low=-0.8, high=0.8)),
+      x=lambda g, x: g * (1 - x * x) ** -0.5)  # fmt: skip
+plant(ops.acosh, "∂x: as for asinh", "term", x=lambda g, x: g * (x * x + 1) ** -0.5)
+plant(ops.sinh, "∂x: as for sin", "term", x=lambda g, x: g * ops.cos(x))
+plant(ops.cosh, "∂x: as for cos", "term", x=lambda g, x: -g * ops.sin(x))
+plant(ops.log10, "∂x: forgets log 10", "factor", x=lambda g, x: g / x)
+plant(ops.atan2, "∂x, ∂y: exchanged", "operand", x=lambda g, x, y: g * (-x / (x * x + y * y)))
+plant(ops.atan2, "∂y: forgets the −", "sign", y=lambda g, x, y: g * (x / (x * x + y * y)))
+plant(ops.atan2, "∂x: x as a constant", "detached", x=lambda g, x, y: g * (y / (constant(x) ** 2 + y * y)))
+plant(ops.logaddexp, "∂x, ∂y: exchanged", "operand", x=lambda g, x, y: g * ops.sigmoid(y - x))
+plant(ops.hypot, "∂x: forgets 1 / z", "factor", x=lambda g, x: g * x)
+plant(ops.hypot, "∂x: z as a constant", "detached", x=lambda g, x, z: g * x / constant(z))
+plant(ops.fmod, "∂y: as for remainder", "term", y=lambda g, x, y: -g * ops.floordiv(x, y))
 plant(ops.clone, "gives x itself in another order of memory", "layout",
       forward=lambda xp, x: xp.ravel(x, order="K").reshape(x.shape))  # fmt: skip
 
@@ -464,6 +520,70 @@ plant(_linear, "∂bias: the mean of rows", "factor", bias=lambda g: ops.mean(g,
 plant(_linear, "∂weight: g as a constant", "detached", weight=lambda g, x: shape.transpose(g, 0, 1) @ constant(x))
 plant(_einsum, "∂xs: the other operand as a constant", "detached", xs=lambda g, i, xs, xs_shape, terms, result:
       _einsum_rule(g, i, tuple(map(constant, xs)), xs_shape, terms, result))  # fmt: skip
+
+# Decompositions, inverses and determinants --------------------------------------------------------------------------
+
+
+def _transposed(x: Any) -> Any:
+    return shape.transpose(x, -1, -2)
+
+
+def _unhalved(g: Any, z: Any) -> Any:
+    """The rule of cholesky without the half of the diagonal."""
+    inverse = matrix._inv(z)
+    return _transposed(inverse) @ ops.tril(_transposed(z) @ g) @ inverse
+
+
+def _without_difference_quotients(g: Any, z: Any) -> Any:
+    """The rule of eigh for the eigenvalues alone."""
+    n = z.shape[-1]
+    v = shape.narrow(z, -2, 0, n)
+    return (v * shape.narrow(g, -2, n, 1)) @ _transposed(v)
+
+
+def _values_alone(g: Any, z: Any, x_shape: Any) -> Any:
+    """The rule of svd for the singular values alone."""
+    u, _, v = matrix._svd_parts(z, *x_shape)
+    return (u * matrix._svd_parts(g, *x_shape)[1]) @ _transposed(v)
+
+
+def _unsymmetric(g: Any, z: Any, x_shape: Any) -> Any:
+    """The rule of qr with a triangle in the place of the symmetric matrix."""
+    m, n = x_shape
+    q, r = shape.narrow(z, -2, 0, m), _transposed(shape.narrow(z, -2, m, n))
+    gq, gr = shape.narrow(g, -2, 0, m), _transposed(shape.narrow(g, -2, m, n))
+    lower = ops.tril(r @ _transposed(gr) - _transposed(gq) @ q)
+    return (gq + q @ lower) @ _transposed(matrix._inv(r))
+
+
+def _square_for_tall(g: Any, z: Any, x_shape: Any) -> Any:
+    u = matrix._svd_parts(z, *x_shape)[0]
+    return u @ (_transposed(u) @ matrix._svd_rule(g, z, x_shape))
+
+
+plant(matrix._inv, "∂x: z for zᵀ", "transposed", x=lambda g, z: -(z @ g @ z))
+plant(matrix._inv, "∂x: transposed in the end", "transposed", x=after(matrix._inv, "x", _transposed))
+plant(matrix._inv, "∂x: one z as a constant", "detached",
+      x=lambda g, z: -(_transposed(constant(z)) @ g @ _transposed(z)))  # fmt: skip
+plant(matrix._solve, "∂y: x for xᵀ", "transposed", y=lambda g, x: matrix._solve(x, g))
+plant(matrix._solve, "∂x: forgets z", "term", x=lambda g, x: -matrix._solve(_transposed(x), g))
+plant(matrix._solve, "∂x: z as a constant", "detached",
+      x=lambda g, x, z: -(matrix._solve(_transposed(x), g) @ _transposed(constant(z))))  # fmt: skip
+plant(matrix._pinv, "∂x: as for the inverse", "term", x=lambda g, z: -(_transposed(z) @ g @ _transposed(z)))
+plant(matrix._det, "∂x: x⁻¹ for x⁻ᵀ", "transposed", x=after(matrix._det, "x", _transposed))
+plant(matrix._det, "∂x: forgets z", "factor", x=lambda g, x: g * _transposed(matrix._inv(x)))
+plant(matrix._det, "∂x: z as a constant", "detached",
+      x=lambda g, x, z: g * constant(z) * _transposed(matrix._inv(x)))  # fmt: skip
+plant(matrix._logabsdet, "∂x: x⁻¹ for x⁻ᵀ", "transposed", x=after(matrix._logabsdet, "x", _transposed))
+plant(matrix._cholesky, "∂x: forgets to halve the diagonal", "term", x=_unhalved)
+plant(matrix._cholesky, "gives the upper triangle", "value",
+      forward=lambda xp, x: xp.linalg.cholesky(x).T)  # fmt: skip
+plant(matrix._eigh, "∂x: of the eigenvalues alone", "term", x=_without_difference_quotients)
+plant(matrix._qr, "∂x: the triangle for the symmetric matrix", "term", x=_unsymmetric)
+plant(matrix._svd, "∂x: of the singular values alone", "term", x=_values_alone)
+plant(matrix._svd, "∂x: square for tall, without what leaves the columns of u", "term", at=call(some(4, 2)),
+      x=_square_for_tall)  # fmt: skip
+
 
 # Windows ------------------------------------------------------------------------------------------------------------
 
