@@ -139,7 +139,14 @@ POSITIVE = {"low": 0.3, "high": 3.0}
 NOT_ZERO = {"away_from": (0,), "margin": 0.3}
 
 row(ops.clone, calls(any_array()), order=3)
-row(ops.to_device, calls(any_array(), device="cpu", source="cpu"), lambda x, **_: x.clone(), view=True)
+row(
+    lambda x: ops.to_device(x, device=x.device, source=x.device),
+    calls(any_array()),
+    lambda x: x.clone(),
+    name="to_device",
+    primitive=ops.to_device,
+    view=True,
+)
 row(cast, calls(any_array(), dtype=tg.float64), lambda x, **_: x.double())
 row(ops.neg, calls(any_array()), order=3)
 row(ops.exp, calls(any_array()), order=3)

@@ -12,7 +12,6 @@ operation carries an array from one library to the other in silence, which CuPy 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import types
 from typing import Any
@@ -20,10 +19,36 @@ from typing import Any
 import numpy as np
 
 
+class Device:
+    """One of two GPUs; results land on the current one, whatever the operands' is."""
+
+    current = 0
+    count = 2
+
+    def __init__(self, id: int | None = None) -> None:
+        self.id = Device.current if id is None else id
+
+    def use(self) -> None:
+        """Make it the current one."""
+        if self.id >= Device.count:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        Device.current = self.id
+
+    def synchronize(self) -> None:
+        """Wait; here nothing is ever on its way."""
+
+
+class OutOfMemoryError(MemoryError):
+    """What CuPy raises where a GPU's memory is full."""
+
+
 class OnGPU(np.ndarray):
     """An array of the stand-in."""
 
-    device = types.SimpleNamespace(id=0)
+    device: Any = None  # each array has its own
+
+    def __array_finalize__(self, of: Any) -> None:
+        self.device = of.device if isinstance(of, OnGPU) else Device()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         inputs = tuple(_inside(x) for x in inputs)
@@ -37,7 +62,7 @@ class OnGPU(np.ndarray):
         raise TypeError(f"numpy.{function.__name__} was called on an array of the GPU")
 
     def __getitem__(self, key: Any) -> Any:
-        return _outside(self.view(np.ndarray)[_wrapped(_inside(key), self.shape)])
+        return _beside(self, self.view(np.ndarray)[_wrapped(_inside(key), self.shape)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.view(np.ndarray)[_wrapped(_inside(key), self.shape)] = _inside(value)
@@ -51,9 +76,17 @@ class OnGPU(np.ndarray):
 
 def _method(name: str) -> Any:
     def call(self: OnGPU, *args: Any, **kwargs: Any) -> Any:
-        return _outside(getattr(self.view(np.ndarray), name)(*_inside(args), **_inside(kwargs)))
+        return _beside(self, getattr(self.view(np.ndarray), name)(*_inside(args), **_inside(kwargs)))
 
     return call
+
+
+def _beside(x: OnGPU, result: Any) -> Any:
+    """The result of a method of x, on the device of x where it is a view."""
+    z = _outside(result)
+    if isinstance(result, np.ndarray) and np.may_share_memory(x.view(np.ndarray), result):
+        z.device = x.device
+    return z
 
 
 for _name in ("sum", "max", "min", "mean", "prod", "any", "all", "argmax", "argmin", "copy", "reshape", "transpose"):
@@ -165,9 +198,14 @@ class _Library(types.ModuleType):
     ndarray = OnGPU
     ogrid = _Grid()
     cuda = types.SimpleNamespace(
-        Device=lambda index: contextlib.nullcontext(),
-        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=RuntimeError),
-        get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+        Device=Device,
+        memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        runtime=types.SimpleNamespace(
+            CUDARuntimeError=RuntimeError,
+            getDeviceCount=lambda: Device.count,
+            getDeviceProperties=lambda number: {"name": b"stand-in %d" % number},
+            memGetInfo=lambda: (60, 100),
+        ),
     )
 
     def get_array_module(self, *arrays: Any) -> Any:

@@ -52,7 +52,7 @@ def values_and_gradients(row: Row, call: Call, device: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.name != "to_device"], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_an_operation_stays_on_its_device(row: Row) -> None:
     @settings(max_examples=8)
     @given(row.calls)

@@ -618,7 +618,7 @@ def test_operands_on_two_devices_are_named(monkeypatch):
     from tinygrad_med import backend
 
     class OnGPU(np.ndarray):
-        device = types.SimpleNamespace(id=0)
+        device = types.SimpleNamespace(id=0, use=lambda: None)
 
     monkeypatch.setattr(backend, "_cupy", types.SimpleNamespace(ndarray=OnGPU, get_array_module=lambda *a: np))
     monkeypatch.setattr(backend, "cuda_in_use", True)

@@ -254,6 +254,7 @@ def addresses(xp: Any, start: int, shape: tuple[int, ...], strides: tuple[int, .
 def write(x: Tensor, compute: Callable[[Any], Any]) -> Tensor:
     """Let `compute(array)` write into the memory of x, or, for a NumPy scalar, exchange the value."""
     writes.note(x.array)
+    backend.array_module(x.array)  # of several GPUs, let that of x compute
     if isinstance(x.array, numpy.generic):
         box = numpy.array(x.array)
         compute(box)
@@ -377,7 +378,7 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: random
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value`."""
     if not flows(x, value):
-        array = value.array if isinstance(value, Tensor) else as_array(value, x.dtype, x.device)
+        array = as_array(value, None if isinstance(value, Tensor) else x.dtype, x.device)
 
         def into(a: Any) -> None:
             try:
@@ -391,7 +392,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     if isinstance(value, Tensor) and written_through(x, keys, value):
         return
     tensor = value if isinstance(value, Tensor) else wrap(as_array(value, x.dtype, x.device))
-    tensor = tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
+    tensor = tensor.to(x.device, x.dtype)
     rewrite(x, "item assignment", lambda old: with_items(old, keys, tensor))
 
 

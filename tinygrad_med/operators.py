@@ -37,8 +37,9 @@ def to(
 ) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
-    `x.to("cuda")`, `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. With `copy`, in memory of its own in any
-    case. `non_blocking` and `memory_format` do nothing here, and a bool after the targets is one of the former two.
+    `x.to("cuda")`, `x.to(1)` (the GPU of that number), `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. With
+    `copy`, in memory of its own in any case. `non_blocking` and `memory_format` do nothing here, and a bool after the
+    targets is one of the former two.
     """
     targets, flags = (tuple(t for t in targets if not isinstance(t, bool)), [t for t in targets if isinstance(t, bool)])
     copy = flags[1] if len(flags) > 1 else copy
@@ -46,6 +47,8 @@ def to(
     for target in targets:
         if isinstance(target, Tensor):
             dtype, device = target.dtype, target.device
+        elif isinstance(target, int):
+            device = backend.Device("cuda", target)
         elif isinstance(target, backend.Device) or str(target).partition(":")[0] in ("cpu", "cuda"):
             device = target
         else:

@@ -108,7 +108,8 @@ class Explanation:
                 picture, bars = axes[2 * k : 2 * k + 2]
                 contributions = one.contributions[label]
                 best = int(contributions.argmax())
-                image = series[k][best]
+                slices = series[k]
+                image = backend.to_numpy(slices.detach().array if isinstance(slices, Tensor) else slices)[best]
                 found = Map(one.maps[label, best], label, float(self.logits[label]), "Grad-CAM")
                 speaks = contributions[best] > 0
                 if found.problem or not speaks:  # a map of what speaks for nothing would show noise, at full strength

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import tinygrad_med as torch
-from tinygrad_med import nn
+from tests.stand_in import cupy
+from tinygrad_med import backend, nn
 from tinygrad_med.data.loader import DataLoader
 from tinygrad_med.learner import ClassificationInterpretation, Learner
+from tinygrad_med.learner.pictures import show_image
 
 plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
 
@@ -66,6 +68,15 @@ def test_plots_of_the_interpretation(learn):
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), 0.5)
     ax = found.plot_confusion_matrix()
     assert [text.get_text() for text in ax.texts] == ["2", "1", "1", "2"]
+
+
+def test_an_image_on_a_gpu_is_drawn_too(monkeypatch):
+    monkeypatch.setattr(backend, "_cupy", cupy)
+    monkeypatch.setattr(backend, "cuda_in_use", True)
+    x = torch.tensor(np.arange(4.0).reshape(1, 2, 2) / 4, device="cuda")
+    ax = show_image(x)
+    np.testing.assert_array_equal(ax.images[0].get_array(), [[0, 0.25], [0.5, 0.75]])
+    plt.close(ax.figure)
 
 
 def test_results_are_green_where_they_are_right(learn):
@@ -152,7 +163,8 @@ show_images(images, ["a", "b"])
     """
 from types import SimpleNamespace
 import tinygrad_med as torch
-from tinygrad_med import nn
+from tests.stand_in import cupy
+from tinygrad_med import backend, nn
 from tinygrad_med.learner import Learner
 batches = [(torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))] * 4
 learn = Learner(SimpleNamespace(train=batches, valid=batches), nn.Linear(3, 2), metrics=lambda o, y: 0.5)

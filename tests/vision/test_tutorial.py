@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_med
-from tinygrad_med import models
+from tests.stand_in import cupy
+from tinygrad_med import backend, models
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.learner import Learner
 from tinygrad_med.vision.data import TensorImage
@@ -214,11 +215,12 @@ def test_predict(notebook, path):
 def test_the_tutorials_grad_cam_weighs_one_channel_only(notebook):
     """Its forward hook keeps the first image, so that `act[0]` is that image's first channel."""
     model, (x, _) = notebook["learn"].model, notebook["first"](notebook["test_dl"])
+    x = x.cuda()
     assert notebook["act"].ndim == 3 and notebook["act"][0].ndim == 2
     right = notebook["cam"].grad_cam(model, x, 0, block=-2).raw
     w = notebook["w"]
-    np.testing.assert_allclose((w * notebook["act"]).sum(0).numpy(), right, rtol=1e-4, atol=1e-6)
-    assert not np.allclose(notebook["cam_map"].numpy(), right, rtol=0.1)
+    np.testing.assert_allclose((w * notebook["act"]).sum(0).cpu().numpy(), right, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(notebook["cam_map"].cpu().numpy(), right, rtol=0.1)
 
 
 def test_hooks_are_taken_out(notebook):
@@ -245,6 +247,30 @@ def test_a_hook_keeps_what_it_saw():
 def test_tensor_images_go_to_the_gpu_if_there_is_one():
     x = TensorImage(np.zeros((1, 3, 2, 2), np.float32))
     assert x.cuda().is_cuda == tinygrad_med.cuda.is_available()
+
+
+def test_the_model_meets_the_images_on_the_gpu(path, monkeypatch):
+    """On the stand-in for CuPy: fastai puts the model there where there is a GPU, and a cell says `x.cuda()`."""
+    monkeypatch.setattr(backend, "_cupy", cupy)
+    monkeypatch.setattr(backend, "cuda_in_use", True)
+    monkeypatch.setattr(backend, "cuda_problem", lambda: None)
+    names = {}
+    exec("from tinygrad_med.vision.all import *", names)
+    dls = names["ImageDataLoaders"].from_folder(path, valid="val", seed=42, item_tfms=names["Resize"](32), bs=8)
+    loss = tinygrad_med.nn.CrossEntropyLoss(weight=tinygrad_med.tensor([1.0, 2.0]))
+    learn = names["vision_learner"](dls, models.resnet18, pretrained=False, loss_func=loss, progress=False)
+    assert {p.device.type for p in learn.model.parameters()} == {"cuda"}
+    learn.fit(1)
+    x, _ = next(iter(dls.valid))
+    assert learn.model.eval()(x.cuda()).is_cuda
+    answers = learn.get_preds(with_decoded=True, with_loss=True)
+    assert {str(z.device) for z in answers} == {"cpu"}
+    assert learn.predict(path / "elbow.png")[0] in dls.vocab
+    assert names["cam"].grad_cam(learn.model, x[:1].cuda(), 0, block=-2).raw.shape == (2, 2)
+    learn.show_results()
+    plt.close("all")
+    learn = names["vision_learner"](dls, models.resnet18, pretrained=False, device="cpu")
+    assert learn.model[0][0].weight.device == "cpu"
 
 
 def test_first():

@@ -21,6 +21,16 @@ Array = Any
 _cupy: ModuleType | None = None
 cuda_in_use = False
 """Whether an array has moved to a GPU; as long as not, every array is NumPy's."""
+current_gpu = 0
+"""The number of the GPU that `"cuda"` means; `cuda.set_device` changes it."""
+
+
+class DeviceError(RuntimeError):
+    """An operation's operands are on several devices."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A GPU has too little memory for what was asked of it."""
 
 
 class Device:
@@ -32,7 +42,7 @@ class Device:
 
     Attributes:
         type: `"cpu"` or `"cuda"`.
-        index: the number of the GPU, `None` for the CPU.
+        index: the number of the GPU, `None` for the CPU; by default the current one's.
 
     A device is equal to its name: `x.device == "cpu"`.
     """
@@ -44,7 +54,7 @@ class Device:
         if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
             raise ValueError(f"device: {name!r} is unknown; give 'cpu', 'cuda' or 'cuda:<number>'")
         self.type = kind
-        self.index = int(number or index or 0) if kind == "cuda" else None
+        self.index = int(number or (current_gpu if index is None else index)) if kind == "cuda" else None
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -63,10 +73,17 @@ CPU = Device("cpu")
 
 
 def array_module(*arrays: Array) -> ModuleType:
-    """The array library that the operands belong to: `numpy`, or `cupy` if any of them is a CuPy array."""
+    """The array library that the operands belong to: `numpy`, or `cupy` if any of them is a CuPy array.
+
+    Of several GPUs theirs is made CuPy's current one, so that results, and what is made on the way, lie beside them.
+    """
     if _cupy is None:
         return numpy
-    return _cupy.get_array_module(*arrays)
+    for array in arrays:
+        if isinstance(array, _cupy.ndarray):
+            array.device.use()
+            return _cupy
+    return numpy
 
 
 def device_of(array: Array) -> Device:
@@ -83,23 +100,26 @@ def same_device(operation: object, arrays: Sequence[Array]) -> None:
     found = {device_of(a): a for a in arrays if isinstance(a, _cupy.ndarray) or getattr(a, "ndim", 0) > 0}
     if len(found) > 1:
         names = " and ".join(sorted(map(str, found)))
-        raise RuntimeError(f"{operation}: operands are on {names}; move them to one device with .to(...) first")
+        raise DeviceError(f"{operation}: operands are on {names}; move them to one device with .to(...) first")
 
 
 def to_device(array: Array, device: str | Device) -> Array:
     """`array` on `device`: itself if it is there already, a copy otherwise.
 
     Raises:
-        RuntimeError: for `"cuda"` without CuPy, without a driver or without a card; it says which of the three.
+        RuntimeError: for `"cuda"` without CuPy, a driver, a card or one of that number; it says which is wanting.
+        OutOfMemoryError: where the GPU has too little memory.
     """
     device = Device(device)
     if device_of(array) == device:
         return array
-    if device.type == "cpu":
+    cupy = module_of(device)
+    if cupy is numpy:
         return to_numpy(array)
-    cupy = require_cupy()
-    with cupy.cuda.Device(device.index):
-        return cupy.asarray(array)
+    try:
+        return array.copy() if isinstance(array, cupy.ndarray) else cupy.asarray(array)
+    except MemoryError as error:
+        raise out_of_memory(f"to {device}", error) from error
 
 
 def to_numpy(array: Array) -> numpy.ndarray:
@@ -125,8 +145,34 @@ def is_array(x: object) -> bool:
 
 
 def module_of(device: str | Device) -> ModuleType:
-    """The array library that computes on `device`."""
-    return numpy if Device(device).type == "cpu" else require_cupy()
+    """The array library that computes on `device`; of several GPUs that one is made CuPy's current one."""
+    device = Device(device)
+    if device.index is None:
+        return numpy
+    cupy = require_cupy()
+    count = cupy.cuda.runtime.getDeviceCount()
+    if device.index >= count:
+        names = "cuda:0 alone" if count == 1 else f"cuda:0 … cuda:{count - 1}"
+        raise RuntimeError(f"cuda: there is no {device}; this machine has {names}")
+    cupy.cuda.Device(device.index).use()
+    return cupy
+
+
+def out_of_memory(operation: object, error: MemoryError) -> MemoryError | OutOfMemoryError:
+    """The error to raise where memory ran out: of the CPU as it is, of a GPU with what to do."""
+    if _cupy is None or not isinstance(error, _cupy.cuda.memory.OutOfMemoryError):
+        return error
+    return OutOfMemoryError(
+        f"{operation}: the GPU's memory is full ({error}); take a smaller batch, compute predictions under no_grad(), "
+        "or let go of tensors that are no longer needed and call cuda.empty_cache()"
+    )
+
+
+def indices_for(xp: ModuleType, indices: Array) -> Array:
+    """Indices, or a mask, in the array library that is to use them; to a GPU they may come from the CPU."""
+    if xp is numpy and device_of(indices) != CPU:
+        raise RuntimeError(f"index: the tensor is on cpu, its indices on {device_of(indices)}; use indices.cpu()")
+    return xp.asarray(indices)
 
 
 def memory_owner(array: Array) -> Array:
@@ -156,7 +202,26 @@ def cuda_problem() -> str | None:
         if "NoDevice" in str(error):
             return "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
         return f"CuPy is installed, but no NVIDIA driver answers ({error}); install the driver"
-    return None if count else "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
+    if not count:
+        return "CuPy and the NVIDIA driver are installed, but there is no CUDA card that they can use"
+    return _missing_library()
+
+
+def _missing_library() -> str | None:
+    """Which of NVIDIA's libraries CuPy will want at its first kernel and its first product, and not find."""
+    try:
+        pathfinder = importlib.import_module("cuda.pathfinder")  # with which CuPy itself looks for them
+    except ImportError:
+        return None
+    try:
+        for name in ("nvrtc", "cublas"):
+            pathfinder.load_nvidia_dynamic_lib(name)
+    except pathfinder.DynamicLibNotFoundError:
+        return (
+            f"CuPy, the driver and a card are here, but not NVIDIA's library {name}; "
+            'pip install "tinygrad_med[cuda13]" (or [cuda12], to match the driver) brings it'
+        )
+    return None
 
 
 def require_cupy() -> ModuleType:

@@ -67,6 +67,7 @@ class Record:
 
     def back(self, g: Any, wanted: Sequence[bool], values: dict[str, Any]) -> list[Any]:
         """Per input its gradient, which its rule makes of `g` and the saved values; `None` where it is not wanted."""
+        backend.array_module(getattr(g, "array", g))  # of several GPUs, let that of g compute
         contributions = []
         for i, want in enumerate(wanted):
             rule = self.primitive.rules[self.primitive.operand_names(len(wanted))[i]] if want else None

@@ -222,11 +222,15 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     operands, constants = signatures.bind(p, args, kwargs)
     refuse_foreign(p, (*operands, *constants.values()))
     arrays = [x.array if isinstance(x, Tensor) else x for x in operands]
-    backend.same_device(p, arrays)
+    if backend.cuda_in_use:
+        values = (c for name, c in constants.items() if name != "key")  # a key may come from the CPU
+        backend.same_device(p, [*arrays, *(c.array if isinstance(c, Tensor) else c for c in values)])
     try:
         output = p.apply(*operands, **constants)
     except REFUSALS as error:
         refuse(p, error, arrays)
+    except MemoryError as error:
+        raise backend.out_of_memory(p, error) from error
     if mode.watchers and isinstance(output, Tensor) and not (p.single and needs_single(arrays)):
         for watcher in mode.watchers:
             watcher.operation(p, operands, arrays, constants, output)

@@ -102,6 +102,10 @@ class Conversions(Methods):
         """Whether the numbers are on a GPU."""
         return self.device.type == "cuda"
 
+    def get_device(self) -> int:
+        """The number of the GPU; −1 for the CPU."""
+        return -1 if self.device.index is None else self.device.index
+
     @property
     def grad_fn(self) -> Record | None:
         """PyTorch's name for `origin`."""
@@ -194,6 +198,7 @@ class Conversions(Methods):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.origin is not None:
             raise RuntimeError("deepcopy: only leaves can be copied deeply; use x.detach().clone()")
+        backend.array_module(self.array)  # of several GPUs the copy stays on this one
         copy = self._restore(self.array.copy(), self.requires_grad)
         memo[id(self)] = copy
         copy.grad = None if self._grad is None else self._grad.detach().clone()
@@ -205,13 +210,14 @@ class Conversions(Methods):
                 "this tensor is the result of an operation, and only leaves can be copied or pickled; use x.detach(), "
                 "and to draw it x.detach().numpy()"
             )
-        return type(self)._restore, (backend.to_numpy(self.array), self.requires_grad)
+        elsewhere = (str(self.device),) if self.is_cuda else ()
+        return type(self)._restore, (backend.to_numpy(self.array), self.requires_grad, *elsewhere)
 
     @classmethod
-    def _restore(cls, array: Array, requires_grad: bool) -> Tensor:
+    def _restore(cls, array: Array, requires_grad: bool, device: str | None = None) -> Tensor:
         from tinygrad_med.core.tensor import wrap
 
-        tensor = wrap(array, into=cls.__new__(cls))  # type: ignore[arg-type]
+        tensor = wrap(array if device is None else backend.to_device(array, device), into=cls.__new__(cls))  # type: ignore[arg-type]
         tensor.requires_grad = requires_grad
         return tensor
 

@@ -271,6 +271,8 @@ class Learner:
     ) -> tuple[Any, ...]:
         """Probabilities (N, classes), or what else the loss makes of the outputs, and labels (N,) or `None`.
 
+        Wherever the model is, they are on the CPU, as in fastai.
+
         Args:
             dl: a loader, by default of the validation images. Of one that shuffles, the images come in the order of the
                 data set, all of them, and as they are.
@@ -289,7 +291,7 @@ class Learner:
         if with_loss:
             with no_grad():
                 answer += (None if labels is None else loss_of_each(self.loss_func, output, labels),)
-        return answer
+        return tuple(map(_on_the_cpu, answer))
 
     def predict(self, item: Any) -> tuple[str, Tensor, Tensor]:
         """What the model takes one image for: the name of the class, its number, and the probabilities.
@@ -374,3 +376,12 @@ def _parameters(modules: Iterable[Module]) -> list[tuple[Parameter, str]]:
 def _with_suffix(file: str | Path) -> Path:
     path = Path(file)
     return path if path.suffix else path.with_suffix(".safetensors")
+
+
+def _on_the_cpu(x: Any) -> Any:
+    """A tensor, or several in a tuple, a list or a dict, on the CPU; anything else as it is."""
+    if isinstance(x, dict):
+        return {name: _on_the_cpu(y) for name, y in x.items()}
+    if isinstance(x, (tuple, list)):
+        return type(x)(map(_on_the_cpu, x))
+    return x.cpu() if isinstance(x, Tensor) else x

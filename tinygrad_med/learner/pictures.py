@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.learner.outputs import in_order, names_of, reading_of, sureness
 from tinygrad_med.learner.state import as_it_was
 
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 def show_image(x: Any, ax: Any = None, title: str = "", color: str = "black") -> Any:
     """Draw an image (C, H, W) with values between 0 and 1; returns the axes."""
     ax = ax or optional("matplotlib.pyplot", "drawing").subplots()[1]
-    pixels = np.asarray(x).transpose(1, 2, 0)
+    pixels = _pixels(x).transpose(1, 2, 0)
     ax.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, color=color, parse_math=False)  # a folder's name is no formula
     ax.set_axis_off()
     return ax
+
+
+def _pixels(x: Any) -> Any:
+    """An image or images, wherever they are, as an array."""
+    return to_numpy(x.array if isinstance(x, Tensor) else x)
 
 
 def show_images(images: Sequence[Any], titles: Sequence[str], colors: Sequence[str] = (), headline: str = "") -> Any:
@@ -62,8 +68,8 @@ def show_batch(dls: Any, max_n: int = 9) -> Any:
     """Show images of the first training batch, as a network would get them; returns the figure."""
     with as_it_was(dls.train):  # looking at data doesn't change what training will see
         x, *rest = next(iter(dls.train))
-    shown = dls.decode(np.asarray(x)[:max_n])
-    names = names_of("class", np.asarray(rest[0])[:max_n], dls.vocab) if rest else [""] * len(shown)
+    shown = dls.decode(_pixels(x)[:max_n])
+    names = names_of("class", _pixels(rest[0])[:max_n], dls.vocab) if rest else [""] * len(shown)
     return show_images(shown, names)
 
 
@@ -80,7 +86,7 @@ def show_results(learn: Learner, dl: Any, max_n: int = 9) -> Any:
         wanted = found if labels is None else names_of(kind, to_numpy(labels.array), vocab)
         sure = sureness(kind, to_numpy(probabilities.array))
         for i in range(min(len(found), max_n - len(images))):
-            images.append(learn.dls.decode(np.asarray(batch[0])[i]))
+            images.append(learn.dls.decode(_pixels(batch[0])[i]))
             percent = "" if np.isnan(sure[i]) else f" {sure[i]:.2f}"
             titles.append(f"{found[i]}{percent}" if labels is None else f"{wanted[i]}\n{found[i]}")
             colors.append("black" if kind == "numbers" else "green" if found[i] == wanted[i] else "red")
@@ -191,6 +197,6 @@ class ClassificationInterpretation:
                         "plot_top_losses: the loader gives other images each time it is gone through; give one that "
                         "doesn't shuffle, nor change its images"
                     )
-                images |= {i: np.asarray(batch[0])[i - start] for i in here if i in wanted}
+                images |= {i: _pixels(batch[0])[i - start] for i in here if i in wanted}
             start = here.stop
         return images

@@ -67,7 +67,7 @@ def on_library(xp: Any, key: Any) -> Any:
     """The arrays in a key, moved to the array library that is to use it."""
     if isinstance(key, tuple):
         return tuple(on_library(xp, p) for p in key)
-    return xp.asarray(key) if backend.is_array(key) else key
+    return backend.indices_for(xp, key) if backend.is_array(key) else key
 
 
 def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:

@@ -59,6 +59,7 @@ def _true_classes(
         raise ValueError(f"{operation}: input {input.shape} needs targets of shape {expected}, got {target.shape}")
     if target.dtype.kind not in "iu":
         raise TypeError(f"{operation}: the targets are classes, integers, got {target.dtype}; use .long()")
+    backend.same_device(operation, [x.array for x in (input, target, weight) if x is not None])
     xp = backend.array_module(target.array)
     counted = target.array != ignore_index
     labels = xp.where(counted, target.array, 0).astype("int64")

@@ -15,12 +15,14 @@ __all__ = ["allclose", "equal", "nonzero", "unique"]
 @method
 def equal(x: Tensor, y: Tensor) -> bool:
     """Whether x and y have the same shape and the same elements."""
+    backend.same_device("equal", (x.array, y.array))
     return x.shape == y.shape and bool((x.array == y.array).all())
 
 
 @method
 def allclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether |x − y| ≤ atol + rtol · |y| everywhere; x and y are broadcast."""
+    backend.same_device("allclose", (x.array, y.array))
     xp = backend.array_module(x.array, y.array)
     return bool(xp.allclose(x.array, y.array, rtol, atol, equal_nan))
 

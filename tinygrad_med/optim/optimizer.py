@@ -135,6 +135,7 @@ class Optimizer:
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
         if sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK or any(p.is_cuda for p, _ in parameters):
             for move, block in jobs:  # too little for a second thread, or the GPU's
+                backend.array_module(block[0])  # of several GPUs the parameter's computes
                 move(*block)
         else:
             parallel_for(lambda i: jobs[i][0](*jobs[i][1]), len(jobs))
@@ -147,6 +148,7 @@ class Optimizer:
         writes.note(p.array)
         p.array = backend.array_module(p.array).asarray(p.array)  # a NumPy scalar is no memory to write into
         move, arrays = self.update(p, self.state[p], group)
+        backend.same_device(self._name, [a for a in arrays if backend.is_array(a)])
         for block in [arrays] if p.is_cuda else blocks(arrays):
             yield move, block
 

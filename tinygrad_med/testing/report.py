@@ -44,6 +44,7 @@ class Report:
     Attributes:
         operation: what was checked.
         passed: the checks that passed, in order.
+        left_out: the checks that could not be made, each with the reason.
         verdict: what is wrong, a key of `MEANINGS`; `None` if nothing is.
         evidence: the observations that the verdict rests on.
         order: of the wrong derivative; 0 for the value.
@@ -57,6 +58,7 @@ class Report:
 
     operation: str
     passed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list, kw_only=True)
     verdict: str | None = None
     evidence: list[str] = field(default_factory=list)
     order: int = 0
@@ -79,7 +81,8 @@ class Report:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.operation}: ok ({', '.join(self.passed)})"
+            left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+            return f"{self.operation}: ok ({', '.join(self.passed)}){left_out}"
         where = f", derivative of order {self.order}" if self.order else ""
         where += f" with respect to {self.operand}" if self.order and self.operand else ""
         lines = [f"{self.operation}{where}: {MEANINGS[self.verdict or 'error']}"]

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tinygrad_med import cuda
+from tinygrad_med.backend import Device
 from tinygrad_med.models import ResNet
 from tinygrad_med.models.transfer import layer_groups, with_head
+from tinygrad_med.nn import Module
 from tinygrad_med.serialization import load
 from tinygrad_med.vision.export import VisionLearner
 
@@ -19,6 +22,7 @@ def vision_learner(
     pretrained: bool = True,
     weights: str | Path | None = None,
     head: str = "concat",
+    device: str | Device | None = None,
     **options: Any,
 ) -> VisionLearner:
     """A learner that fine-tunes a trained network on the classes of `dls`.
@@ -29,6 +33,7 @@ def vision_learner(
         pretrained: start from torchvision's weights for ImageNet, which are downloaded at the first use.
         weights: a file to start from instead; its last layer is not used.
         head: `"concat"`, fastai's, or `"plain"`, with which class activation maps are exact (see `models.transfer`).
+        device: where it learns; by default, as in fastai, on the GPU where there is one.
         options: of `Learner`.
     """
     if weights is None:
@@ -38,7 +43,11 @@ def vision_learner(
         net = arch()
         own = {name: value for name, value in net.state_dict().items() if name.startswith("fc.")}
         net.load_state_dict(state | own)
-    learn = VisionLearner(dls, with_head(net, len(dls.vocab), head), splitter=layer_groups, **options)
+    model = with_head(net, len(dls.vocab), head)
+    for part in (model, options.get("loss_func")):
+        if isinstance(part, Module):  # a loss may have weights per class
+            part.to(device=str(device or ("cuda" if cuda.is_available() else "cpu")))
+    learn = VisionLearner(dls, model, splitter=layer_groups, **options)
     learn.network = {"arch": arch.__name__, "head": head}
     return learn
 
