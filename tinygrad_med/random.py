@@ -138,20 +138,26 @@ def randint(
     generator: Generator | None = None,
     dtype: Any = "int64",
     device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Integers low … high − 1: `randint(high, size)` or `randint(low, high, size)`."""
     if size is None:
         low, high, size = 0, low, high  # type: ignore[assignment]
     if size is None or isinstance(size, int):
         raise TypeError("randint: give the size as a tuple: randint(low, high, size)")
-    return _finish(_rng(generator).integers(low, high, tuple(size)), dtype, device, False)
+    return _finish(_rng(generator).integers(low, high, tuple(size)), dtype, device, requires_grad)
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, dtype: Any = "int64", device: str | backend.Device | None = None
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = "int64",
+    device: str | backend.Device | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """The integers 0 … n − 1 in random order."""
-    return _finish(_rng(generator).permutation(n), dtype, device, False)
+    return _finish(_rng(generator).permutation(n), dtype, device, requires_grad)
 
 
 def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = None) -> numpy.ndarray:
