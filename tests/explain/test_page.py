@@ -561,7 +561,10 @@ def test_ten_thousand_operations_open_within_three_seconds(browser):
             h = torch.tanh(h * weights[i % 20] + x)
         h.backward()
     assert len(trace.nodes) > 10_000
-    browser.open(_without_answers(trace))
+    begin = time.process_time()  # not the time that others compute in
+    trace.save(browser.folder / "page.html")
+    assert time.process_time() - begin < 8
+    browser.open((browser.folder / "page.html").read_text("utf-8"))
     opened = browser.run("return performance.getEntriesByType('navigation')[0].loadEventEnd")
     assert opened < 3000
     script = """const times = [];
@@ -575,13 +578,6 @@ def test_ten_thousand_operations_open_within_three_seconds(browser):
     assert len(browser.all("#graph .node")) < 1500
     browser.one("#fit").click()
     assert browser.all("#graph path.dot") or browser.all("#graph .node")
-
-
-def _without_answers(trace: explain.Trace) -> str:
-    """The page; asking why each of 10,000 gradients is not zero takes longer than this test has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tinygrad_med.explain.why.of_leaves", lambda trace: [])
-        return trace.to_html()
 
 
 def _wait(condition: Callable[[], bool], seconds: float = 10) -> None:

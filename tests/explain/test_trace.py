@@ -14,6 +14,7 @@ import tinygrad_med as torch
 import tinygrad_med.nn.functional as F
 from tests.stand_in import cupy
 from tinygrad_med import backend, explain, models, nn
+from tinygrad_med.explain import why
 from tinygrad_med.explain.values import values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def test_numpy_alone_recomputes_every_contribution_and_sum():
             matrix = np.zeros(jacobian["shape"])
             np.add.at(matrix, tuple(np.array(jacobian["at"]).T), jacobian["numbers"])
             np.testing.assert_allclose(got.reshape(-1), g.reshape(-1) @ matrix, rtol=1e-12, atol=1e-15)
-            assert len(c["added_to"]) == len(sums.get(c["tensor"], []))
+            assert c["earlier"] == len(sums.get(c["tensor"], []))
             sums.setdefault(c["tensor"], []).append(got)
             checked += 1
     assert checked == 15 and not sums
@@ -158,6 +159,55 @@ def test_several_models_are_told_apart():
         decoder(encoder(torch.ones(1, 3))).sum().backward()
     names = {t["name"] for t in trace.to_dict()["tensors"] if t["kind"] == "parameter"}
     assert names == {"encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"}
+
+
+def test_a_walk_knows_after_which_operation_it_began():
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    with explain.watch() as trace:
+        loss = (w * w).sum()
+        w.exp().log()  # after the loss, before the walk, and not in it
+        loss.backward()
+        (w + 1).sum().backward()
+    assert [walk["after"] for walk in json.loads(trace.to_json())["walks"]] == [4, 6]
+
+
+def test_a_tensor_that_is_used_often_makes_no_long_trace():
+    def length(uses):
+        w = torch.tensor(0.5, requires_grad=True)
+        with explain.watch() as trace:
+            h = w
+            for _ in range(uses):
+                h = h * w
+            h.backward()
+        step = trace.to_dict()["walks"][0]["steps"][-1]
+        assert len(step["parts"]) == uses + 1
+        return len(trace.to_json())
+
+    assert length(400) < 2.2 * length(200)
+
+
+def test_a_note_says_that_time_for_answers_ran_out():
+    w = torch.tensor([-1.0, -2.0, 3.0], requires_grad=True)
+    with explain.watch() as trace:
+        w.relu().sum().backward()
+    answers, notes = why.of_leaves(trace, lambda: trace.tape.run({0}), seconds=0)
+    assert answers == []
+    assert notes == [
+        "Why gradients are zero was asked for 0 s; 3 of 3 questions are left: ask explain.why_zero(tensor, trace)."
+    ]
+    answers, notes = why.of_leaves(trace, lambda: trace.tape.run({0}))
+    assert [answer.element for answer in answers] == [None, 0, 1] and notes == []
+
+
+def test_a_trace_is_run_again_once_for_all_its_answers(monkeypatch):
+    w = torch.tensor([-1.0, 2.0], requires_grad=True)
+    v = torch.tensor([0.0, 1.0], requires_grad=True)
+    with explain.watch() as trace:
+        (w.relu() * v.relu()).sum().backward()
+    runs, run = [], trace.tape.run
+    monkeypatch.setattr(trace.tape, "run", lambda *args, **kwargs: (runs.append(1), run(*args, **kwargs))[1])
+    first = trace.to_json()
+    assert json.loads(first)["why"] and trace.to_json() == first and len(runs) == 1
 
 
 def test_create_graph_shows_the_graph_of_the_gradient():

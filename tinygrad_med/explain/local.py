@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -11,37 +13,35 @@ from tinygrad_med.explain.tape import OPAQUE, Entry, Local, Ref
 from tinygrad_med.explain.trace import SMALL, Jacobian, Trace
 from tinygrad_med.explain.values import shortest
 
+if TYPE_CHECKING:
+    from tinygrad_med.core.tensor import Tensor
+
 
 def flowing(trace: Trace) -> set[int]:
     """The tensors without a recorded operation that a gradient flows to."""
     return {t.id for t in trace.tensors if t.node is None and t.requires_grad}
 
 
-def add_jacobians(trace: Trace) -> None:
-    """Enter them where output and operand are small."""
-    missing = [
-        (number, i)
-        for number, node in enumerate(trace.nodes)
-        for i, operand in enumerate(node.operands)
-        if trace.tape.entries[number].operands[i].needed
-        and node.primitive not in OPAQUE
-        and operand.jacobian is None
-        and operand.tensor is not None
-        and _size(trace, node.output) <= SMALL
-        and _size(trace, operand.tensor) <= SMALL
-    ]
-    if not missing:
-        return
-    tensors = trace.tape.run(flowing(trace))
-    for number, i in missing:
-        entry = trace.tape.entries[number]
-        operands = [_number(given.value, tensors) for given in entry.operands]
-        constants = trace.tape.constants(entry, tensors)
-        trace.nodes[number].operands[i].jacobian = _jacobian(entry, operands, constants, i, tensors[entry.output].shape)
-
-
-def _size(trace: Trace, tensor: int) -> int:
-    return int(numpy.prod(trace.tensors[tensor].values.shape))
+def add_jacobians(trace: Trace, again: Callable[[], dict[int, Tensor]]) -> None:
+    """Enter them where output and operand are small; `again` runs the tape, if it must."""
+    small = [math.prod(facts.values.shape) <= SMALL for facts in trace.tensors]
+    for node, entry in zip(trace.nodes, trace.tape.entries, strict=True):
+        if node.primitive in OPAQUE or not small[node.output]:
+            continue
+        missing = [
+            i
+            for i, operand in enumerate(node.operands)
+            if entry.operands[i].needed
+            and operand.jacobian is None
+            and operand.tensor is not None
+            and small[operand.tensor]
+        ]
+        if missing:
+            tensors = again()
+            operands = [_number(given.value, tensors) for given in entry.operands]
+            found = _jacobians(entry, operands, trace.tape.constants(entry, tensors), tensors[node.output].shape)
+            for i in missing:
+                node.operands[i].jacobian = found(i)
 
 
 def _number(value: Any, tensors: Any) -> Any:
@@ -53,21 +53,30 @@ def spread(operands: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return [backend.array_module(x).broadcast_to(x, shape) if backend.is_array(x) else x for x in operands]
 
 
-def _jacobian(entry: Entry, operands: list[Any], constants: Any, i: int, shape: tuple[int, ...]) -> Jacobian:
-    own = operands[i].shape
-    outputs, inputs = int(numpy.prod(shape)), operands[i].size
+def _jacobians(entry: Entry, operands: list[Any], constants: Any, shape: tuple[int, ...]) -> Callable[[int], Jacobian]:
+    """The Jacobian of an operation by its operand: the rules give those of all operands at once."""
+    outputs = math.prod(shape)
     if entry.elementwise:
-        positions = numpy.broadcast_to(numpy.arange(inputs).reshape(own), shape).reshape(-1)
-        diagonal = Local(entry, spread(operands, shape), constants).contributions(numpy.ones(shape))[i]
-        at = [[o, int(p)] for o, p in enumerate(positions)]
-        return Jacobian([outputs, inputs], at, shortest(backend.to_numpy(diagonal)))
+        diagonals = Local(entry, spread(operands, shape), constants).contributions(numpy.ones(shape))
+
+        def diagonal(i: int) -> Jacobian:
+            inputs = operands[i].size
+            positions = numpy.broadcast_to(numpy.arange(inputs).reshape(operands[i].shape), shape).reshape(-1)
+            at = [[o, p] for o, p in enumerate(positions.tolist())]
+            return Jacobian([outputs, inputs], at, shortest(backend.to_numpy(diagonals[i])))
+
+        return diagonal
+
     local = Local(entry, operands, constants)
-    at, numbers = [], []
-    for o in range(outputs):
-        unit = numpy.zeros(outputs)
-        unit[o] = 1
-        row = numpy.asarray(backend.to_numpy(local.contributions(unit.reshape(shape))[i])).reshape(-1)
-        found = numpy.flatnonzero(row)
-        at += [[o, int(p)] for p in found]
-        numbers += shortest(row[found])
-    return Jacobian([outputs, inputs], at, numbers)
+    rows = [local.contributions(unit.reshape(shape)) for unit in numpy.eye(outputs)]
+
+    def matrix(i: int) -> Jacobian:
+        at, numbers = [], []
+        for o, contributions in enumerate(rows):
+            row = numpy.asarray(backend.to_numpy(contributions[i])).reshape(-1)
+            found = numpy.flatnonzero(row)
+            at += [[o, p] for p in found.tolist()]
+            numbers += shortest(row[found])
+        return Jacobian([outputs, operands[i].size], at, numbers)
+
+    return matrix

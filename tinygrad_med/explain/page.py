@@ -68,13 +68,14 @@ def _complete(trace: dict[str, Any]) -> dict[str, Any]:
     for node in trace["nodes"]:
         names = {re.sub(r"\[\d+\]", "", operand["name"]) for operand in node["operands"]}
         for text in (node["formula"], *(operand["rule"] for operand in node["operands"])):
-            if text:
-                formulas[f"{node['primitive']}: {text}"] = to_html(text, names)
+            key = f"{node['primitive']}: {text}"
+            if text and key not in formulas:
+                formulas[key] = to_html(text, names)
     return _packed(trace) | {"boxes": boxes(trace), "formulas": formulas}
 
 
 def _packed(value: Any) -> Any:
-    """The same without what the page can tell by itself: the summary of a few numbers, and what came before a step.
+    """The same without what the page can tell by itself, the summary of a few numbers.
 
     A picture's numbers become base64: float16, times a scale, so that tiny gradients survive.
     """
@@ -90,7 +91,7 @@ def _packed(value: Any) -> Any:
         half = (numbers / scale).astype("<f2").tobytes()
         packed = {name: item for name, item in value.items() if name != "numbers"}
         return packed | {"scale": scale, "half": base64.b64encode(half).decode("ascii")}
-    return {name: _packed(item) for name, item in value.items() if name != "added_to"}
+    return {name: _packed(item) for name, item in value.items()}
 
 
 def _inert(text: str) -> str:

@@ -11,6 +11,7 @@ Numbers are flat lists in row-major order. JSON has no NaN and no infinity: they
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import json
 import math
@@ -232,15 +233,15 @@ class Contribution:
         tensor: that operand.
         values: the contribution, in the operand's shape.
         summed: the dims of the output over which a broadcast was undone, so that it got that shape.
-        added_to: the earlier steps of this walk whose contributions to the same tensor this one was added to, once per
-            contribution; the step itself, where an operation has the same tensor as another operand, as in x · x.
+        earlier: how many contributions of this walk to the same tensor came before it, to which it was added. In the
+            `parts` of the step at which that tensor's gradient is complete, it stands at this position.
     """
 
     operand: int
     tensor: int
     values: Values
     summed: list[int]
-    added_to: list[int]
+    earlier: int
 
 
 @dataclass
@@ -292,6 +293,7 @@ class Walk:
         error: the text of the error that ended it, or `None`.
         seconds: how long it took.
         within: the walk of which a rule or a hook made this one, such as a checkpoint's; else `None`.
+        after: how many nodes there were when it began: the walk comes after node `after` - 1.
     """
 
     id: int
@@ -302,6 +304,7 @@ class Walk:
     error: str | None
     seconds: float
     within: int | None = None
+    after: int = 0
 
 
 @dataclass
@@ -388,15 +391,25 @@ class Document:
 
 def to_plain(value: Any) -> Any:
     """A dataclass, and all in it, as dicts, lists, numbers and text that JSON can hold."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {k: to_plain(v) for k, v in value.items()}
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {k: to_plain(v) for k, v in value.items()}
+    kind: Any = type(value)
+    if names := _fields(kind):
+        return {name: to_plain(getattr(value, name)) for name in names}
     return value
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 class Trace:
@@ -420,6 +433,7 @@ class Trace:
         self.tape = Tape()
         self.before = 0
         self.closed = False
+        self._answers: tuple[list[Why], list[str]] | None = None  # and notes, once the block has ended
         self.finder: Callable[[Tensor], int | None] = lambda _: None
         self.recorder: Recorder | None = None
 
@@ -443,16 +457,20 @@ class Trace:
             )
         return known
 
+    @property
+    def walked(self) -> Walk | None:
+        """The last walk that got anywhere, of those that no other walk made."""
+        return next((walk for walk in reversed(self.walks) if walk.steps and walk.within is None), None)
+
     def last_walk(self, doing: str) -> Walk:
-        """The last walk that got anywhere."""
-        walked = [walk for walk in self.walks if walk.steps and walk.within is None]
-        if not walked:
+        """The same, or an error that says that there is none."""
+        if (walk := self.walked) is None:
             failed = "".join(f" ({walk.error})" for walk in self.walks[-1:] if walk.error)
             raise ValueError(
                 f"{doing}: no walk back was recorded{failed}; call loss.backward() inside the `with explain.watch()` "
                 "block"
             )
-        return walked[-1]
+        return walk
 
     @property
     def document(self) -> Document:
@@ -460,12 +478,18 @@ class Trace:
         from tinygrad_med.explain import local, notes, why
 
         self.require("trace")
-        found, answers = notes.notes(self), []
-        try:
-            local.add_jacobians(self)
-            answers = why.of_leaves(self)
-        except (RuntimeError, TypeError, ValueError) as error:
-            found.append(f"No local derivatives, and no answers why a gradient is zero: {error}")
+        answers, found = self._answers or ([], notes.notes(self))
+        if self._answers is None:
+            walk = None if self.walked is None else self.walked.id
+            again = functools.cache(lambda: self.tape.run(local.flowing(self), walk=walk))
+            try:
+                local.add_jacobians(self, again)
+                answers, unanswered = why.of_leaves(self, again)
+                found += unanswered
+            except (RuntimeError, TypeError, ValueError) as error:
+                found.append(f"No local derivatives, and no answers why a gradient is zero: {error}")
+            if self.closed:
+                self._answers = answers, found
         return Document(
             VERSION,
             self.title,

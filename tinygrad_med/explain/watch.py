@@ -246,8 +246,8 @@ class Recorder:
 
     def walk(self, steps: Iterator[Any]) -> Iterator[Any]:
         """Add a walk, step by step, while it happens."""
-        within = self._walking[-1].id if self._walking else None
-        walk = Walk(len(self.trace.walks), _caller(), place(self._frame).line, False, [], None, 0.0, within)
+        within, after = self._walking[-1].id if self._walking else None, len(self.trace.nodes)
+        walk = Walk(len(self.trace.walks), _caller(), place(self._frame).line, False, [], None, 0.0, within, after)
         self.trace.walks.append(walk)
         self.tape.given.append({})
         parts: dict[int, list[tuple[int, Any]]] = {}
@@ -346,7 +346,7 @@ class Recorder:
                 continue
             earlier = parts.setdefault(target, [])
             summed = _summed(output.values.shape, self.trace.tensors[target].values.shape, self.tape.entries[node])
-            made.append(Contribution(i, target, values_of(d, cells=14), summed, [step for step, _ in earlier]))
+            made.append(Contribution(i, target, values_of(d, cells=14), summed, len(earlier)))
             earlier.append((len(walk.steps), _array(d)))
         return made
 

@@ -121,34 +121,46 @@ def why_zero(tensor: Tensor, trace: Trace, index: Any = None, walk: int | None =
         chosen = trace.walks[walk]
     shape = tuple(trace.tensors[known].values.shape)
     place = None if index is None else int(numpy.ravel_multi_index(element(shape, index, "why_zero"), shape or (1,)))
-    return Search(trace, chosen).answer(known, place if shape or index is None else 0)
+    tensors = trace.tape.run(flowing(trace), walk=chosen.id)
+    return Search(trace, chosen, tensors).answer(known, place if shape or index is None else 0)
 
 
-def of_leaves(trace: Trace, seconds: float = 20.0) -> list[Why]:
-    """An answer per leaf with a zero or missing gradient in the last walk, and per zero element of small leaves.
+def of_leaves(
+    trace: Trace, again: Callable[[], dict[int, Tensor]], seconds: float = 3.0
+) -> tuple[list[Why], list[str]]:
+    """An answer per leaf in the last walk, and per zero element of small leaves; a note if there was no time for all.
 
-    Stops looking after so many seconds: a page should not wait for the thousandth answer.
+    Args:
+        trace: of the block.
+        again: runs the tape, which is needed where a gradient is zero.
+        seconds: after so long no more questions are asked: a page should not wait for the thousandth answer.
     """
-    walked = [walk for walk in trace.walks if walk.steps and walk.within is None]
+    walk = trace.walked
     leaves = [t for t in trace.tensors if t.kind in ("leaf", "parameter")]
-    if not walked or not leaves:
-        return []
-    walk, search, found = walked[-1], None, []
-    begin = time.perf_counter()
+    if walk is None or not leaves:
+        return [], []
+    found: list[Why] = []
+    questions: list[tuple[int, int | None]] = []
     of = {step.tensor: step.upstream for step in walk.steps}
     for leaf in leaves:
         gradient = of.get(leaf.id)
         if gradient is not None and not gradient.summary.zeros:
             found.append(Why(leaf.id, walk.id, None, 0, _not_zero(_called(trace, leaf.id), gradient), []))
             continue
-        if time.perf_counter() - begin > seconds:
-            break
-        search = search or Search(trace, walk)
-        found.append(search.answer(leaf.id, None))
+        questions.append((leaf.id, None))
         if gradient is not None and gradient.numbers is not None and len(gradient.numbers) > 1:
-            zeros = [i for i, g in enumerate(gradient.numbers) if g == 0]
-            found += [search.answer(leaf.id, i) for i in zeros if time.perf_counter() - begin < seconds]
-    return found
+            questions += [(leaf.id, i) for i, g in enumerate(gradient.numbers) if g == 0]
+    if not questions:
+        return found, []
+    questions.sort(key=lambda question: question[1] is not None)  # the leaves first, then their elements
+    begin, search = time.perf_counter(), Search(trace, walk, again())
+    for asked, (known, place) in enumerate(questions):
+        if time.perf_counter() - begin > seconds:
+            left = f"{len(questions) - asked} of {len(questions)} questions are left"
+            note = f"Why gradients are zero was asked for {seconds:g} s; {left}: ask explain.why_zero(tensor, trace)."
+            return found, [note]
+        found.append(search.answer(known, place))
+    return found, []
 
 
 def _called(trace: Trace, tensor: int) -> str:
@@ -169,11 +181,11 @@ class Search:
     Args:
         trace: of the block.
         walk: which one.
+        tensors: the tape's, run again for this walk; they are changed.
     """
 
-    def __init__(self, trace: Trace, walk: Walk) -> None:
-        self.trace, self.walk = trace, walk
-        self.tensors = trace.tape.run(flowing(trace), walk=walk.id)
+    def __init__(self, trace: Trace, walk: Walk, tensors: dict[int, Tensor]) -> None:
+        self.trace, self.walk, self.tensors = trace, walk, tensors
         self.back: Back = trace.tape.back(walk, self.tensors)
         self.step_of = {step.tensor: step for step in walk.steps}
         self.node_of = {step.id: step.node for step in walk.steps}
@@ -377,10 +389,13 @@ class Search:
         self, number: int, i: int, w: Any, g: Any, operands: list[Any], constants: Any, blame: Callable[..., None]
     ) -> Iterator[tuple[int, Any]]:
         node, entry = self.trace.nodes[number], self.trace.tape.entries[number]
-        slope = _host(Local(entry, spread(operands, g.shape), constants).contributions(numpy.ones_like(g))[i])
         w_shape = w.shape
         copies = max(g.size // max(w.size, 1), 1)
         w = numpy.broadcast_to(w, g.shape) / copies
+        if not g.any():
+            yield node.output, w
+            return
+        slope = _host(Local(entry, spread(operands, g.shape), constants).contributions(numpy.ones_like(g))[i])
         asked, with_gradient = w > 0, g != 0
         blocked = asked & with_gradient & (slope == 0)
         lost = asked & with_gradient & (slope != 0)  # what is not 0 in real numbers and yet left nothing

@@ -29,7 +29,7 @@ class Model {
   /** Forward and backward in the order of time: {node} or {walk, step}. */
   #moments() {
     const moments = [];
-    const waiting = this.walks.map(walk => ({ walk, after: this.#nodesBefore(walk) }));
+    const waiting = [...this.walks];
     const walkBack = walk => {
       const inner = this.nodes.filter(node => node.walk === walk.id);
       for (const step of walk.steps) {
@@ -39,17 +39,11 @@ class Model {
       inner.forEach(node => moments.push({ node }));
     };
     for (const node of this.nodes) {
-      while (waiting.length && waiting[0].after <= node.id) walkBack(waiting.shift().walk);
+      while (waiting.length && waiting[0].after <= node.id) walkBack(waiting.shift());
       if (node.walk === null) moments.push({ node });
     }
-    waiting.forEach(({ walk }) => walkBack(walk));
+    waiting.forEach(walkBack);
     return moments;
-  }
-
-  /** How many operations had run when a walk began. */
-  #nodesBefore(walk) {
-    if (walk.after !== undefined) return walk.after;
-    return 1 + Math.max(-1, ...walk.steps.map(step => step.node ?? -1));
   }
 
   /** Where a tensor is drawn: "n3", the operation that made it, or "t5". */
