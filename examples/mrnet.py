@@ -3,12 +3,15 @@
     python examples/mrnet.py --data MRNet-v1.0                 # all three labels in one model (multi-task)
     python examples/mrnet.py --data MRNet-v1.0 --task acl      # one of them
     python examples/mrnet.py --phantoms 96 --weights random --lr 1e-4 --epochs 6 --slices 6 7
+    python examples/mrnet.py --data my_knees --own             # exams of your own, also as folders of DICOM slices
     python examples/mrnet.py … --resume                        # the same options: after Ctrl-C, or a power cut
 
 Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms`
-paints knees in the same layout instead. A batch is one exam, because every exam has another number of slices. The run
-leaves a page, `index.html`: curves, ROC curves, and for a few exams which slice decided what and where on it; and
-history.csv, best.safetensors, and last.safetensors, from which `--resume` goes on as if nothing had happened.
+paints knees in the same layout instead. Exams of your own need that layout too, with its CSV files of labels; in place
+of the file `train/axial/0000.npy` there may be a folder `train/axial/0000` of DICOM slices. A batch is one exam,
+because every exam has another number of slices. The run leaves a page, `index.html`: curves, ROC curves, and for a few
+exams which slice decided what and where on it; and history.csv, best.safetensors, and last.safetensors, from which
+`--resume` goes on as if nothing had happened.
 
 The tutorials' means were an AUC of 0.939 (abnormal), 0.960 (ACL) and 0.783 (meniscus), from ImageNet's weights; the
 paper's, Bien et al. 2018, 0.937, 0.965 and 0.847.
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -34,7 +38,7 @@ import tinygrad_med as torch
 from tinygrad_med import nn, optim
 from tinygrad_med._files import writing
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.data import mrnet
+from tinygrad_med.data import dicom, mrnet
 from tinygrad_med.data.phantoms import knees
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.series_cam import explain
@@ -170,12 +174,27 @@ def phantoms(options: argparse.Namespace) -> Path:
     return folder
 
 
+def own(data: Path) -> Path:
+    """The folder with exams of one's own in MRNet's layout; those that are folders of DICOM slices are converted."""
+    slices = sorted(file for file in data.glob("*/*/*/*") if file.is_file())
+    if not slices:
+        return data
+    found = [(str(file.relative_to(data)), file.stat().st_size, file.stat().st_mtime_ns) for file in slices]
+    others = [(file.name, file.read_bytes()) for file in sorted(data.glob("*.csv"))]
+    target = Path("runs") / f"exams-{hashlib.sha256(repr((found, others)).encode()).hexdigest()[:16]}"
+    if not target.is_dir():
+        print(f"converting {len(slices)} slices of {data} into {target}")
+        target.parent.mkdir(exist_ok=True)
+        dicom.exams_to_mrnet(data, target)
+    return target
+
+
 def story(options: argparse.Namespace) -> command.Run:
     """Train, and leave what there is to see in `options.out`."""
     labels = mrnet.LABELS if options.task == "all" else (options.task,)
-    data = phantoms(options) if options.phantoms else options.data
+    data = phantoms(options) if options.phantoms else own(options.data) if options.own else options.data
     exams, valid = (
-        mrnet.Exams(data, split, labels, check_counts=not options.phantoms, shrink=options.shrink)
+        mrnet.Exams(data, split, labels, check_counts=not (options.phantoms or options.own), shrink=options.shrink)
         for split in ("train", "valid")
     )
     model = build(options, len(labels))
@@ -260,6 +279,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = command.parser(__doc__, "runs/mrnet")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the folder MRNet-v1.0, or one for the phantoms")
+    parser.add_argument(
+        "--own", action="store_true", help="--data holds exams of your own, as .npy files or as folders of DICOM slices"
+    )
     parser.add_argument("--task", default="all", choices=["all", *mrnet.LABELS], help="all: one model for all labels")
     parser.add_argument("--backbone", default="alexnet", choices=list(CHANNELS), help="default: alexnet")
     parser.add_argument("--weights", default="imagenet", choices=["imagenet", "random"], help="where to begin")
@@ -293,6 +315,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options.out = options.out or Path("runs/mrnet")
     if not (options.data or options.phantoms):
         parser.error("name the folder MRNet-v1.0 by --data, or ask for --phantoms 96")
+    if options.own and options.phantoms:
+        parser.error("--own is about exams, and --phantoms paints some; give one of them")
     if options.slices[1] < options.slices[0]:
         parser.error(f"--slices {options.slices[0]} {options.slices[1]}: the fewest come first")
     return options

@@ -3,6 +3,7 @@
     python examples/pretrain.py                                  # once, about seven minutes
     python examples/radiographs.py                               # downloads the films; see runs/radiographs/index.html
     python examples/radiographs.py --data my_pictures            # classes of your own, two or more
+    python examples/radiographs.py --data my_ct --window -160 240    # of DICOM files, here in Hounsfield units
     python examples/radiographs.py --ask film.png                # what does the trained network say to this picture?
 
 This is the tutorial "Image Classification for Beginners" (Wiggins, Magudia and Caton) from beginning to end: see the
@@ -10,8 +11,8 @@ data, find a learning rate, fine-tune a ResNet-18, read the curves, look at the 
 and ask with CAM and Grad-CAM what the network looked at. Every step adds a picture to one page.
 
 `--data` takes the tutorial's zip, or a folder: of class folders, or of `train` and `valid` (or `val`) with class
-folders in each, and perhaps a `test`. `--weights` says what the network knows beforehand: `medical-mnist` (what
-examples/pretrain.py has learned), `imagenet` (the tutorial's, a download), a file, or `none`.
+folders in each, and perhaps a `test`. Pictures may be DICOM files. `--weights` says what the network knows beforehand:
+`medical-mnist` (what examples/pretrain.py has learned), `imagenet` (the tutorial's, a download), a file, or `none`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from report import Page
 import tinygrad_med as torch
 from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist, radiographs
+from tinygrad_med.data.grey import OWN
 from tinygrad_med.learner import Learner
 from tinygrad_med.learner.callbacks import SaveCheckpoint
 from tinygrad_med.learner.familiar import Familiar
@@ -46,7 +48,7 @@ from tinygrad_med.vision.all import (
 )
 
 LEARNER = "learner.safetensors"
-PLAN = ("weights", "epochs", "lr", "size", "equalize", "seed")
+PLAN = ("weights", "epochs", "lr", "size", "equalize", "window", "bits", "seed")
 OF_THE_TUTORIAL = {"abd", "chest"}
 
 
@@ -63,6 +65,8 @@ def make_loaders(data: Path, options: argparse.Namespace, augment: bool = True) 
         item_tfms=Resize(size * 460 // 224, equalize=options.equalize),
         batch_tfms=change,
         bs=16,
+        window=options.window,
+        bits=options.bits,
         skip_bad=options.skip_bad,
     )
 
@@ -163,6 +167,17 @@ def ask(options: argparse.Namespace) -> None:
     print("One of these classes is always the answer, whatever the picture shows.")
 
 
+def grey_window(parser: argparse.ArgumentParser, words: list[str] | None) -> str | tuple[float, float] | None:
+    """What `--window` says, as the loaders take it."""
+    if words in (None, [OWN]):
+        return words and OWN
+    try:
+        low, high = map(float, words)
+    except ValueError:
+        parser.error(f"--window {' '.join(words)}: give two numbers, the lower one first, or own")
+    return low, high
+
+
 def main(argv: list[str] | None = None) -> int:
     """The example; returns the exit status."""
     parser = command.parser(__doc__, "runs/radiographs")
@@ -178,12 +193,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--equalize", action="store_true", help="spread each film's grey levels, however it was exposed"
     )
+    parser.add_argument(
+        "--window",
+        nargs="+",
+        metavar=("LOW", "HIGH"),
+        help="the numbers that become black and white, of DICOM files and of pictures of 16 bits; or own: as each says",
+    )
+    parser.add_argument("--bits", type=command.positive, help="of the detector: the same as --window 0 2^bits")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that can't be read, and count them")
     parser.add_argument(
         "--surprise", type=Path, metavar="PICTURE", help="one of no class; by default a hand of Medical MNIST"
     )
     parser.add_argument("--ask", type=Path, metavar="PICTURE", help="don't learn: say what the network in --out sees")
     options = parser.parse_args(argv)
+    options.window = grey_window(parser, options.window)
     options.out = options.out or Path("runs/radiographs")
     return command.run(ask if options.ask else story, options)
 

@@ -121,7 +121,7 @@ def mistakes(page: Page, learn: Learner, test: Sequence[Path], tutorial: bool) -
 
 def what_if(page: Page, learn: Learner, file: Path) -> None:
     """An image, changed in several ways: what changes the answer is what the network went by."""
-    film = open_image(file)
+    film = open_image(file, window=learn.dls.window)
     width, height = film.size
     middle = (width // 5, height // 4, 4 * width // 5, 3 * height // 4)
     variants = {

@@ -36,6 +36,7 @@ from tinygrad_med.autograd import (
     set_grad_enabled as set_grad_enabled,
 )
 from tinygrad_med.backend import Device as device
+from tinygrad_med.backend.cpu import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from tinygrad_med.core.primitive import primitive as primitive
 from tinygrad_med.core.tensor import Tensor as Tensor
 from tinygrad_med.creation import (

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_med
 from tinygrad_med.backend.cpu import get_num_threads, set_num_threads, threads
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,8 +123,8 @@ def test_without_openblas_the_loop_runs_on_the_caller_alone(monkeypatch):
 
 
 def test_set_num_threads():
-    set_num_threads(2)
-    assert get_num_threads() == 2
+    tinygrad_med.set_num_threads(2)
+    assert get_num_threads() == tinygrad_med.get_num_threads() == 2
     assert openblas_count() in (None, 2)
     with pytest.raises(ValueError, match="set_num_threads: got 0; use at least 1"):
         set_num_threads(0)

@@ -216,3 +216,49 @@ def test_random_filters_see_only_their_own_place(data: Path, tmp_path: Path):
         middle = weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
         assert np.count_nonzero(weight) == np.count_nonzero(middle)
         assert abs(middle.std() / np.sqrt(2 / weight.shape[1]) - 1) < 0.05
+
+
+def test_exams_of_ones_own_as_folders_of_dicom_slices(tmp_path, monkeypatch, capsys):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install pydicom")
+    monkeypatch.undo()  # the number of exams is checked, but for one's own
+    monkeypatch.chdir(tmp_path)
+    real, knees = Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small.dcm", tmp_path / "knees"
+    header = pydicom.dcmread(real)
+    for split in ("train", "valid"):
+        for j, name in enumerate(LABELS):
+            knees.mkdir(exist_ok=True)
+            (knees / f"{split}-{name}.csv").write_text("".join(f"{k},{v[j]}\n" for k, v in TABLE.items()))
+        for plane in PLANES:
+            for exam in TABLE:
+                folder = knees / split / plane / exam
+                folder.mkdir(parents=True)
+                for name, place in (("a", 5.0), ("b", -5.0)):  # scanners name them as they like
+                    header.ImagePositionPatient = [0, 0, place]
+                    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+                    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+                    pixels = header.pixel_array.copy()
+                    pixels[0, 0] = 4000 if name == "a" else 0
+                    header.PixelData = pixels.tobytes()
+                    header.save_as(folder / f"{name}.dcm")
+
+    assert story.main(arguments(knees, tmp_path / "out", "--epochs", "1")) == 2
+    assert "does not hold the train split" in capsys.readouterr().err
+    assert story.main(arguments(knees, tmp_path / "out", "--epochs", "1", "--own")) == 0
+    assert "converting 36 slices" in capsys.readouterr().out
+    (made,) = (tmp_path / "runs").glob("exams-*")
+    volume = np.load(made / "valid" / "coronal" / "0002.npy")
+    assert volume.shape == (2, 256, 256) and volume.dtype == np.uint8
+    assert volume[1, 0, 0] == 255 > volume[0, 0, 0]  # in the order of their places, not of their names
+
+    assert story.main(arguments(knees, tmp_path / "out", "--epochs", "2", "--own", "--resume")) == 0
+    assert "converting" not in capsys.readouterr().out
+    (knees / "valid-acl.csv").write_text("0000,0\n0001,1\n0002,0\n")  # other data: another folder
+    with pytest.warns(UserWarning, match="abnormal"):
+        assert story.main(arguments(knees, tmp_path / "other", "--epochs", "1", "--own")) == 0
+    assert len(list((tmp_path / "runs").glob("exams-*"))) == 2
+
+
+def test_own_exams_are_not_painted(capsys):
+    with pytest.raises(SystemExit):
+        story.parse(["--own", "--phantoms", "16"])
+    assert "give one of them" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from examples import radiographs as example
 from tinygrad_med.learner import Learner
+from tinygrad_med.vision.all import load_learner
 
 
 def paint(file, name, rng):
@@ -119,6 +121,47 @@ def test_ctrl_c_leaves_the_page_and_the_run_goes_on(data, tmp_path, capsys):
     for picture in ("04", "06", "14"):
         files = [tmp_path / name / f"{picture}.png" for name in ("whole", "part")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_dicom_files(tmp_path, capsys):
+    """A CT has no window of its own here: without one it is refused, and under one the pictures are what it says."""
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install pydicom")
+    real = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
+    for split, count in (("train", 6), ("valid", 2)):
+        for name, shift in (("bone", 500), ("water", 0)):
+            for i in range(count):
+                file = tmp_path / "ct" / split / name / f"{i}.dcm"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                header = pydicom.dcmread(real)
+                header.PixelData = (header.pixel_array + shift + i).astype(np.int16).tobytes()
+                header.save_as(file)
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other.png")
+    out, given = tmp_path / "out", ["--data", tmp_path / "ct", "--epochs", 1, "--surprise", tmp_path / "other.png"]
+    assert run(*given, "--out", out) == 2
+    assert "has no window" in capsys.readouterr().err
+    assert run(*given, "--out", out, "--window", -160, 240) == 0
+    assert load_learner(out / example.LEARNER).dls.window == (-160, 240)
+    assert run("--out", out, "--ask", tmp_path / "ct" / "valid" / "bone" / "0.dcm") == 0
+    assert "whatever the picture shows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "window"), [([], None), (["--window", "own"], "own"), (["--window", "-160", "240"], (-160, 240))]
+)
+def test_the_window_comes_to_the_loaders(data, words, window):
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example.ImageDataLoaders, "from_folder", lambda *_, **k: asked.append(k["window"]) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("--data", data, *words)
+    assert asked == [window]
+
+
+@pytest.mark.parametrize("words", [["1"], ["a", "b"], ["1", "2", "3"]])
+def test_a_window_is_two_numbers(data, words, capsys):
+    with pytest.raises(SystemExit):
+        run("--data", data, "--window", *words)
+    assert "give two numbers, the lower one first, or own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,11 @@ def test_what_cannot_be_exported_or_loaded(folder, tmp_path):
     save(state | {"facts": torch.tensor(np.frombuffer(text, np.uint8))}, file)
     with pytest.raises(ValueError, match="x.safetensors is no file of learn.export .*the loss 'crass_entropy'"):
         load_learner(file, model)
+
+
+@pytest.mark.parametrize("window", [None, "own", (-160.0, 240.0)])
+def test_the_window_stays_what_it_was(folder, tmp_path, window):
+    dls = ImageDataLoaders.from_folder(folder, bs=4, num_workers=0, item_tfms=Resize(8), window=window)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 1))
+    file = VisionLearner(dls, net, F.binary_cross_entropy_with_logits, progress=False).export(tmp_path / "own")
+    assert load_learner(file, net).dls.window == window

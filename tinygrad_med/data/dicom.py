@@ -10,6 +10,7 @@ The standard: PS3.3, C.7.6.3 (pixels), C.11.1 (rescale), C.11.2.1.2 (windows), C
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_med._files import DAMAGE, optional
+from tinygrad_med._files import DAMAGE, optional, writing
 from tinygrad_med.data.grey import OWN, GreyError, Window, WindowChoice, to_grey, window_of
 
 if TYPE_CHECKING:
@@ -184,6 +185,32 @@ def to_mrnet(folder: str | Path) -> NDArray[np.uint8]:
     square = np.pad((values - low) * np.float32(255 / (high - low)), [(0, 0), *gaps])
     resized = [pillow.fromarray(one).resize((256, 256), pillow.Resampling.BILINEAR) for one in square]
     return np.stack([np.asarray(one) for one in resized]).round().clip(0, 255).astype(np.uint8)
+
+
+def exams_to_mrnet(source: str | Path, target: str | Path) -> Path:
+    """A folder of exams in MRNet's layout, with its CSV files, made of one that has folders of DICOM slices instead.
+
+    `<source>/<split>/<plane>/<exam>/`, a folder, becomes `<target>/<split>/<plane>/<exam>.npy`, by `to_mrnet`; other
+    files in those places are copied. `target` is there when all of it is.
+
+    Raises:
+        FileNotFoundError: if there are no such folders.
+        ValueError: as `to_mrnet`.
+    """
+    source, target = Path(source), Path(target)
+    exams = sorted(folder for folder in source.glob("*/*/*") if folder.is_dir())
+    if not exams:
+        raise FileNotFoundError(f"dicom: {source} has no exams as folders, such as train/axial/0000/ with its slices")
+    with writing(target) as made:
+        for file in [*source.glob("*.csv"), *source.glob("*/*/*.npy")]:
+            place = made / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+        for folder in exams:
+            place = made / folder.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            np.save(place.with_name(f"{folder.name}.npy"), to_mrnet(folder))
+    return target
 
 
 # What a header says -------------------------------------------------------------------------------------------------

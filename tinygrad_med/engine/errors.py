@@ -105,7 +105,6 @@ ELSEWHERE = {
     "complex128": "there are no complex numbers",
     "bfloat16": "the float dtypes are float16, float32 and float64",
     "set_default_tensor_type": "use set_default_dtype",
-    "set_num_threads": "set the environment variable OMP_NUM_THREADS before Python starts",
     "Size": "a shape is a tuple",
     "LSTM": "there are no recurrent layers; write the loop over time with Linear",
     "GRU": "there are no recurrent layers; write the loop over time with Linear",

@@ -46,12 +46,16 @@ SEVERAL = ("max", "min")
 """Methods that return one tensor or two, by their arguments."""
 
 
+_NO_METHODS = ("__module__", "__slots__", "__doc__", "__getattr__", "__firstlineno__", "__static_attributes__")
+"""What a class holds beside them; the last two from Python 3.13 on."""
+
+
 def text() -> str:
     """What `core/methods.pyi` should hold."""
     primitives = {name: p for p, names in METHODS_OF.items() for name in names}
     lines = []
     for name, found in sorted(vars(methods.Methods).items(), key=lambda item: (item[0].startswith("__"), item[0])):
-        if name in ("__module__", "__slots__", "__doc__", "__getattr__"):
+        if name in _NO_METHODS:
             continue
         if isinstance(found, property):
             lines += ["    @property", f"    def {name}(self) -> Tensor:", *_doc(found.fget), ""]

@@ -56,7 +56,8 @@ class ImagesForUse(ImageDataLoaders):
 
     def __init__(self, vocab: list[str], images: dict[str, Any]) -> None:
         self.vocab, self.mode, self.path = vocab, images["mode"], None
-        self.window = None if images["window"] is None else tuple(images["window"])
+        window = images["window"]
+        self.window = tuple(window) if isinstance(window, list) else window
         self.bs, self.num_workers, self.seed = 64, 0, 0
         self.resize, self.augment = Resize(**images["resize"]), Augment(**images["augment"])
         self.normalize = Normalize(**{name: tuple(numbers) for name, numbers in images["normalize"].items()})
