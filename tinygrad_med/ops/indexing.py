@@ -162,7 +162,7 @@ def write(xp: Any, array: Any, key: Any, value: Any) -> None:
     *views, last = as_keys(key, array.shape)
     for view in views:
         array = array[_with_ellipsis(view)]
-    array[on_library(xp, last)] = value
+    array[_with_ellipsis(on_library(xp, last))] = value
 
 
 @primitive
