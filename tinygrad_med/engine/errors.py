@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,6 +37,8 @@ def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoRetu
 
 def refuse_foreign(operation: object, operands: Iterable[Any]) -> None:
     """Refuse a tensor of PyTorch's among operands, which NumPy would take for an array."""
+    if "torch" not in sys.modules:  # then there is none, and long lists need no look
+        return
     for x in operands:
         if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
             raise TypeError(
