@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -118,6 +119,8 @@ class Checkpoint:
         """Delete the files: the training has ended, and what it led to is elsewhere."""
         self.file.unlink(missing_ok=True)
         self.before.unlink(missing_ok=True)
+        for left_behind in self.file.parent.glob(f"{glob.escape(self.file.stem)}*.partial"):  # by a run that was killed
+            left_behind.unlink(missing_ok=True)
 
 
 class Randomness:
