@@ -57,6 +57,7 @@ def torch() -> ModuleType:
         import torch
     except ImportError:
         missing("PyTorch is not installed: pip install torch")
+    assert not hasattr(torch, "primitive"), "this is our own package in PyTorch's place: a test imported as_torch"
     return torch
 
 

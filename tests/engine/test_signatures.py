@@ -90,6 +90,15 @@ def test_a_mistake_in_a_forward_is_told_when_it_is_decorated(forward, text):
         tm.primitive(forward)
 
 
+def test_a_method_is_marked_above_the_primitive():
+    with pytest.raises(TypeError, match="@method stands above @primitive, not below it: twice is still its forward"):
+
+        @tm.primitive
+        @methods.method
+        def twice(xp, x):
+            return 2 * x
+
+
 def test_the_stubs_are_those_of_the_operations():
     found = Path(methods.__file__).with_suffix(".pyi").read_text("utf-8")
     assert found == stubs.text(), "python -m tinygrad_med.engine.stubs"

@@ -23,5 +23,8 @@ class Methods:
 
 def method(operation: F, name: str | None = None) -> F:
     """Mark an operation whose first operand is a tensor: `exp(x)` is `x.exp()`, too; or another `name` for it."""
+    code = getattr(operation, "__code__", None)
+    if code is not None and code.co_varnames[:1] == ("xp",):
+        raise TypeError(f"@method stands above @primitive, not below it: {operation.__name__} is still its forward")
     METHODS[name or operation.__name__] = operation
     return operation
