@@ -7,6 +7,10 @@ An example's `main` is `return command.run(story, arguments)`; the story opens a
 - turns Ctrl-C into an early end: the story's pictures are still drawn, of what was reached, and the last line is the
   command that goes on.
 
+With `--data-parallel`, which some examples have, `mpirun` runs the story on several ranks, processes that share the
+work: see `tinygrad_med/parallel.py`. Rank 0 alone prints and writes; all read the checkpoint, of whatever number of
+ranks it is; an error ends all.
+
 A mistake of the user's is answered with one line, and exit status 2.
 """
 
@@ -14,12 +18,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tinygrad_med import parallel
 from tinygrad_med._files import writing
 from tinygrad_med.learner import DivergedError
 from tinygrad_med.learner.state import Checkpoint
@@ -40,7 +47,23 @@ def parser(doc: str, out: str, epilog: str = "") -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, help=f"the folder for the results; default: {out}")
     made.add_argument("--resume", action="store_true", help="go on with the run in --out, from its last checkpoint")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error instead of one line")
+    made.set_defaults(ranks=parallel.Ranks(), data_parallel=False)
     return made
+
+
+def add_data_parallel(parser: argparse.ArgumentParser, batchnorm: bool = False) -> None:
+    """The option of the examples that can train on several ranks, and of those with batch-norm its way to take it."""
+    parser.add_argument(
+        "--data-parallel",
+        action="store_true",
+        help="several processes share each batch: mpirun -n 4 python … --data-parallel",
+    )
+    if batchnorm:
+        parser.add_argument(
+            "--sync-batchnorm",
+            action="store_true",
+            help="with --data-parallel: batch-norm over the whole batch, as one process has it",
+        )
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -58,19 +81,34 @@ positive = at_least(1)
 
 
 def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Namespace) -> int:
-    """Tell the story; the exit status."""
+    """Tell the story, with `options.ranks`; the exit status."""
     try:
+        if options.data_parallel:
+            options.ranks = parallel.join()
+            sys.stdout = sys.stdout if options.ranks.rank == 0 else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         told = story(options)
-        return told.status if told else 0
+        return ended(options, told.status if told else 0)
     except KeyboardInterrupt:
-        how = f"to go on: {again()}" if saved(options.out) else "nothing was saved yet"
-        print(f"\ninterrupted; {how}", file=sys.stderr)
-        return INTERRUPTED
+        if options.ranks.rank == 0:
+            how = f"to go on: {again(options)}" if saved(options.out) else "nothing was saved yet"
+            print(f"\ninterrupted; {how}", file=sys.stderr)
+        return ended(options, INTERRUPTED)
     except (OSError, ValueError, RuntimeError, ImportError, DivergedError) as error:
         if options.debug:
             raise
+        if options.ranks.rank:
+            time.sleep(1)  # what all ranks meet, rank 0 tells
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return MISTAKE
+        return ended(options, MISTAKE)
+
+
+def ended(options: argparse.Namespace, status: int) -> int:
+    """The exit status; if it says that something went wrong, no rank waits for this one for ever."""
+    if status == INTERRUPTED and options.ranks.rank:
+        return status  # rank 0 draws what was reached, and then ends all
+    if status and options.ranks.size > 1:
+        options.ranks.abort(status)
+    return status
 
 
 class Run:
@@ -90,19 +128,30 @@ class Run:
     def __init__(
         self, options: argparse.Namespace, plan: Mapping[str, Any], model: Module | None = None, **parts: Any
     ) -> None:
-        self.folder: Path = options.out
+        self.options, self.folder = options, Path(options.out)
         self.plan, self.interrupted = dict(plan), False
         self.file = self.folder / CHECKPOINT
         self.resumed = options.resume
         if self.resumed and not saved(self.folder):
             raise FileNotFoundError(f"--resume: there is no {CHECKPOINT} in {self.folder}")
+        if options.ranks.rank == 0:
+            self._begin()
+        options.ranks.barrier()
+        if model is not None:
+            self.checkpoint = Checkpoint(self.file, self.plan, model=model, **parts)
+
+    def _begin(self) -> None:
+        """Make the folder, empty unless it is gone on with."""
         if not self.resumed:
             make_way(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing(self.folder / MARK) as path:  # before any work: it fails where the folder can't be written
-            path.write_text(command_line() + "\n", "utf-8")
-        if model is not None:
-            self.checkpoint = Checkpoint(self.file, self.plan, model=model, **parts)
+            path.write_text(command_line(self.options) + "\n", "utf-8")
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files: rank 0."""
+        return self.options.ranks.rank == 0
 
     @property
     def status(self) -> int:
@@ -111,7 +160,8 @@ class Run:
 
     def save(self, **facts: Any) -> None:
         """Write the checkpoint, whole or not at all; the one before stays beside it."""
-        self.checkpoint.save(**facts)
+        if self.writes:
+            self.checkpoint.save(**facts)
 
     def load(self) -> dict[str, Any]:
         """Put model and parts where the checkpoint has them; its facts, or none where there is no checkpoint yet.
@@ -136,7 +186,7 @@ class Run:
         """Say where the results are, what else there is, and how an interrupted run goes on."""
         print(f"The results: {results}", *more, sep="\n")
         if self.interrupted:
-            print(f"To go on: {again()}")
+            print(f"To go on: {again(self.options)}")
         return self
 
 
@@ -145,15 +195,20 @@ def saved(folder: Path) -> bool:
     return any(folder.glob(f"{Path(CHECKPOINT).stem}*.safetensors"))
 
 
-def again() -> str:
+def again(options: argparse.Namespace) -> str:
     """The command that goes on with this run."""
-    words = [word for word in sys.argv if word != "--resume"]
-    return shlex.join(["python", *words, "--resume"])
+    return started_by(options, *(word for word in sys.argv if word != "--resume"), "--resume")
 
 
-def command_line() -> str:
+def command_line(options: argparse.Namespace) -> str:
     """The command that this program was started by."""
-    return shlex.join(["python", *sys.argv])
+    return started_by(options, *sys.argv)
+
+
+def started_by(options: argparse.Namespace, *words: str) -> str:
+    """A command, by `mpirun` where there are several ranks."""
+    several = ["mpirun", "-n", str(options.ranks.size)] if options.ranks.size > 1 else []
+    return shlex.join([*several, "python", *words])
 
 
 def make_way(folder: Path) -> None:

@@ -5,6 +5,7 @@
     python examples/medical_mnist.py --model mlp            # the next step: linear, ReLU, linear
     python examples/medical_mnist.py --model cnn            # and the one after: convolutions
     python examples/medical_mnist.py --ask hand.png         # and what does the trained one say to this picture?
+    mpirun -n 4 python examples/medical_mnist.py --data-parallel        # four processes share the work
 
 An image is 64×64 pixels, hence a point in a space of 4096 dimensions. The linear model gives each class a weight for
 every pixel; its score for a class is the weighted sum of the pixels, and a softmax makes probabilities of the scores.
@@ -23,7 +24,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import command
@@ -39,6 +40,7 @@ from tinygrad_med import Tensor, explain, nn
 from tinygrad_med._files import writing
 from tinygrad_med.data import medical_mnist, phantoms
 from tinygrad_med.data.images import open_image
+from tinygrad_med.parallel import Ranks, SyncBatchNorm
 
 BATCH = 64
 WEIGHTS = "weights.safetensors"
@@ -64,11 +66,27 @@ class Batches:
         return math.ceil(len(self.rows) / self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.rows), self.size):
-            chosen = self.rows[start : start + self.size]
-            xb = torch.from_numpy(self.data.images[chosen]).to(device=self.device).view(-1, 64 * 64)
-            yb = torch.from_numpy(self.data.labels[chosen]).to(device=self.device)
-            yield self.prepare(xb), yb
+        return map(self.read, self.chosen())
+
+    def chosen(self) -> Iterator[np.ndarray]:
+        """The rows of each batch."""
+        return (self.rows[start : start + self.size] for start in range(0, len(self.rows), self.size))
+
+    def read(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The images of some rows, and their labels."""
+        xb = torch.from_numpy(self.data.images[rows]).to(device=self.device).view(-1, 64 * 64)
+        yb = torch.from_numpy(self.data.labels[rows]).to(device=self.device)
+        return self.prepare(xb), yb
+
+    def shared(self, ranks: Ranks) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """This process's part of each batch, and the part's weight: all of it, and 1, unless several share the work."""
+        for rows in self.chosen():
+            part = ranks.share(len(rows))
+            yield *self.read(rows[part.rows]), part.weight
+
+    def part(self, ranks: Ranks) -> Batches:
+        """Batches of this process's part of the rows."""
+        return replace(self, rows=self.rows[ranks.share(len(self.rows)).rows])
 
 
 def loss_func(preds: Tensor, targets: Tensor) -> Tensor:
@@ -85,24 +103,34 @@ def accuracy(preds: Tensor, targets: Tensor) -> Tensor:
 
 
 def train(
-    model: nn.Module, lr: float, training: Batches, validation: Batches, epochs: range
+    model: nn.Module, lr: float, training: Batches, validation: Batches, epochs: range, ranks: Ranks
 ) -> Iterator[dict[str, float]]:
-    """The tutorials' loop; yields after each epoch how good the model is now."""
+    """The tutorials' loop; yields after each epoch how good the model is now.
+
+    Where several processes share the work (`ranks`), each weighs the loss of its part, and `backward()` leaves the sum
+    of their gradients; otherwise the weight is 1.
+    """
     parameters = list(model.parameters())
+    ranks.broadcast(model)
     for epoch in epochs:
         start = time.perf_counter()
         model.train()
-        for xb, yb in tqdm(training, desc=f"epoch {epoch}", unit=" batches", leave=False, disable=None):
-            preds = model(xb)
-            loss = loss_func(preds, yb)
+        bar = tqdm(total=len(training), desc=f"epoch {epoch}", unit=" batches", leave=False, disable=None)
+        with bar, ranks.summing(parameters):
+            for xb, yb, weight in training.shared(ranks):
+                preds = model(xb)
+                loss = loss_func(preds, yb) * weight
 
-            loss.backward()
-            with torch.no_grad():
-                for weights in parameters:
-                    weights -= weights.grad * lr
-                    weights.grad.zero_()
+                loss.backward()
+                with torch.no_grad():
+                    for weights in parameters:
+                        weights -= weights.grad * lr
+                        weights.grad.zero_()
+                bar.update()
 
-        preds, targets = predict(model, validation)
+        ranks.broadcast(model)  # the running statistics of a batch-norm are each process's own: those of rank 0 count
+        preds, targets = predict(model, validation.part(ranks))
+        preds, targets = (torch.from_numpy(ranks.gather(found.cpu().numpy())) for found in (preds, targets))
         yield {
             "epoch": epoch,
             "valid_accuracy": accuracy(preds, targets).item(),
@@ -146,6 +174,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--epochs", type=command.positive, help="how often the model sees all images; default: as below"
     )
+    command.add_data_parallel(parser, batchnorm=True)
     options = parser.parse_args(argv)
     options.out = options.out or Path("runs") / f"medical_mnist-{options.model}"
     options.epochs = options.epochs or RECIPES[options.model].epochs
@@ -165,7 +194,10 @@ def story(options: argparse.Namespace) -> command.Run:
     recipe = RECIPES[options.model]
     torch.manual_seed(options.seed)
     model = recipe.model().to(device=options.device)
-    data = load_images(options)
+    if options.sync_batchnorm:
+        SyncBatchNorm.convert_sync_batchnorm(model, options.ranks)
+    with options.ranks.rank_0_first():
+        data = load_images(options)
     run = command.Run(options, {"model": options.model, "images": data.source, "seed": options.seed}, model)
     history: list[dict[str, float]] = run.load().get("history", [])
     learn_from, validate_on = medical_mnist.split(len(data), valid=0.2, seed=options.seed)
@@ -176,14 +208,21 @@ def story(options: argparse.Namespace) -> command.Run:
     print(model)
     print(HEADER + "   (published: for the real images)" * data.is_phantom)
     with run.until_interrupted():
-        for row in train(model, recipe.lr, training, validation, range(len(history), options.epochs)):
+        epochs = range(len(history), options.epochs)
+        for row in train(model, recipe.lr, training, validation, epochs, options.ranks):
             run.save(history=[*history, row])
             history.append(row)
+            if not run.writes:
+                continue
             table = with_published(history, options.model)
             with writing(run.folder / "history.csv") as path:
                 table.to_csv(path, index=False)
             print(line(table.iloc[-1]), flush=True)
 
+    if not run.writes:
+        return run
+    if options.sync_batchnorm:  # from here on rank 0 is alone
+        SyncBatchNorm.convert_sync_batchnorm(model, Ranks())
     history = run.load()["history"]  # where an interrupt came in the middle of an epoch
     table = with_published(history, options.model)
     torch.save(model.state_dict(), run.folder / WEIGHTS)
@@ -192,7 +231,7 @@ def story(options: argparse.Namespace) -> command.Run:
         f"{options.model} on {'phantoms' if data.is_phantom else 'Medical MNIST'}",
         f"{recipe.about[0].upper()}{recipe.about[1:]}.",
         made_by=[
-            f"Made by `{command.command_line()}`",
+            f"Made by `{command.command_line(options)}`",
             f"Images: {data.source}. Seed {options.seed}, batches of {BATCH}, rate {recipe.lr}, on {options.device}.",
             f"{len(history)} of {options.epochs} epochs{', then interrupted' * run.interrupted}.",
             f"The weights are in `{WEIGHTS}`; `--ask PICTURE` asks them about a picture.",

@@ -5,6 +5,7 @@
     python examples/mrnet.py --phantoms 96 --weights random --lr 1e-4 --epochs 6 --slices 6 7
     python examples/mrnet.py --data my_knees --own             # exams of your own, also as folders of DICOM slices
     python examples/mrnet.py … --resume                        # the same options: after Ctrl-C, or a power cut
+    mpirun -n 4 python examples/mrnet.py … --accumulate 4 --data-parallel   # four processes share the exams of a step
 
 Stanford gives the data, after an agreement, at https://stanfordmlgroup.github.io/competitions/mrnet; `--phantoms`
 paints knees in the same layout instead. Exams of your own need that layout too, with its CSV files of labels; in place
@@ -41,6 +42,7 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import dicom, mrnet
 from tinygrad_med.data.phantoms import knees
 from tinygrad_med.models.mrnet import CHANNELS, MRNet
+from tinygrad_med.parallel import Ranks
 from tinygrad_med.series_cam import explain
 
 PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "phantoms", "seed")
@@ -101,36 +103,45 @@ def train(
     model: MRNet, exams: mrnet.Exams, criterion: Any, optimizer: Any, epoch: int, options: argparse.Namespace
 ) -> Pass:
     """Learn from every exam once, in an order of this epoch's own."""
-    rng = np.random.default_rng((options.seed, epoch))
+    order = np.random.default_rng((options.seed, epoch)).permutation(len(exams))
+    ranks, parameters = options.ranks, list(model.parameters())
     model.train()
-    losses, scores, truth = [], [], []
-    for number, i in enumerate(
-        tqdm(rng.permutation(len(exams)), f"epoch {epoch}", unit=" exams", disable=options.quiet or None), 1
+    losses, scores = np.zeros(len(exams)), np.zeros(exams.labels.shape, np.float32)
+    for first in tqdm(
+        range(0, len(exams), options.accumulate), f"epoch {epoch}", unit=" steps", disable=quiet(options)
     ):
-        series, y = tensors(exams.read(int(i), rng if options.augment else None), options.device)
-        output = model(series)
-        loss = criterion(output, y)
-        (loss / options.accumulate).backward()
-        if number % options.accumulate == 0 or number == len(exams):
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(loss.item())
-        scores.append(output.detach().sigmoid().cpu().numpy()[0])
-        truth.append(exams.labels[i])
-    return Pass(float(np.mean(losses)), np.array(scores), np.array(truth))
+        last = min(first + options.accumulate, len(exams))
+        for place in range(first + ranks.rank, last, ranks.size):
+            i = int(order[place])
+            rng = np.random.default_rng((options.seed, epoch, i)) if options.augment else None
+            series, y = tensors(exams.read(i, rng), options.device)
+            output = model(series)
+            loss = criterion(output, y)
+            (loss / options.accumulate).backward()
+            losses[place], scores[place] = loss.item(), output.detach().sigmoid().cpu().numpy()[0]
+        ranks.sum_gradients(parameters)
+        optimizer.step()
+        optimizer.zero_grad()
+    return Pass(float(ranks.sum(losses).mean()), ranks.sum(scores), exams.labels[order])
+
+
+def quiet(options: argparse.Namespace) -> bool | None:
+    """Whether there is no progress bar; `None`: only where there is no terminal."""
+    return options.quiet or options.ranks.rank > 0 or None
 
 
 @torch.no_grad()
-def evaluate(model: MRNet, exams: mrnet.Exams, criterion: Any, device: str) -> Pass:
-    """Look at every exam once, without learning."""
+def evaluate(model: MRNet, exams: mrnet.Exams, criterion: Any, device: str, ranks: Ranks | None = None) -> Pass:
+    """Look at every exam once, without learning; several processes look at a part of them each."""
+    ranks = ranks or Ranks()
+    ranks.broadcast(model)  # statistics of a batch-norm are each process's own: those of rank 0 count
     model.eval()
-    losses, scores = [], []
-    for exam in exams:
-        series, y = tensors(exam, device)
+    losses, scores = np.zeros(len(exams)), np.zeros(exams.labels.shape, np.float32)
+    for i in range(ranks.rank, len(exams), ranks.size):
+        series, y = tensors(exams[i], device)
         output = model(series)
-        losses.append(criterion(output, y).item())
-        scores.append(output.sigmoid().cpu().numpy()[0])
-    return Pass(float(np.mean(losses)), np.array(scores), exams.labels)
+        losses[i], scores[i] = criterion(output, y).item(), output.sigmoid().cpu().numpy()[0]
+    return Pass(float(ranks.sum(losses).mean()), ranks.sum(scores), exams.labels)
 
 
 # ---------------------------------------------------------------- how good it is
@@ -192,7 +203,13 @@ def own(data: Path) -> Path:
 def story(options: argparse.Namespace) -> command.Run:
     """Train, and leave what there is to see in `options.out`."""
     labels = mrnet.LABELS if options.task == "all" else (options.task,)
-    data = phantoms(options) if options.phantoms else own(options.data) if options.own else options.data
+    if options.accumulate < (ranks := options.ranks).size:
+        raise ValueError(
+            f"--data-parallel: a step is over {options.accumulate} exams, too few for {ranks.size} processes; say "
+            f"--accumulate {ranks.size}"
+        )
+    with ranks.rank_0_first():
+        data = phantoms(options) if options.phantoms else own(options.data) if options.own else options.data
     exams, valid = (
         mrnet.Exams(data, split, labels, check_counts=not (options.phantoms or options.own), shrink=options.shrink)
         for split in ("train", "valid")
@@ -208,14 +225,17 @@ def story(options: argparse.Namespace) -> command.Run:
     if history:
         print(f"going on after epoch {len(history) - 1}")
 
+    ranks.broadcast(model)
     with run.until_interrupted():
         for epoch in range(len(history), options.epochs):
             row = one_epoch(model, exams, valid, criterion, optimizer, epoch, options)
             scheduler.step(row["valid_loss"])
-            if is_best(row, history):
+            if run.writes and is_best(row, history):
                 torch.save(model.state_dict(), run.folder / "best.safetensors")
             run.save(history=[*history, row])
             history.append(row)
+            if not run.writes:
+                continue
             write_history(run.folder / "history.csv", history)
             by_label = ", ".join(f"{name} {row[f'valid_auc_{name}']:.3f}" for name in labels)
             print(
@@ -224,11 +244,13 @@ def story(options: argparse.Namespace) -> command.Run:
                 flush=True,
             )
 
+    if not run.writes:
+        return run
     page = Page(
         run.folder,
         "MRNet: which slice decided?",
         f"{len(exams)} exams to learn from, {len(valid)} to test; {', '.join(labels)}.",
-        made_by=[f"Made by `{command.command_line()}`", f"{len(history)} of {options.epochs} epochs."],
+        made_by=[f"Made by `{command.command_line(options)}`", f"{len(history)} of {options.epochs} epochs."],
         phantoms=bool(options.phantoms),
     )
     model.load_state_dict(torch.load(run.folder / "best.safetensors"))
@@ -257,7 +279,7 @@ def one_epoch(
     start = time.perf_counter()
     learned = train(model, exams, criterion, optimizer, epoch, options)
     seconds = time.perf_counter() - start
-    tested = evaluate(model, valid, criterion, options.device)
+    tested = evaluate(model, valid, criterion, options.device, options.ranks)
     row: dict[str, Any] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"], "train_seconds": round(seconds, 1)}
     for split, found in (("train", learned), ("valid", tested)):
         of_labels = aucs(found)
@@ -311,6 +333,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--slices", type=command.at_least(6), nargs=2, default=(20, 32), metavar=("FEWEST", "MOST"), help="of phantoms"
     )
     parser.add_argument("--quiet", action="store_true", help="without progress bars")
+    command.add_data_parallel(parser)
     options = parser.parse_args(arguments)
     options.out = options.out or Path("runs/mrnet")
     if not (options.data or options.phantoms):

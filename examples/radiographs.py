@@ -114,7 +114,7 @@ def story(options: argparse.Namespace) -> command.Run:
         run.folder,
         "Chest or abdomen?" if tutorial else f"{', '.join(dls.vocab[:-1])} or {dls.vocab[-1]}?",
         made_by=[
-            f"Made by `{command.command_line()}`",
+            f"Made by `{command.command_line(options)}`",
             f"A ResNet-18 that knew `{options.weights}`. {options.size}×{options.size} pixels, on {options.device}.",
             f"{options.epochs} epochs after the frozen one, rate {options.lr}, seed {options.seed}.",
             f"The network is in `{LEARNER}`; `--ask PICTURE` asks it about a picture.",

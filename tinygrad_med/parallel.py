@@ -506,7 +506,11 @@ class SyncBatchNorm(_BatchNorm):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, ranks: Ranks) -> Module:
-        """A model in which every batch-norm is one over the ranks; parameters and buffers stay the same."""
+        """A model in which every batch-norm is one over the ranks; parameters and buffers stay the same.
+
+        It is the model itself, unless that is a single layer. Convert it again for other ranks: for `Ranks()`, where
+        one process goes on alone.
+        """
         if isinstance(module, _BatchNorm):
             converted = copy.copy(module)
             converted.__class__ = cls

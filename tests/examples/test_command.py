@@ -12,10 +12,11 @@ import pytest
 import tinygrad_med as torch
 from tinygrad_med import nn, optim
 from tinygrad_med.learner import DivergedError
+from tinygrad_med.parallel import Ranks
 
 
 def options(out: Path, **more: object) -> Namespace:
-    return Namespace(**{"out": out, "resume": False, "debug": False, **more})
+    return Namespace(**{"out": out, "resume": False, "debug": False, "ranks": Ranks(), "data_parallel": False, **more})
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError, ImportError, DivergedError])
