@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import types
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,41 @@ class Device:
 
 class OutOfMemoryError(MemoryError):
     """What CuPy raises where a GPU's memory is full."""
+
+
+class MemoryHook:
+    """What is called whenever memory is taken or given back, once it was entered."""
+
+    entered: ClassVar[list[Any]] = []
+
+    def __enter__(self) -> MemoryHook:
+        MemoryHook.entered.append(self)
+        return self
+
+
+class Pool:
+    """The memory that is held."""
+
+    used = 0
+
+    def used_bytes(self) -> int:
+        return Pool.used
+
+    def total_bytes(self) -> int:
+        return 1024
+
+    def free_all_blocks(self) -> None:
+        """Give nothing back."""
+
+    @staticmethod
+    def take(size: int, device: int = 0) -> None:
+        """Take memory, or give it back where `size` is negative, and call the hooks as CuPy does."""
+        Pool.used += size
+        for hook in MemoryHook.entered:
+            if size > 0:
+                hook.malloc_postprocess(device_id=device, size=size, mem_size=size, mem_ptr=1, pmem_id=1)
+            else:
+                hook.free_postprocess(device_id=device, mem_size=-size, mem_ptr=1, pmem_id=1)
 
 
 class OnGPU(np.ndarray):
@@ -199,6 +234,7 @@ class _Library(types.ModuleType):
     ogrid = _Grid()
     cuda = types.SimpleNamespace(
         Device=Device,
+        MemoryHook=MemoryHook,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,
@@ -210,6 +246,9 @@ class _Library(types.ModuleType):
 
     def get_array_module(self, *arrays: Any) -> Any:
         return self if any(isinstance(a, OnGPU) for a in arrays) else np
+
+    def get_default_memory_pool(self) -> Pool:
+        return Pool()
 
     def asnumpy(self, array: Any) -> Any:
         return array.view(np.ndarray).copy()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_med as tm
-from tests.stand_in import Device, OutOfMemoryError, cupy
+from tests.stand_in import Device, MemoryHook, OutOfMemoryError, Pool, cupy
 from tinygrad_med import backend, nn, optim
 from tinygrad_med.nn import functional as F
 
@@ -198,6 +198,24 @@ def test_facts_about_the_device() -> None:
     assert [tm.cuda.get_device_name(1), tm.cuda.get_device_name()] == ["stand-in 1", "stand-in 0"]
     assert tm.cuda.mem_get_info() == (60, 100)
     tm.cuda.synchronize()
+
+
+def test_the_most_memory_that_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tm.cuda, "_peaks", {})
+    monkeypatch.setattr(MemoryHook, "entered", [])
+    monkeypatch.setattr(Pool, "used", 100)
+    with pytest.raises(RuntimeError, match="nothing is counted yet; call reset_peak_memory_stats"):
+        tm.cuda.max_memory_allocated()
+    tm.cuda.reset_peak_memory_stats()
+    assert (tm.cuda.memory_allocated(), tm.cuda.max_memory_allocated()) == (100, 100)
+    for size in (512, -512, 256):
+        Pool.take(size)
+    Pool.take(9000, device=1)
+    assert (tm.cuda.memory_allocated(), tm.cuda.max_memory_allocated()) == (9356, 612)
+    tm.cuda.reset_peak_memory_stats()
+    assert tm.cuda.max_memory_allocated() == 9356 and len(MemoryHook.entered) == 1
+    assert tm.cuda.memory_reserved() == 1024
+    tm.cuda.empty_cache()
 
 
 # The same as on the CPU -----------------------------------------------------------------------------------------------

@@ -137,6 +137,44 @@ def memory_reserved(device: DeviceLike = None) -> int:
     return int(_pool(device).total_bytes()) if backend.cuda_in_use else 0
 
 
+_peaks: dict[int, list[int]] = {}
+"""Per GPU the bytes that tensors take now, and the most they took since the counting began."""
+
+
+def reset_peak_memory_stats(device: DeviceLike = None) -> None:
+    """Begin to count for `max_memory_allocated`, or begin anew; CuPy then calls Python for every piece of memory."""
+    cupy = _cupy_at(device)
+    if not _peaks:
+
+        class Counter(cupy.cuda.MemoryHook):  # type: ignore[misc, name-defined]
+            name = "peak memory"
+
+            def malloc_postprocess(self, *, device_id: int, mem_size: int, **_: Any) -> None:
+                if device_id in _peaks:
+                    now, most = _peaks[device_id]
+                    _peaks[device_id] = [now + mem_size, max(most, now + mem_size)]
+
+            def free_postprocess(self, *, device_id: int, mem_size: int, **_: Any) -> None:
+                if device_id in _peaks:
+                    _peaks[device_id][0] -= mem_size
+
+        Counter().__enter__()  # for good
+    now = memory_allocated(device)
+    _peaks[_number(device)] = [now, now]
+
+
+def max_memory_allocated(device: DeviceLike = None) -> int:
+    """The most bytes that tensors took on a GPU since `reset_peak_memory_stats()`, in the thread that called it.
+
+    Raises:
+        RuntimeError: where that was never called; nothing is counted before.
+    """
+    number = _number(device)
+    if number not in _peaks:
+        raise RuntimeError("max_memory_allocated: nothing is counted yet; call reset_peak_memory_stats() at the start")
+    return _peaks[number][1]
+
+
 def empty_cache() -> None:
     """Give memory that CuPy keeps for later back to the GPU."""
     if backend.cuda_in_use:

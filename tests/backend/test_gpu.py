@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import tinygrad_med as tm
 from tinygrad_med.backend import cpu, gpu, kernels
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 
@@ -115,3 +116,42 @@ def test_channels(shape):
     assert_same("scale_shift", x, weight, bias)
     mean, var = assert_same("batch_norm_stats", x)
     assert_same("batch_norm_backward", g, x, weight, mean, 1 / np.sqrt(var + 1e-5))
+
+
+# On a card -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_on_a_card_floored_quotients_and_erf_are_the_cpus(dtype):
+    x = tm.tensor([1.0, 6.0, -1.0, 0.25], dtype=dtype)
+    for operation in (lambda x: x // 0.1, lambda x: x % 0.1, tm.erf, tm.gelu):
+        here, there = operation(x), operation(x.cuda())
+        assert there.dtype == dtype
+        np.testing.assert_allclose(there.cpu().numpy(), here.numpy(), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.cuda
+def test_on_a_card_an_index_outside_is_an_error():
+    x = tm.ones(3, 2, device="cuda")
+    for key in ([3], tm.tensor([3], device="cuda"), tm.tensor([-4], device="cuda")):
+        with pytest.raises(IndexError, match="out of range for dim 0 of length 3"):
+            x[key]
+        with pytest.raises(IndexError, match="out of range for dim 0 of length 3"):
+            x[key] = 0
+
+
+@pytest.mark.cuda
+def test_on_a_card_time_and_memory_are_measured():
+    begin, end = tm.cuda.Event(enable_timing=True), tm.cuda.Event(enable_timing=True)
+    tm.cuda.reset_peak_memory_stats()
+    before = tm.cuda.memory_allocated()
+    begin.record()
+    x = tm.ones(1 << 20, device="cuda")
+    del x
+    end.record()
+    end.synchronize()
+    assert end.query() and begin.elapsed_time(end) >= 0
+    assert tm.cuda.memory_allocated() == before
+    assert tm.cuda.max_memory_allocated() >= before + (4 << 20)
+    assert tm.cuda.get_device_name() and tm.cuda.mem_get_info()[1] > 1 << 30
