@@ -868,7 +868,7 @@ row(
 # In images of 3 by 3, the places of pixels, of edges and halfway between, with `align_corners` and without it.
 PIXELS = (-1.5, -4 / 3, -1, -2 / 3, -0.5, -1 / 3, 0, 1 / 3, 0.5, 2 / 3, 1, 4 / 3, 1.5)
 PLACES = {"low": -1.7, "high": 1.7, "away_from": PIXELS, "margin": 0.03}
-OUTSIDE = {"padding_mode": st.sampled_from(("zeros", "border")), "align_corners": st.booleans()}
+OUTSIDE = {"padding_mode": st.sampled_from(("zeros", "border", "reflection")), "align_corners": st.booleans()}
 for name, image, grid in (
     ("grid_sample", (2, 1, 3, 3), (2, 2, 2, 2)),
     ("grid_sample of volumes", (1, 1, 3, 3, 3), (1, 1, 2, 1, 3)),

@@ -58,3 +58,12 @@ def test_settings_are_refused() -> None:
         tg.nn.functional.cosine_embedding_loss(x, x, x)
     with pytest.raises(ValueError, match="a variance must not be negative"):
         tg.nn.functional.gaussian_nll_loss(x, x, -1.0)
+
+
+def test_a_variance_for_each_row_is_none_for_each_column(torch):
+    x, y, var = np.random.default_rng(0).standard_normal((4, 4)), np.ones((4, 4)), np.array([0.5, 1.0, 2.0, 4.0])
+    expected = torch.nn.functional.gaussian_nll_loss(*map(torch.tensor, (x, y, var)), reduction="none").numpy()
+    found = tg.nn.functional.gaussian_nll_loss(*map(tg.tensor, (x, y, var)), reduction="none").numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"gaussian_nll_loss: var \(3,\) must be of input's shape \(4, 4\)"):
+        tg.nn.functional.gaussian_nll_loss(tg.tensor(x), tg.tensor(y), tg.ones(3))

@@ -38,6 +38,13 @@ def test_circular_padding_goes_around_what_was_not_cropped(torch):
         np.testing.assert_array_equal(tg.pad(tg.tensor(x), widths, mode="circular").numpy(), expected)
 
 
+def test_replicated_nothing_repeats_what_was_cropped_last(torch):
+    x = np.arange(4.0).reshape(1, 1, 4)
+    for widths in ((-4, 5), (2, -4), (-2, 3)):
+        expected = torch.nn.functional.pad(torch.tensor(x), widths, mode="replicate").numpy()
+        np.testing.assert_array_equal(tg.pad(tg.tensor(x), widths, mode="replicate").numpy(), expected)
+
+
 def test_refusals():
     x = tg.ones(1, 1, 3)
     with pytest.raises(ValueError, match="pad: mode='mirror' is unknown; give one of 'constant', 'reflect'"):

@@ -290,20 +290,35 @@ def gaussian_nll_loss(
 
     Args:
         input: the means x.
-        target: y, of the same shape.
-        var: v, a number or a tensor that broadcasts to that shape; below `eps` it counts as `eps`.
+        target: y, of the same shape, or one that broadcasts with it.
+        var: v, a number or a tensor of input's shape, of which one dim may be 1 or the last may be missing; below `eps`
+            it counts as `eps`.
         full: add log(2π) / 2.
         eps, reduction: as said; `"mean"`, `"sum"` or `"none"`.
     """
     number = isinstance(var, int | float)
+    if not number:
+        var = _variances(input, var)
     if var < 0 if number else (var < 0).any():
         raise ValueError("gaussian_nll_loss: a variance must not be negative")
     least = eps - (var.detach() if isinstance(var, Tensor) else var)
     v = var + (max(least, 0.0) if number else clip(least, min=0.0))  # its gradient is 1 also below eps
-    difference = input - _same_shape(input, target, "gaussian_nll_loss")
+    difference = input - target
     losses = (difference * difference / v + (math.log(v) if number else log(v))) / 2
     losses = losses + math.log(2 * math.pi) / 2 if full else losses
     return reduced(losses, reduction, "gaussian_nll_loss")
+
+
+def _variances(input: Any, var: Any) -> Any:
+    expected, given = tuple(input.shape), tuple(var.shape)
+    if given == expected[:-1] != expected:  # one for each row, also where that would broadcast as one for each column
+        return unsqueeze(var, -1)
+    different = [n for n, m in zip(given, expected, strict=False) if n != m]
+    if len(given) != len(expected) or different not in ([], [1]):
+        raise ValueError(
+            f"gaussian_nll_loss: var {given} must be of input's shape {expected}; one dim may be 1, the last missing"
+        )
+    return var
 
 
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:

@@ -125,6 +125,8 @@ def max_pool3d(
 
 def _largest(name: str, axes: int, x: Tensor, *arguments: Any) -> Any:
     *where, return_indices = arguments
+    if 0 in x.shape[1:]:
+        raise ValueError(f"{name}: there is no largest of nothing; x {tuple(x.shape)} has a dim of length 0")
     geometry = pool_geometry(x.shape, *where, name=name, axes=axes)
     if not (return_indices or (is_grad_enabled() and getattr(x, "requires_grad", False))):
         return _max_pool(x, geometry=geometry)  # nobody will ask which cell won

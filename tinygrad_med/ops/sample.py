@@ -11,11 +11,36 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.ops.elementwise import clamp
+from tinygrad_med.ops.elementwise import abs, clamp, remainder, where
 from tinygrad_med.ops.indexing import index
 from tinygrad_med.ops.shape import permute
 
 __all__ = ["grid_sample"]
+
+
+SIDES: dict[str, tuple[int | None, ...]] = {"bilinear": (0, 1), "nearest": (None,), "bicubic": (-1, 0, 1, 2)}
+"""The neighbours that count along a dim, from the pixel before a place; `None` for the nearest one."""
+
+
+def _inside(place: Tensor, n: int, padding_mode: str, align_corners: bool | None) -> Tensor:
+    """Places brought back among n pixels."""
+    if padding_mode == "zeros":
+        return place
+    if padding_mode == "reflection":
+        first, length = (0.0, n - 1) if align_corners else (-0.5, n)
+        if not length:
+            return place * 0
+        distance = remainder(abs(place - first), 2 * length)
+        place = where(distance > length, 2 * length - distance, distance) + first
+    return clamp(place, 0, n - 1)
+
+
+def _cubic(t: Tensor, side: int) -> Tensor:
+    """The share of a neighbour at a distance of t, as in `interpolate`."""
+    t = abs(t)
+    if side in (0, 1):
+        return (1.25 * t - 2.25) * t * t + 1
+    return ((-0.75 * t + 3.75) * t - 6) * t + 3
 
 
 def grid_sample(
@@ -30,8 +55,10 @@ def grid_sample(
     Args:
         input: (N, C, H, W), or volumes (N, C, D, H, W).
         grid: (N, OH, OW, 2), or (N, OD, OH, OW, 3): for each output the place x, y (, z), from −1 to 1.
-        mode: `"bilinear"` (also for volumes), or `"nearest"`, through which no gradient flows to the grid.
-        padding_mode: what lies outside: `"zeros"`, or with `"border"` the outermost pixels.
+        mode: `"bilinear"` (also for volumes), `"bicubic"` (for images alone, Keys 1981 with a = −0.75), or `"nearest"`,
+            through which no gradient flows to the grid.
+        padding_mode: what lies outside: `"zeros"`, with `"border"` the outermost pixels, or with `"reflection"` the
+            image seen in a mirror at its edge.
         align_corners: whether ±1 are the centres of the outermost pixels, and not their outer edges.
 
     Returns:
@@ -43,12 +70,10 @@ def grid_sample(
             "grid_sample: expects (N, C, H, W) with a grid (N, OH, OW, 2), or (N, C, D, H, W) with (N, OD, OH, OW, 3), "
             f"got {input.shape} and {grid.shape}"
         )
-    if mode not in ("bilinear", "nearest"):
-        raise NotImplementedError(f"grid_sample: mode={mode!r} is not supported; give 'bilinear' or 'nearest'")
-    if padding_mode not in ("zeros", "border"):
-        raise NotImplementedError(
-            f"grid_sample: padding_mode={padding_mode!r} is not supported, 'zeros' or 'border' is"
-        )
+    if mode not in SIDES or (mode == "bicubic" and axes == 3):
+        raise ValueError(f"grid_sample: mode={mode!r} is not 'bilinear', 'nearest' or, for images alone, 'bicubic'")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"grid_sample: padding_mode={padding_mode!r} is unknown; give 'zeros', 'border', 'reflection'")
     if 0 in input.shape[2:]:
         raise ValueError(f"grid_sample: the images have no pixels, {input.shape}")
     xp = backend.array_module(input.array)
@@ -56,22 +81,25 @@ def grid_sample(
     for axis, n in enumerate(input.shape[2:]):
         g = grid[..., axes - 1 - axis]  # x, the first number, is the place in the last dim
         place = (g + 1) * ((n - 1) / 2) if align_corners else ((g + 1) * n - 1) / 2
-        places.append(clamp(place, 0, n - 1) if padding_mode == "border" else place)
+        places.append(place if mode == "bicubic" else _inside(place, n, padding_mode, align_corners))
 
     images = xp.arange(len(input)).reshape((-1,) + (1,) * axes)
     total: Any = 0
-    for corner in itertools.product((0, 1) if mode == "bilinear" else (None,), repeat=axes):
+    for corner in itertools.product(SIDES[mode], repeat=axes):
         cells: list[Any] = []
         inside: Any = True
         share: Any = None
         for place, side, n in zip(places, corner, input.shape[2:], strict=True):
             p = place.array
             cell = xp.rint(p) if side is None else xp.floor(p) + side
+            if side is not None:
+                linear = place - (cell - 1) if side == 1 else (cell + 1) - place
+                along = _cubic(place - cell, side) if mode == "bicubic" else linear
+                share = along if share is None else share * along
+            if mode == "bicubic":  # whose neighbours may lie outside where the place does not
+                cell = _inside(Tensor(cell), n, padding_mode, align_corners).array
             inside = inside & (cell >= 0) & (cell < n)
             cells.append(xp.nan_to_num(cell).clip(0, n - 1).astype("int64"))
-            if side is not None:
-                along = place - (cell - 1) if side else (cell + 1) - place
-                share = along if share is None else share * along
         values = index(input, key=(images, slice(None), *cells))  # (N, OH, OW, C)
         weight = Tensor(inside.astype(input.array.dtype))
         weight = weight if share is None else share * weight

@@ -337,7 +337,8 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float | None 
     """x with a margin; `pad` is (left, right) of the last dim, then (before, after) of the dim before it, and so on.
 
     Args:
-        pad: the widths; a negative one crops, before anything is added.
+        pad: the widths; a negative one crops, before anything is added (`"replicate"` of nothing that is left repeats
+            the element that was cropped last).
         mode: what the margin holds: `"constant"` for `value`, `"replicate"` for the outermost elements, `"reflect"` for
             those on the other side of the outermost one, `"circular"` for those at the other end.
         value: that of `"constant"`, 0 if it is not given.
@@ -354,7 +355,7 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float | None 
         raise ValueError(f"pad: {tuple(pad)} crops more than there is in shape {tuple(x.shape)}")
     if mode != "constant" and value is not None:
         raise ValueError(f"pad: value={value} means nothing in mode={mode!r}, whose margin holds elements of x")
-    if any(w < 0 for pair in pairs for w in pair):
+    if mode != "replicate" and any(w < 0 for pair in pairs for w in pair):
         crop = tuple(slice(max(0, -b), n - max(0, -a)) for (b, a), n in zip(pairs, x.shape, strict=True))
         x = index(x, key=crop)
         pairs = [(max(0, b), max(0, a)) for b, a in pairs]
