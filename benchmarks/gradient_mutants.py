@@ -30,7 +30,7 @@ from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.engine.compiled import TOGETHER, all_at_once
 from tinygrad_med.ops import conv, elementwise, linear_algebra as matrix, normalization, pool, reduce, resize, shape
 from tinygrad_med.ops.elementwise import _keep, _relu_input, _select, _unless_less
-from tinygrad_med.ops.indexing import _index_add
+from tinygrad_med.ops.indexing import _index_add, _setitem, index
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _einsum_rule, _linear, _matmul
 from tinygrad_med.testing import Report, check_op
@@ -150,6 +150,7 @@ CALLS: dict[Primitive, Call] = {
     _relu_input: call(some(3, 4), output=some(3, 4)),
     _select: call(some(3, 4), some(3, 4), condition=some(3, 4) > 0),
     ops.index: call(some(3, 4), key=np.array([0, 2, 0])),
+    _setitem: call(some(3, 4), some(4), key=(1,)),
     _index_add: call(some(3, 4), key=np.array([0, 2, 0]), shape=(3, 4)),
     cast: call(some(3, 4), dtype=tg.float64),
     sum_to: call(some(3, 4), shape=(1, 4)),
@@ -438,6 +439,8 @@ plant(
 )
 plant(ops.index, "∂x: one row later", "shifted", at=call(some(3, 4), key=np.array([0, 1])),
       x=lambda g, x_shape, key: _index_add(g, key=key + 1, shape=x_shape))  # fmt: skip
+plant(_setitem, "∂x: g also where y was written", "term", x=lambda g: g)
+plant(_setitem, "∂y: one row later", "operand", y=lambda g: index(g, key=(2,)))
 plant(_index_add, "a place named twice receives one", "value",
       forward=lambda xp, g, *, key, shape: _last_wins(g, xp.zeros(shape).shape, key))  # fmt: skip
 plant(_index_add, "∂g: one row later", "shifted", at=call(some(2, 4), key=np.array([0, 1]), shape=(3, 4)),

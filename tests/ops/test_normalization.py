@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 import tinygrad_med as tg
 from tests.parity import assert_parity
+from tinygrad_med.engine import switches
 from tinygrad_med.ops.normalization import _batch_norm
 
 shapes = st.sampled_from([(4, 3), (2, 3, 5), (3, 4, 2, 3), (2, 1, 4, 4), (1, 5, 3, 2)])
@@ -60,7 +61,9 @@ def test_running_statistics_are_pytorchs(torch, shape):
 def test_the_fused_backward_is_what_the_rules_say(shape, seed):
     x, g, weight, bias = draw(shape, shape, shape[1:2], shape[1:2], seed=seed)
     operands = [tg.tensor(a, requires_grad=True) for a in (x, weight, bias)]
-    z = tg.batch_norm(operands[0], None, None, *operands[1:], training=True)
+    with pytest.MonkeyPatch.context() as patch:  # where another test's memory is still in the log of writes
+        patch.setattr(switches, "unusual", set())
+        z = tg.batch_norm(operands[0], None, None, *operands[1:], training=True)
     assert z.origin.plan.together is not None
     fused = tg.autograd.grad(z, operands, tg.tensor(g), retain_graph=True)
     by_rules = tg.autograd.grad(z, operands, tg.tensor(g), create_graph=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import pkgutil
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -80,9 +80,11 @@ def assert_close(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None
 
 def all_primitives() -> list[Primitive]:
     """Every primitive of the package, whether a module names it or not."""
-    for module in pkgutil.walk_packages(tg.__path__, "tinygrad_med."):
-        if module.name != "tinygrad_med.as_torch":  # after it, `import torch` would give this package
-            importlib.import_module(module.name)
+    package = Path(tg.__path__[0])
+    for file in sorted(package.rglob("*.py")):
+        name = ".".join(file.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        if "as_torch" not in name and not name.endswith("__main__"):  # after it, `import torch` gives this package
+            importlib.import_module(name)
     found = [p for p in gc.get_objects() if issubclass(type(p), Primitive)]  # isinstance would wake lazy modules
     return [p for p in found if p.forward.__module__.startswith("tinygrad_med.")]
 

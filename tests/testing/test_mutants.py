@@ -11,7 +11,8 @@ import pytest
 from tests.op_cases import ROWS
 
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "gradient_mutants.py"
-HOOKS = {"gate", "pass_through", "function"}  # they pass gradients on, and have no mathematics
+# They pass gradients on, and have no mathematics.
+HOOKS = {"gate", "pass_through", "function", "as_recorded", "all_reduce"}
 
 
 def load() -> ModuleType:

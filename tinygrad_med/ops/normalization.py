@@ -207,7 +207,7 @@ def _all_but_channels(x: Any) -> tuple[int, ...]:
 def _check(name: str, x: Tensor, *per_channel: Tensor | None) -> None:
     if x.ndim < 2:
         raise ValueError(f"{name}: expects (N, C, …), got shape {x.shape}")
-    backend.same_device(name, [v.array for v in (x, *per_channel) if v is not None])
+    backend.same_device(name, [getattr(v, "array", v) for v in (x, *per_channel) if v is not None])
     for v in per_channel:
         if v is not None and v.shape != x.shape[1:2]:
             raise ValueError(
