@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import tinygrad_med as tm
 from tinygrad_med.core import methods
@@ -152,3 +153,50 @@ def test_second_derivatives_of_a_scalar_leaf():
 def test_numpys_numbers_keep_their_dtype():
     assert tm.tensor([np.float64(0.1)]).dtype == tm.float64 and tm.tensor([np.float64(0.1)]).item() == 0.1
     assert tm.tensor([[0.1]]).dtype == tm.float32
+
+
+MAKERS = {
+    "tensor": lambda lib, v: lib.tensor(v, dtype=lib.float64),
+    "a result": lambda lib, v: lib.tensor([v], dtype=lib.float64)[0].detach().clone(),
+    "as_tensor": lambda lib, v: lib.as_tensor(v, dtype=lib.float64),
+    "zeros": lambda lib, v: lib.zeros((), dtype=lib.float64) + v,
+    "full": lambda lib, v: lib.full((), v, dtype=lib.float64),
+    "from_numpy": lambda lib, v: lib.from_numpy(np.array(v)),
+    "a parameter": lambda lib, v: lib.nn.Parameter(lib.tensor(v, dtype=lib.float64)),
+}
+ALIASES = {
+    "itself": lambda w: w,
+    "data": lambda w: w.data,
+    "detach": lambda w: w.detach(),
+    "view": lambda w: w.data.view(1)[0],
+    "reshape": lambda w: w.detach().reshape(1, 1),
+    "unsqueeze": lambda w: w.data.unsqueeze(0),
+    "state": lambda w: w.detach().detach(),
+}
+WRITES = {
+    "add_": lambda x, v: x.add_(v),
+    "sub_": lambda x, v: x.sub_(v),
+    "mul_": lambda x, v: x.mul_(v),
+    "fill_": lambda x, v: x.fill_(v),
+    "zero_": lambda x, _: x.zero_(),
+    "clamp_": lambda x, v: x.clamp_(-abs(v), abs(v)),
+    "copy_": lambda x, v: x.copy_(x.detach() * v),
+}
+NUMBERS = st.floats(-9, 9)
+STEPS = st.lists(st.tuples(st.sampled_from([*ALIASES]), st.sampled_from([*WRITES]), NUMBERS), min_size=1, max_size=4)
+
+
+@given(st.sampled_from([*MAKERS]), NUMBERS, STEPS)
+def test_what_is_written_to_a_number_s_memory_is_seen_by_all_that_share_it(torch, maker, value, steps):
+    """However the number was made, and through whichever alias it is written: as in PyTorch, then its gradient too."""
+    seen = []
+    for lib in (tm, torch):
+        w = MAKERS[maker](lib, value)
+        w.requires_grad_()
+        with lib.no_grad():
+            for alias, write, number in steps:
+                WRITES[write](ALIASES[alias](w), number)
+        (w * w).backward()
+        w.grad.data.mul_(3)
+        seen.append((w.item(), w.grad.item()))
+    assert seen[0] == pytest.approx(seen[1], rel=1e-12, abs=1e-300)

@@ -38,8 +38,8 @@ class Tensor(Conversions):
 
     Attributes:
         array: the numbers, a `numpy.ndarray` or `cupy.ndarray`. The 0-d result of an operation, such as a sum, is a
-            NumPy scalar instead (faster, but a value that can't be written to); so writing to such a tensor in place
-            doesn't change what `detach()` gave before.
+            NumPy scalar instead (faster, but a value that can't be written to) until somebody asks to share its memory,
+            by `detach()` or `data`.
         requires_grad: whether a gradient flows through this tensor.
         origin: the record of the operation that made it, `None` for a leaf.
         hooks: functions to call with the gradient, if this is a leaf (those of a result are in its record).
@@ -98,6 +98,7 @@ class Tensor(Conversions):
 
     def detach(self) -> Tensor:
         """The same numbers (the same memory) outside the graph."""
+        self.array = own_memory(self.array)
         return wrap(self.array)
 
     @property
