@@ -175,3 +175,12 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
         Checkpoint(tmp_path / "y.safetensors", {"lr": 1}, model=model).load()
     with pytest.raises(ValueError, match="x.pth must end with .safetensors"):
         Checkpoint(tmp_path / "x.pth", model=model)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    left_behind = tmp_path / "last-fresh.safetensors.0123abcd.partial"
+    for go_on in ("save", "load"):
+        checkpoint = Checkpoint(tmp_path / "last.safetensors", {}, model=nn.Linear(1, 1))
+        left_behind.write_bytes(b"half")
+        getattr(checkpoint, go_on)()
+        assert not left_behind.exists() and (tmp_path / "last.safetensors").exists()

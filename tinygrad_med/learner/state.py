@@ -68,6 +68,7 @@ class Checkpoint:
             OSError: the file can't be written; the one before is still there.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         state = snapshot(self.model, facts={**facts, **self.run}, **self.parts)
         fresh = self.file.with_stem(f"{self.file.stem}-fresh")
         try:
@@ -104,6 +105,7 @@ class Checkpoint:
         return facts, apply
 
     def _read(self) -> tuple[Path, dict[str, Tensor]]:
+        self._sweep()
         if not self.exists():
             raise FileNotFoundError(f"there is no checkpoint {self.file}; begin without resuming")
         try:
@@ -119,7 +121,11 @@ class Checkpoint:
         """Delete the files: the training has ended, and what it led to is elsewhere."""
         self.file.unlink(missing_ok=True)
         self.before.unlink(missing_ok=True)
-        for left_behind in self.file.parent.glob(f"{glob.escape(self.file.stem)}*.partial"):  # by a run that was killed
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what a run left half-written that was killed."""
+        for left_behind in self.file.parent.glob(f"{glob.escape(self.file.stem)}*.partial"):
             left_behind.unlink(missing_ok=True)
 
 
