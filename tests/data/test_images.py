@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tinygrad_med.data import radiographs
-from tinygrad_med.data.grey import GreyError
+from tinygrad_med.data.grey import GreyError, to_grey
 from tinygrad_med.data.image_loaders import ImageDataLoaders
 from tinygrad_med.data.images import get_image_files, labelled, open_image, split_by_chance, split_by_folder
 from tinygrad_med.data.transforms import Resize
@@ -134,6 +134,13 @@ def test_a_window_is_cut_into_256_equal_steps(tmp_path, data, dtype, order, wind
     expected = np.array([min(max(s, 0), 255) for s in steps]).reshape(2, 3)
     found = grey(tiff(tmp_path / "x.tif", values, photometric=0 if inverted else 1), window=window)
     np.testing.assert_array_equal(found, 255 - expected if inverted else expected)
+
+
+def test_large_pictures_go_through_a_table_with_the_same_grey_values():
+    values = np.random.default_rng(0).integers(0, 2**16, (300, 300)).astype(np.uint16)
+    for window in [(0.0, 65536.0), (12.5, 4095.0), (-1000.0, 300.5)]:
+        by_rows = np.concatenate([to_grey(row, window) for row in values])
+        np.testing.assert_array_equal(to_grey(values, window).ravel(), by_rows)
 
 
 def test_what_has_no_window_of_its_own_is_not_guessed(tmp_path):
@@ -256,6 +263,29 @@ def test_a_bad_file_is_named(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name} can't be read .*skip_bad=True"):
             open_image(tmp_path / name)
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A grey PNG of 16 bits that has ten bytes of what it says."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(10))))
+    sealed = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
+
+
+def test_a_small_file_that_claims_to_be_large_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
+    (tmp_path / "bomb.png").write_bytes(claiming(16, 5_000_000))
+    monkeypatch.setattr(pillow.Image, "load", lambda _: pytest.fail("its pixels are read"))
+    with pytest.raises(ValueError, match=r"bomb.png can't be read \(its 56 bytes can't hold the 16×5000000 pixels"):
+        open_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(".png", "L"), (".png", "1"), (".gif", "L"), (".tif", "L"), (".webp", "L")]
+)
+def test_a_large_blank_picture_is_no_such_file(tmp_path, suffix, mode):
+    options = {".tif": {"compression": "tiff_deflate"}, ".webp": {"lossless": True, "method": 0}}.get(suffix, {})
+    pillow.new(mode, (4000, 4000)).save(tmp_path / f"blank{suffix}", **options)
+    assert open_image(tmp_path / f"blank{suffix}", "L").size == (4000, 4000)
 
 
 def test_labels_are_the_folders(tmp_path):
@@ -451,6 +481,13 @@ def test_a_name_that_speaks_of_no_class_or_of_both():
     for member in ("train/3fabd2.png", "train/abd_or_chest.png", "val/abd-chest/1.png"):
         with pytest.raises(ValueError, match=f"radiographs: {member} is neither in a folder nor under a name of"):
             radiographs.place_of(member)
+
+
+def test_the_archive_with_such_a_name_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        archive.writestr("train/knee/1.png", b"")
+    with pytest.raises(ValueError, match=r"radiographs: train/knee/1.png is neither .*, in .*films.zip"):
+        radiographs.load(tmp_path / "films.zip")
 
 
 def test_two_sites_with_the_same_file_names(tmp_path):

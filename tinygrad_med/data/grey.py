@@ -52,6 +52,8 @@ def chosen_window(window: WindowChoice, bits: int | None) -> WindowChoice:
 
 def to_grey(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """⌊256 · (v − low) / (high − low)⌋ within 0 … 255; NaN becomes 0."""
+    if values.dtype == np.uint16 and values.size > 2**16:  # by a table, ten times as fast
+        return to_grey(np.arange(2**16, dtype=np.uint16), window)[values]
     low, high = window
     with np.errstate(over="ignore"):
         steps = np.floor((values.astype(np.float64) - low) * 256 / (high - low))  # exact at the steps' edges

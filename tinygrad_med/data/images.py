@@ -30,6 +30,18 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # Pillow's others inclu
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # of files whose pixels may have more than 8 bits
 VALIDATION_NAMES = ("valid", "val", "validation")
 SPLIT_NAMES = ("train", "training", *VALIDATION_NAMES, "test", "testing")  # of folders that are no classes
+BITS = {
+    "1": 1,
+    "LA": 16,
+    "I;16": 16,
+    "I;16B": 16,
+    "RGB": 24,
+    "RGBA": 32,
+    "CMYK": 32,
+    "I": 32,
+    "F": 32,
+}  # by mode; else 8
+ALWAYS, MAX_GROWTH = 1 << 24, 2560  # bytes that any picture may unfold to; the most that GIF's and PNG's packing can do
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 
 
@@ -107,7 +119,14 @@ def _opened(path: str | Path) -> Image:
     """The picture of a file, its header read, its pixels not yet."""
     pillow = optional("PIL.Image", "reading images")
     pillow.init()
-    return pillow.open(path, formats=[name for name in FORMATS if name in pillow.OPEN])
+    picture: Image = pillow.open(path, formats=[name for name in FORMATS if name in pillow.OPEN])
+    width, height = picture.size
+    bits = 8 if picture.format == "WEBP" else BITS.get(picture.mode, 8)  # a blank WebP has hardly any bytes
+    unfolded, size = width * height * bits // 8, os.path.getsize(path)
+    if unfolded > ALWAYS + MAX_GROWTH * size:
+        picture.close()
+        raise ValueError(f"its {size:,} bytes can't hold the {width}×{height} pixels that it speaks of")
+    return picture
 
 
 def _turn_upright(picture: Image) -> None:

@@ -100,7 +100,10 @@ def _unpack(archive: Path, target: Path) -> None:
     with archive.open("rb") as file:
         with naming_damage(f"radiographs: {archive} is damaged (…); download it again from {URL}"):
             opened = open_zip(file)
-        found = places(opened.namelist())
+        try:
+            found = places(opened.namelist())
+        except ValueError as error:
+            raise ValueError(f"{error}, in {archive}") from None
         missing = [s for s in ("train", "val") if not any(place.parts[0] == s for place in found.values())]
         if missing:
             raise ValueError(f"radiographs: {archive} has no images for {' and '.join(missing)}; get it from {URL}")
