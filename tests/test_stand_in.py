@@ -13,6 +13,7 @@ import tinygrad_med as tm
 from tests.op_cases import ROWS, Row
 from tests.stand_in import OnGPU, cupy, erf
 from tinygrad_med import backend
+from tinygrad_med.backend import gpu
 from tinygrad_med.testing.strategies import Call
 
 
@@ -82,6 +83,31 @@ def test_training_on_the_stand_in_gives_the_same_numbers() -> None:
         return found
 
     assert losses("cuda") == pytest.approx(losses("cpu"), rel=1e-6)
+
+
+def test_all_gradients_of_batch_norm_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def noted(*arrays: Any) -> Any:
+        calls.append(arrays)
+        return backward(*arrays)
+
+    backward = gpu.batch_norm_backward
+    monkeypatch.setattr(gpu, "batch_norm_backward", noted)
+    for needed in ((True, True, True), (True, False, False), (False, False, True)):
+        found = []
+        for device in ("cpu", "cuda"):
+            x, weight, bias = (
+                tm.randn(*shape, generator=tm.Generator(0), dtype=tm.float64, device=device, requires_grad=need)
+                for shape, need in zip(((4, 3, 2, 2), (3,), (3,)), needed, strict=True)
+            )
+            z = tm.batch_norm(x, None, None, weight, bias, training=True)
+            (z * z).sum().backward()
+            found.append([v.grad.cpu().numpy() for v in (x, weight, bias) if v.grad is not None])
+        assert len(found[0]) == len(found[1]) == sum(needed)
+        for here, there in zip(*found, strict=True):
+            np.testing.assert_allclose(there, here, rtol=1e-10, atol=1e-12)
+    assert len(calls) == 2  # the bias alone needs nothing of it
 
 
 def test_moving_a_tensor_passes_the_gradient_back_to_its_device() -> None:

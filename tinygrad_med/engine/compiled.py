@@ -161,6 +161,16 @@ def all_at_once(primitive: Primitive) -> Callable[[Callable[..., Any]], Callable
     return give
 
 
+def back(record: Record, g: Any) -> Sequence[Any]:
+    """Per input of a record its gradient: on arrays all at once, where the primitive has a function for that."""
+    wanted, values = tuple(node is not None for node in record.inputs), {"needed": None, **(record.saved or {})}
+    together = TOGETHER.get(record.primitive)
+    if together and not isinstance(g, Tensor) and all(name in values for name in together.arguments):
+        backend.array_module(g)  # of several GPUs, let that of g compute
+        return list(together(g, values | {"needed": wanted}))
+    return record.back(g, wanted, values)
+
+
 # The call -----------------------------------------------------------------------------------------------------------
 
 CALL, OPERATOR, REFLECTED = "call", "operator", "reflected operator"
@@ -231,6 +241,9 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         refuse(p, error, arrays)
     except MemoryError as error:
         raise backend.out_of_memory(p, error) from error
+    if p in TOGETHER and isinstance(output, Tensor) and output.origin is not None and output.origin.saved is not None:
+        asked = TOGETHER[p].arguments
+        output.origin.saved |= {name: value for name, value in constants.items() if name in asked}
     if mode.watchers and isinstance(output, Tensor) and not (p.single and needs_single(arrays)):
         for watcher in mode.watchers:
             watcher.operation(p, operands, arrays, constants, output)

@@ -11,7 +11,7 @@ from tinygrad_med.core.broadcast import sum_to
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Record
 from tinygrad_med.engine import errors
-from tinygrad_med.engine.compiled import QuickRecord
+from tinygrad_med.engine.compiled import QuickRecord, back
 from tinygrad_med.engine.hooks import run_hooks
 from tinygrad_med.engine.writes import writes
 
@@ -66,8 +66,7 @@ def leaves(start: Mapping[Node, Any], retain_graph: bool) -> Iterator[Step]:
 def push(record: Record, g: Any, pending: dict[Any, Any], heap: list[tuple[int, Record]]) -> None:
     """Hand each input of a record that `Primitive.apply` made its contribution."""
     errors.refuse_freed(record)
-    contributions = record.back(g, [node is not None for node in record.inputs], record.saved or {})
-    for node, d in zip(record.inputs, contributions, strict=True):
+    for node, d in zip(record.inputs, back(record, g), strict=True):
         if node is None or d is None:
             continue
         if d.shape != node.shape:

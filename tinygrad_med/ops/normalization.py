@@ -43,8 +43,7 @@ def _batch_norm(xp, x, weight, bias, *, mean, invstd, eps):
     ∂weight: Σ g · x̂
     ∂bias: Σ g
     """
-    scale = weight * invstd
-    return kernels(xp).scale_shift(x, scale, bias - mean * scale)
+    return kernels(xp).batch_norm(x, weight, bias, mean, invstd)
 
 
 def _batch_norm_rule(g: Any, x: Any, weight: Any, eps: float) -> Any:
@@ -133,16 +132,15 @@ def batch_norm(
         )
     if count == 0:
         return _scale_shift(x, weight, bias)  # of no images; there is nothing to learn from either
-    mean, var = kernels(xp).batch_norm_stats(x.array)
-    _move(running_mean, mean, momentum)
-    _move(running_var, var * (count / (count - 1)), momentum)
-    return _batch_norm(x, weight, bias, mean=mean, invstd=1 / xp.sqrt(var + eps), eps=eps)
+    running = [None if v is None else _to_write(v) for v in (running_mean, running_var)]
+    mean, invstd = kernels(xp).batch_norm_update(x.array, *running, momentum, eps)
+    return _batch_norm(x, weight, bias, mean=mean, invstd=invstd, eps=eps)
 
 
-def _move(running: Tensor | None, to: Any, momentum: float) -> None:
-    if running is not None:
-        writes.note(running.array)
-        running.array += (momentum * (to - running.array)).astype(running.dtype)
+def _to_write(x: Tensor) -> Any:
+    """The array of x, which somebody is going to overwrite."""
+    writes.note(x.array)
+    return x.array
 
 
 # Layer and group normalization --------------------------------------------------------------------------------------

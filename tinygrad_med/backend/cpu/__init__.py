@@ -7,7 +7,7 @@ Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is 
 
 from .convolution import conv, conv_input, conv_weight, get_winograd, set_winograd
 from .elementwise import floor_divide, keep, relu, relu_backward, remainder
-from .norm import batch_norm_backward, batch_norm_stats, channel_sum, scale_shift
+from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .sums import sum
 from .threads import get_num_threads, set_num_threads
@@ -15,8 +15,10 @@ from .threads import get_num_threads, set_num_threads
 __all__ = [
     "avg_pool",
     "avg_pool_input",
+    "batch_norm",
     "batch_norm_backward",
     "batch_norm_stats",
+    "batch_norm_update",
     "channel_sum",
     "conv",
     "conv_input",

@@ -79,6 +79,28 @@ def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shift + mean, square - mean**2
 
 
+def batch_norm_update(
+    x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, momentum: float, eps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and 1/√(σ² + ε) of each channel of x, in float64 (C,), and running statistics moved towards them in place.
+
+    running ← running + momentum · (now − running), for the mean and for the variance as an unbiased estimate, of those
+    that are given.
+    """
+    mean, var = batch_norm_stats(x)
+    count = x.size // x.shape[1]
+    for running, now in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+        if running is not None:
+            running += (momentum * (now - running)).astype(running.dtype)
+    return mean, 1 / np.sqrt(var + eps)
+
+
+def batch_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, invstd: np.ndarray) -> np.ndarray:
+    """weight · (x − mean) · invstd + bias, with one of each per channel: x (N, C, *spatial), the others (C,)."""
+    scale = weight * invstd
+    return scale_shift(x, scale, bias - mean * scale)
+
+
 def batch_norm_backward(
     g: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, invstd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,152 @@
+"""The kernels in CUDA C++ against the array code beside them, which defines them; where there is a GPU.
+
+The array code computes in float64; the kernel gets the same numbers in each dtype, in both orders of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_med import backend
+from tinygrad_med.backend import gpu
+from tinygrad_med.backend.gpu import compiled, norm
+
+pytestmark = pytest.mark.cuda
+
+DTYPES = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-3}
+"""Each dtype, and by how much of the largest number of a result its numbers may be off."""
+
+LAUNCHED: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _count(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Note in LAUNCHED what is launched; leave the switch as it was."""
+    call = compiled.Kernel.__call__
+
+    def noted(kernel: compiled.Kernel, *args: Any, **options: Any) -> None:
+        LAUNCHED.append(kernel.name)
+        call(kernel, *args, **options)
+
+    monkeypatch.setattr(compiled.Kernel, "__call__", noted)
+    LAUNCHED.clear()
+    yield
+    gpu.set_compiled(True)
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def there(x: Any, dtype: str, last: bool) -> Any:
+    """An array of floats in this dtype on the GPU, its memory channels last or not; anything else as it is."""
+    if not isinstance(x, np.ndarray):
+        return x
+    x = backend.to_device(x.astype(dtype) if x.dtype.kind == "f" else x, "cuda")
+    if last and x.ndim > 2:
+        return backend.array_module(x).ascontiguousarray(x.swapaxes(1, -1)).swapaxes(1, -1)
+    return x
+
+
+def hold(function: Callable[..., Any], *arrays: Any, kernels: set[str], exact: bool = False, **options: Any) -> None:
+    """Compare the kernels (of these names) with the array code, in each dtype and order of memory."""
+    for dtype, tolerance in DTYPES.items():
+        for last in (False, True):
+            given = [there(x, dtype, last) for x in arrays]
+            doubled = [x.astype("float64") if getattr(x, "dtype", "") == dtype else x for x in given]
+            LAUNCHED.clear()
+            gpu.set_compiled(True)
+            found = function(*given, **options)
+            assert set(LAUNCHED) == kernels
+            gpu.set_compiled(False)
+            expected = function(*doubled, **options)
+            assert set(LAUNCHED) == kernels
+            results = zip(found, expected, strict=True) if isinstance(found, (tuple, list)) else [(found, expected)]
+            for y, z in results:
+                if y is None:
+                    assert z is None
+                    continue
+                y, z = backend.to_numpy(y), backend.to_numpy(z)
+                assert y.shape == z.shape
+                assert y.dtype == dtype or y.dtype == z.dtype
+                if exact:
+                    np.testing.assert_array_equal(y, z.astype(y.dtype))
+                else:
+                    finite = np.abs(z[np.isfinite(z)])
+                    error = tolerance * finite.max(initial=1)
+                    np.testing.assert_allclose(y.astype("float64"), z, rtol=tolerance, atol=error)
+
+
+# Channels ----------------------------------------------------------------------------------------------------------
+
+SHAPES = [(4, 3), (2, 3, 5), (6, 2, 8, 8), (9, 40, 13, 11), (70, 65, 3, 4), (3, 5, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_and_scales_of_channels(shape: tuple[int, ...]) -> None:
+    x, weight, bias = draw(*shape) + 3, draw(shape[1]), draw(shape[1], seed=1)
+    hold(gpu.channel_sum, x, kernels={"shares", "totals"})
+    hold(gpu.scale_shift, x, weight, bias, kernels={"each"})
+    invstd = backend.to_device(np.abs(draw(shape[1], seed=2)), "cuda")
+    mean = backend.to_device(draw(shape[1], seed=3), "cuda")
+    hold(lambda *a: gpu.batch_norm(*a, mean, invstd), x, weight, bias, kernels={"each"})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("given", [(True, True), (False, True), (False, False)])
+def test_statistics_of_batch_norm(shape: tuple[int, ...], given: tuple[bool, bool]) -> None:
+    def update(x: Any, mean: Any, var: Any) -> tuple[Any, ...]:
+        running = [v.copy() if wanted else None for v, wanted in zip((mean, var), given, strict=True)]
+        return (*gpu.batch_norm_update(x, *running, 0.1, 1e-5), *running)
+
+    x = draw(*shape) * np.arange(1, shape[1] + 1).reshape(-1, *[1] * (len(shape) - 2)) + 3
+    hold(update, x, draw(shape[1]), np.abs(draw(shape[1])), kernels={"shares", "totals"})
+
+
+def test_statistics_of_numbers_far_from_zero() -> None:
+    x = draw(8, 3, 40, 40) + 1e4
+    hold(lambda x: gpu.batch_norm_update(x, None, None, 0.1, 1e-5)[0], x, kernels={"shares", "totals"})
+    x = backend.to_device(x.astype("float32"), "cuda")
+    gpu.set_compiled(True)
+    invstd = backend.to_numpy(gpu.batch_norm_update(x, None, None, 0.1, 0.0)[1])
+    np.testing.assert_allclose(invstd, 1 / backend.to_numpy(x).astype("float64").std((0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_backward_of_batch_norm(shape: tuple[int, ...]) -> None:
+    x, g = draw(*shape) + 1, draw(*shape, seed=1) + 0.5
+    mean, var = (backend.to_device(v, "cuda") for v in (draw(shape[1], seed=2), np.abs(draw(shape[1], seed=3)) + 0.5))
+    hold(
+        lambda *a: gpu.batch_norm_backward(*a, mean, 1 / var),
+        g,
+        x,
+        draw(shape[1]),
+        kernels={"shares", "totals", "each"},
+    )
+
+
+def test_what_has_no_kernel_is_left_to_the_array_code() -> None:
+    weight = there(draw(3), "float32", False)
+    for x in (there(draw(0, 3, 2, 2), "float32", False), there(np.ones((2, 3, 2, 2), int), "", False)):
+        gpu.scale_shift(x, weight, weight)
+    running = there(draw(6), "float32", False)[::2]  # not in one piece
+    gpu.batch_norm_update(there(draw(4, 3), "float32", False), running, None, 0.1, 1e-5)
+    assert LAUNCHED == []
+
+
+def test_arguments_of_kernels_may_have_gaps() -> None:
+    x, two = draw(5, 3, 4, 6), backend.to_device(draw(6, seed=1), "cuda")
+    hold(lambda x: gpu.scale_shift(x[..., ::2], two[::2], two[1::2]), x, kernels={"each"})
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_few_blocks_do_the_work_of_many(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norm, "MANY_BLOCKS", most)
+    for channels in (2, 34):
+        x, weight = draw(9, channels, 31, 30), draw(channels)
+        hold(gpu.channel_sum, x, kernels={"shares", "totals"})
+        hold(gpu.scale_shift, x, weight, weight, kernels={"each"})

@@ -1,0 +1,50 @@
+"""What is done with each number by itself."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from tinygrad_med.backend import Array, array_module
+
+
+def relu(x: Array) -> Array:
+    """As `cpu.relu`: max(x, 0)"""
+    return array_module(x).maximum(x, 0)
+
+
+def relu_backward(g: Array, y: Array) -> Array:
+    """As `cpu.relu_backward`: g where y > 0, else 0."""
+    return array_module(g).where(y > 0, g, 0)
+
+
+def keep(x: Array, mask: Array) -> Array:
+    """As `cpu.keep`: x where the mask holds, else 0."""
+    return array_module(x).where(mask, x, x.dtype.type(0))
+
+
+def floor_divide(x: Array, y: Array) -> Array:
+    """As `cpu.floor_divide`: ⌊x / y⌋, exact. CuPy's `//` rounds the quotient first: 1 // 0.1 is 10."""
+    xp = array_module(x, y)
+    if _integral(xp, x, y):
+        return x // y
+    rest = xp.fmod(x, y)  # exact
+    y = y if hasattr(y, "dtype") else rest.dtype.type(y)
+    quotient = xp.subtract(x, rest, dtype="float32" if rest.dtype == "float16" else rest.dtype) / y
+    quotient = quotient - ((rest != 0) & ((rest < 0) != (y < 0)))
+    z = xp.floor(quotient)
+    z = (z + (quotient - z > 0.5)).astype(rest.dtype)
+    return xp.where(xp.equal(y, 0), x / y, xp.where(z == 0, xp.copysign(z, x / y), z))
+
+
+def remainder(x: Array, y: Array) -> Array:
+    """As `cpu.remainder`: x − y ⌊x / y⌋ with the sign of y, exact. CuPy's `%` has the error of its `//`."""
+    xp = array_module(x, y)
+    if _integral(xp, x, y):
+        return x % y
+    rest = xp.fmod(x, y)
+    moved = xp.where((rest < 0) != (y < 0), rest + y, rest)
+    return xp.where(rest == 0, xp.copysign(rest, y), moved)
+
+
+def _integral(xp: ModuleType, x: Array, y: Array) -> bool:
+    return bool(xp.result_type(x, y).kind != "f")
