@@ -26,6 +26,10 @@ class RuleShapeError(RuntimeError):
         self.primitive, self.got, self.expected = primitive, got, expected
 
 
+class ProductShapeError(ValueError):
+    """The matrices of a product don't fit."""
+
+
 def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoReturn:
     """Raise `error`, one of `REFUSALS`, again, with the name of the operation and what it got."""
     text = str(error)

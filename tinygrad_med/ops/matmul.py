@@ -9,6 +9,7 @@ from tinygrad_med import backend
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.errors import ProductShapeError
 from tinygrad_med.ops.shape import _reshape, expand, squeeze, transpose, unsqueeze
 
 __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
@@ -39,7 +40,7 @@ def matmul(x: Any, y: Any) -> Any:
     """
     sx, sy = tuple(x.shape), tuple(y.shape)
     if not sx or not sy or sx[-1] != (sy[-2] if len(sy) > 1 else sy[0]):
-        raise ValueError(
+        raise ProductShapeError(
             f"matmul: the last dim of x {sx} and the {'second to ' if len(sy) > 1 else ''}last dim of y {sy} "
             "must have the same length; transpose an operand, or use * for the product of elements"
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.engine.errors import RuleShapeError
+from tinygrad_med.engine.errors import ProductShapeError, RuleShapeError
 from tinygrad_med.testing.checks import not_linear
 from tinygrad_med.testing.diagnosis import Evidence, diagnose
 from tinygrad_med.testing.numeric import Estimate, differentiate, flat, unit
@@ -64,7 +64,7 @@ def compare(
         gradients = problem.pull_back(upstream)
         with_graph = problem.pull_back(upstream, create_graph=True) if problem.order < options.order else gradients
     except WALK_ERRORS as error:
-        return _failed(problem, error, operation), upstream
+        return _failed(problem, error, operation, upstream), upstream
     for name, x, g in zip(problem.names, problem.point, gradients, strict=True):
         if g.shape != x.shape:
             says = f"{name} has shape {x.shape}, its gradient {g.shape}"
@@ -280,12 +280,25 @@ def _result_place(problem: Problem, column: int) -> str:
     raise IndexError(column)
 
 
-def _failed(problem: Problem, error: Exception, operation: str) -> Report:
+def _failed(problem: Problem, error: Exception, operation: str, upstream: Arrays) -> Report:
     """The report of a walk that raised an error; wrong shapes have a verdict of their own."""
-    text = f"{type(error).__name__}: {error}"
     verdict = "error"
     if isinstance(error, RuleShapeError):
         verdict = "transposed" if sorted(error.got) == sorted(error.expected) else "shape"
-    elif "core dimension" in text:  # NumPy's words where the matrices of a product don't fit
+    elif _is_of_a_product(error) or (upstream and _fails_in_a_product(problem, upstream)):
         verdict = "transposed"
-    return Report(operation, verdict=verdict, evidence=[text], order=problem.order)
+    return Report(operation, verdict=verdict, evidence=[f"{type(error).__name__}: {error}"], order=problem.order)
+
+
+def _is_of_a_product(error: BaseException | None) -> bool:
+    """Whether what was raised first is that two matrices don't fit."""
+    return error is not None and (isinstance(error, ProductShapeError) or _is_of_a_product(error.__cause__))
+
+
+def _fails_in_a_product(problem: Problem, upstream: Arrays) -> bool:
+    """The same on tensors, whose `@` says by its type what failed, where that of arrays says it in words."""
+    try:
+        problem.pull_back(upstream, create_graph=True)
+    except WALK_ERRORS as error:
+        return _is_of_a_product(error)
+    return False
