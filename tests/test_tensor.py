@@ -274,7 +274,7 @@ def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
         lambda lib, x: lib.tensor(2.0).log_softmax(-1),
     ],
 )
-def test_numpys_names_and_dtypes_are_taken_as_in_pytorch(call, torch):
+def test_bools_are_bools_and_dtypes_are_taken_as_in_pytorch(call, torch):
     data = [[1.0, 5.0, 2.0], [4.0, 3.0, 3.0]]
     ours, theirs = (call(lib, lib.tensor(data)) for lib in (tm, torch))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)

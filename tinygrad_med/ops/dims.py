@@ -13,22 +13,16 @@ from tinygrad_med.core.tensor import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def numpys_names(function: F) -> F:
-    """Let `axis` and `keepdims`, NumPy's names, stand for `dim` and `keepdim`, as PyTorch does.
+def bools_are_bools(function: F) -> F:
+    """Hold the arguments whose default is a bool (`keepdim`, `descending` …) to bools.
 
-    And hold the arguments whose default is a bool (`keepdim`, `descending` …) to bools: `x.sum(0, 1)` means two dims
-    to one reader and `keepdim` to another, so it is an error, as in PyTorch.
+    `x.sum(0, 1)` means two dims to one reader and `keepdim` to another, so it is an error, as in PyTorch.
     """
     parameters = inspect.signature(function).parameters.values()
     flags = [(i, p.name) for i, p in enumerate(parameters) if isinstance(p.default, bool)]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for numpys, name in (("axis", "dim"), ("keepdims", "keepdim")):
-            if numpys in kwargs:
-                if name in kwargs:
-                    raise TypeError(f"{function.__name__}: {numpys} is another name of {name}; give one of them")
-                kwargs[name] = kwargs.pop(numpys)
         for i, name in flags:
             flag = args[i] if i < len(args) else kwargs.get(name, False)
             if flag is not True and flag is not False:

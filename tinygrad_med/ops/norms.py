@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.ops.dims import numpys_names, one_dim
+from tinygrad_med.ops.dims import bools_are_bools, one_dim
 from tinygrad_med.ops.elementwise import abs, sign, where
 from tinygrad_med.ops.linear_algebra import _epsilon, _from_lower, _matrices, inv, svdvals
 from tinygrad_med.ops.rearrange import movedim
@@ -33,7 +33,7 @@ def p_norm(x: Any, p: float, dim: Any, keepdim: bool) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def norm(x: Any, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
 

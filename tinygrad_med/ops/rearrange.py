@@ -10,7 +10,7 @@ from typing import Any
 from tinygrad_med import backend
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.ops.dims import also_named, integer, numpys_names, one_dim, sizes
+from tinygrad_med.ops.dims import also_named, bools_are_bools, integer, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import gather, index, index_select
 from tinygrad_med.ops.shape import (
@@ -251,7 +251,7 @@ def tile(input: Any, *dims: Any) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Any:
     """x with each slice along `dim` so many times in a row.
 

@@ -15,7 +15,7 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
-from tinygrad_med.ops.dims import F, all_dims, integer, numpys_names, one_dim
+from tinygrad_med.ops.dims import F, all_dims, bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, cat, expand, flip, narrow, squeeze
@@ -89,7 +89,7 @@ _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
 
 
 @method
-@numpys_names
+@bools_are_bools
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """Σ x over `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
     if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
@@ -114,7 +114,7 @@ _mean.vjp(
 
 
 @method
-@numpys_names
+@bools_are_bools
 def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over `dim`, in `dtype` if one is given; NaN over no elements."""
     x = in_dtype(x, dtype)
@@ -124,7 +124,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> A
 
 
 @method
-@numpys_names
+@bools_are_bools
 @half_in_single
 def var(
     x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
@@ -153,7 +153,7 @@ def var(
 
 
 @method
-@numpys_names
+@bools_are_bools
 def std(
     x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
 ) -> Tensor:
@@ -187,7 +187,7 @@ _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 
 
 @method
-@numpys_names
+@bools_are_bools
 def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
     """The running sum along `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
     if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
@@ -196,7 +196,7 @@ def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def prod(x: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The product of all elements or of those along `dim`, in `dtype` if one is given; that of integers in int64."""
     if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
@@ -253,7 +253,7 @@ def _argsort(xp, x, *, dim, descending):
 
 
 @method
-@numpys_names
+@bools_are_bools
 def argsort(x: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """The positions of the elements along `dim` in order of size; equal ones stay in their order, `stable` or not."""
     d = one_dim(dim, len(x.shape), "argsort")
@@ -297,21 +297,21 @@ for _extreme in (_amax, _amin):
 
 
 @method
-@numpys_names
+@bools_are_bools
 def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amax(x, dims=_nonempty(x, dim, "amax"), keepdim=keepdim)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element over `dim`. The gradient is shared evenly among equal ones."""
     return _amin(x, dims=_nonempty(x, dim, "amin"), keepdim=keepdim)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element of x; or along `dim` the largest and its index; or, of two tensors, the larger one.
 
@@ -322,7 +322,7 @@ def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) ->
 
 
 @method
-@numpys_names
+@bools_are_bools
 def min(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element of x; the rest as for `max`."""
     return _extreme_of(x, dim if other is None else other, keepdim, "min")
@@ -353,7 +353,7 @@ def _nonempty(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> ValuesAndIndices:
     """The elements along `dim` in order of size, and where they were; equal ones stay in order, `stable` or not."""
     positions = argsort(x, one_dim(dim, x.ndim, "sort"), descending, stable)
@@ -361,7 +361,7 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True
 
 
 @method
-@numpys_names
+@bools_are_bools
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """The k largest (or smallest) elements along `dim` in order of size, `sorted` or not, and where they were."""
     d, k = one_dim(dim, x.ndim, "topk"), integer(k, "topk", "k")
@@ -411,7 +411,7 @@ _logsumexp.vjp(x=_logsumexp_rule)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """log Σ eˣ over `dim`, finite wherever the result is; −∞ over no elements."""
     dims = reduced_dims(x, dim, "logsumexp")
@@ -434,7 +434,7 @@ _softmax.vjp(x=lambda g, z, dims: z * (g - _sum(g * z, dims=dims, keepdim=True))
 
 
 @method
-@numpys_names
+@bools_are_bools
 def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """eˣᵢ / Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
     x, dims = in_dtype(x, dtype), all_dims((dim,), len(x.shape), "softmax")
@@ -455,7 +455,7 @@ _log_softmax.vjp(x=lambda g, z, dims: g - exp(z) * _sum(g, dims=dims, keepdim=Tr
 
 
 @method
-@numpys_names
+@bools_are_bools
 def log_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     """xᵢ − log Σⱼ eˣⱼ along `dim`, in `dtype` if one is given."""
     x, dims = in_dtype(x, dtype), all_dims((dim,), len(x.shape), "log_softmax")

@@ -12,7 +12,7 @@ from tinygrad_med.core.broadcast import expand as _expand
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.ops.dims import all_dims, also_named, integer, numpys_names, one_dim, sizes
+from tinygrad_med.ops.dims import all_dims, also_named, bools_are_bools, integer, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
 from tinygrad_med.ops.indexing import index
 
@@ -90,7 +90,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     """x without its dims of length 1, or without those among `dim` (an int or several)."""
     dims = all_dims(dim, x.ndim, "squeeze")
@@ -98,7 +98,7 @@ def squeeze(x: Tensor, dim: Any = None) -> Tensor:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def unsqueeze(x: Any, dim: int) -> Any:
     """x with a new dim of length 1 before `dim`."""
     d = one_dim(dim, len(x.shape) + 1, "unsqueeze")
@@ -250,7 +250,7 @@ def _cat(xp, *xs, dim, ends):
 _cat.vjp(xs=lambda g, i, dim, ends: narrow(g, dim, ends[i - 1] if i else 0, ends[i] - (ends[i - 1] if i else 0)))
 
 
-@numpys_names
+@bools_are_bools
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of equal shape, except along `dim`, one after the other along it."""
     if not len(tensors):
@@ -267,7 +267,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     return _cat(*tensors, dim=d, ends=tuple(itertools.accumulate(s[d] for s in shapes)))
 
 
-@numpys_names
+@bools_are_bools
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of equal shape side by side along a new dim."""
     shapes = {tuple(x.shape) for x in tensors}

@@ -14,7 +14,7 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array
-from tinygrad_med.ops.dims import integer, numpys_names, one_dim
+from tinygrad_med.ops.dims import bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementary import logaddexp
 from tinygrad_med.ops.elementwise import clone, isnan, where
 from tinygrad_med.ops.indexing import gather
@@ -88,7 +88,7 @@ def _running(x: Any, dim: int, operation: str, combine: Callable[[Any, Any], Any
 
 
 @method
-@numpys_names
+@bools_are_bools
 def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
     """The running product along `dim`, in `dtype` if one is given; that of integers and bools in int64.
 
@@ -99,21 +99,21 @@ def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def logcumsumexp(input: Any, dim: int) -> Any:
     """log Σ eˣ of the elements so far along `dim`, finite wherever the result is."""
     return _running(input, dim, "logcumsumexp", logaddexp)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def cummax(input: Any, dim: int) -> ValuesAndIndices:
     """The largest element so far along `dim`, and its index, the last of several equal ones."""
     return _running_extreme(input, dim, "cummax", lambda a, b: b >= a)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def cummin(input: Any, dim: int) -> ValuesAndIndices:
     """The smallest element so far along `dim`, and its index, the last of several equal ones."""
     return _running_extreme(input, dim, "cummin", lambda a, b: b <= a)
@@ -173,7 +173,7 @@ def _median(input: Any, dim: Any, keepdim: bool, operation: str, ignore_nan: boo
 
 
 @method
-@numpys_names
+@bools_are_bools
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element of x, the lower one of two; or along `dim` it and its index. NaN if one is NaN.
 
@@ -183,14 +183,14 @@ def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle one of the elements that are not NaN; the rest as for `median`."""
     return _median(input, dim, keepdim, "nanmedian", ignore_nan=True)
 
 
 @method
-@numpys_names
+@bools_are_bools
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The k-th smallest element along `dim`, counted from 1, and its index."""
     d, k = one_dim(dim, input.ndim, "kthvalue"), integer(k, "kthvalue", "k")
@@ -206,7 +206,7 @@ def msort(input: Any) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def quantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Any:
@@ -223,7 +223,7 @@ def quantile(
 
 
 @method
-@numpys_names
+@bools_are_bools
 def nanquantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Any:
@@ -277,7 +277,7 @@ def _quantile(input: Any, q: Any, dim: int | None, keepdim: bool, interpolation:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Σ of the elements that are not NaN over `dim`."""
     x = in_dtype(input, dtype)
@@ -285,7 +285,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @method
-@numpys_names
+@bools_are_bools
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean of the elements that are not NaN over `dim`."""
     x = in_dtype(input, dtype)
@@ -295,7 +295,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @method
-@numpys_names
+@bools_are_bools
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are not 0, in all or over `dim`."""
     return sum((input != 0).long(), dim)
@@ -315,7 +315,7 @@ class VarAndMean(NamedTuple):
     mean: Any
 
 
-@numpys_names
+@bools_are_bools
 def std_mean(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
 ) -> StdAndMean:
@@ -324,7 +324,7 @@ def std_mean(
     return StdAndMean(spread, mean(input, None if isinstance(dim, bool) else dim, keepdim))
 
 
-@numpys_names
+@bools_are_bools
 def var_mean(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
 ) -> VarAndMean:
@@ -341,7 +341,7 @@ class MinAndMax(NamedTuple):
 
 
 @method
-@numpys_names
+@bools_are_bools
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax:
     """The smallest and the largest element over `dim`, the gradient shared evenly among equal ones."""
     return MinAndMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
@@ -351,7 +351,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Min
 
 
 @method
-@numpys_names
+@bools_are_bools
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The differences of neighbours along `dim`, n times; first with `prepend` before and `append` after x."""
     d = one_dim(dim, len(input.shape), "diff")
@@ -386,7 +386,7 @@ def _widths_and_sums(y: Any, x: Any, dx: Any, dim: int, operation: str) -> Any:
     return both * (diff(x, dim=d) / 2), d
 
 
-@numpys_names
+@bools_are_bools
 def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Any:
     """∫ y dx along `dim` by the trapezoidal rule, at the places x or at distances dx."""
     if x is not None and dx != 1.0:
@@ -395,7 +395,7 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Any:
     return sum(areas, d - len(y.shape))
 
 
-@numpys_names
+@bools_are_bools
 def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Any:
     """∫ y dx up to each place along `dim` by the trapezoidal rule."""
     if x is not None and dx != 1.0:
@@ -538,7 +538,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
 
 
 @method
-@numpys_names
+@bools_are_bools
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The element that occurs most often along `dim`, the smallest of several, and where it occurs last."""
     d = one_dim(dim, input.ndim, "mode")
