@@ -244,7 +244,7 @@ else:
 pixels = np.asarray(film.convert("L").resize((224, 224)), np.float32)
 pixels = np.broadcast_to((pixels - pixels.mean()) / pixels.std(), (1, 3, 224, 224))
 radiograph = torch.tensor(pixels.copy())
-model = models.resnet18(num_classes=2).eval().fused()  # in use: each batch normalization is part of its convolution
+model = models.resnet18(num_classes=2).eval().fused()  # each normalization is part of its convolution
 
 with explain.watch() as trace:
     features = model.maxpool(model.relu(model.bn1(model.conv1(radiograph))))

@@ -52,31 +52,17 @@ def test_the_code_gives_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where a page is written
     blocks = [block for block in BLOCKS if ">>>" in block]
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README.md", "README.md", 0)
-    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    space = test.globs
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    result = runner.run(test, clear_globs=False)
     assert result.attempted > 10
     assert result.failed == 0
 
-
-def test_the_diagnosis_is_what_check_op_says():
-    code = block("huber.vjp")
-    printed = README.split(code)[1].split("```")[2].strip().removesuffix("…").strip()
-    with pytest.raises(GradcheckError) as caught:
-        exec(code, {})
-    said = f"GradcheckError: {caught.value}"
-    assert said.startswith(printed)
-    assert len(printed.splitlines()) == 5
-
-
-def test_the_mended_rule_passes_the_test_that_draws_its_inputs():
-    space: dict[str, object] = {}
-    with pytest.raises(GradcheckError):
-        exec(block("huber.vjp"), space)
-    mended = re.search(r"with the rule mended, `(.*?)`", README)[1]
     exec(block("@given"), space)
-    with pytest.raises(GradcheckError):
-        space["test_huber"]()
-    space["huber"].vjp(x=eval(f"lambda g, x, delta: {mended}", space))
-    space["test_huber"]()
+    with pytest.raises(GradcheckError):  # for the rule that was given last
+        space["test_cube"]()
+    space["cube"].vjp(x=lambda g, x: 3 * g * x**2)
+    space["test_cube"]()
 
 
 def test_your_own_pictures(tmp_path, monkeypatch, capsys):

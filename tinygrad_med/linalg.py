@@ -46,5 +46,5 @@ globals().update({name: by_other_names(f) for name, f in _written.items() if nam
 
 def __getattr__(name: str) -> Any:
     known = [known for known in globals() if not known.startswith("_")]
-    hint = did_you_mean(name, known, "the functions of tinygrad_med.ops.linear_algebra are what there is")
+    hint = did_you_mean(name, known, "tinygrad_med.ops.linear_algebra has all functions")
     raise AttributeError(f"module 'tinygrad_med.linalg' has no attribute {name!r}; {hint}")

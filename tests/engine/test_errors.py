@@ -19,7 +19,7 @@ from tinygrad_med.engine.errors import ELSEWHERE, RuleShapeError, did_you_mean
         (autograd, "gradcheck", "it is tinygrad_med.testing.gradcheck"),
         (autograd, "Variable", "a tensor holds requires_grad itself"),
         (autograd, "gard", "did you mean grad?"),
-        (autograd, "whatever", "grad() and backward() are what there is"),
+        (autograd, "whatever", "grad() and backward() are its functions"),
         (tg, "Function", "it is tinygrad_med.autograd.Function"),
         (tg, "hub", "weights come with their model"),
         (tg, "compile", "there is nothing to compile; leave it out"),

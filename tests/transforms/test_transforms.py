@@ -271,7 +271,7 @@ def test_probabilities():
     assert 0.4 < often(grey, image, lambda y: np.ptp(pixels(y), 0).max() == 0) < 0.6
     order = transforms.RandomOrder([lambda s: s + "a", lambda s: s + "b"])
     assert 0.4 < often(order, "", lambda y: y == "ab") < 0.6
-    with pytest.raises(ValueError, match="p=2 is no probability"):
+    with pytest.raises(ValueError, match="p=2 is not a probability"):
         transforms.RandomHorizontalFlip(2)
 
 

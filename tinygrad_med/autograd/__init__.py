@@ -20,4 +20,4 @@ from tinygrad_med.engine.switches import (
 
 def __getattr__(name: str) -> Any:
     known = [known for known in globals() if not known.startswith("_")]
-    raise _no_attribute("module 'tinygrad_med.autograd'", name, known, "grad() and backward() are what there is")
+    raise _no_attribute("module 'tinygrad_med.autograd'", name, known, "grad() and backward() are its functions")

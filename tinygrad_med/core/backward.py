@@ -228,6 +228,7 @@ def upstream(tensor: Tensor, gradient: Any, create_graph: bool, caller: str) -> 
     """The upstream gradient to start with: an array, or a tensor if the graph of the gradient is wanted."""
     if gradient is None:
         errors.refuse_several(tensor, caller)
+        # [()] makes a number of a 0-d array, as every operation without dims returns it
         gradient = wrap(backend.array_module(tensor.array).ones_like(tensor.array)[()])
     elif not (isinstance(gradient, Tensor) and (gradient.dtype, gradient.device) == (tensor.dtype, tensor.device)):
         gradient = wrap(as_array(gradient, tensor.dtype, tensor.device))
@@ -244,10 +245,11 @@ def accumulate(leaf: Tensor, g: Any, handed_out: set[int]) -> None:
     if isinstance(g, Tensor):
         leaf.grad = g.clone() if leaf._grad is None else leaf._grad + g
     elif leaf._grad is None:
+        # of a view, `base` is the array that it looks into
         shared = getattr(g, "base", None) is not None or id(g) in handed_out
         leaf.grad = wrap(own_memory(g.copy() if shared else g))
         handed_out.add(id(g))
-    elif leaf._grad.requires_grad:
+    elif leaf._grad.requires_grad:  # it has a graph from an earlier walk, in which nothing may be overwritten
         leaf.grad = wrap(leaf._grad.array + g)
     else:
         leaf._grad.add_(g)

@@ -75,7 +75,7 @@ def no_attribute(
     owner: str,
     name: str,
     known: Iterable[str],
-    otherwise: str = "the functions of tinygrad_med.ops are what there is",
+    otherwise: str = "tinygrad_med.ops has all operations",
 ) -> AttributeError:
     """The error for a name that `owner` lacks: where ours is, for a well-known name, else one that is much like it."""
     hint = ELSEWHERE.get(name) or did_you_mean(name, known, otherwise)

@@ -166,8 +166,8 @@ def dropout(
 ) -> Tensor:
     """x with each element set to 0 with probability p, and the others divided by 1 − p; x itself unless `training`.
 
-    Dividing keeps the expected value, so that nothing is left to do in use (Srivastava et al. 2014, JMLR 15, section
-    10). The choice is made once and is a constant: the derivative, at any order, is that of a product with it.
+    Dividing keeps the expected value, so that in evaluation nothing is left to do (Srivastava et al. 2014, JMLR 15,
+    section 10). The choice is made once and is a constant: the derivative, at any order, is that of a product with it.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p={p} is not a probability; give the share of elements to drop, between 0 and 1")

@@ -95,7 +95,7 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """In training, each element 0 with probability p, the others divided by 1 − p; nothing in use.
+    """In training, each element 0 with probability p, the others divided by 1 − p; in evaluation x itself.
 
     Args:
         p: the share of elements to drop.

@@ -359,7 +359,7 @@ class Module:
     # What holds for the whole tree ------------------------------------------------------------------------------------
 
     def train(self: M, mode: bool = True) -> M:
-        """Let every module behave as in training, or, with `False`, as in use; returns the module itself."""
+        """Let every module behave as in training, or, with `False`, as in evaluation; returns the module itself."""
         for module in self.modules():
             module.training = mode
         return self
@@ -446,7 +446,7 @@ class Module:
         lines = [f"{text:{width}}  {count:>{len(f'{rows[-1][1]:,}')},}" if count else text for text, count in rows]
         frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
         note = f" parameters, {frozen:,} of them frozen" if frozen else " parameters"
-        return "\n".join(lines) + note * bool(rows[-1][1])
+        return "\n".join(lines) + (note if rows[-1][1] else "")
 
     def _tree(self, title: str) -> list[tuple[str, int]]:
         """The lines of `repr` and the number of parameters of each; the last line has the total."""

@@ -259,7 +259,7 @@ class GroupNorm(Module):
 
 @no_grad()
 def fuse_conv_bn_eval(conv: C, bn: _BatchNorm) -> C:
-    """One convolution that does what `conv` and `bn` do in use: both are affine maps per channel, so is the product.
+    """One convolution that does what `conv` and `bn` do in evaluation: affine maps per channel, as is their product.
 
     With s = γ / √(σ² + ε):  s · (w ∗ x + b − μ) + β = (s · w) ∗ x + (s · (b − μ) + β).
 

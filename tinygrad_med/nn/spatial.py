@@ -530,7 +530,7 @@ class Unflatten(Module):
 
 
 class Dropout2d(Module):
-    """In training, each channel of each image 0 with probability p, the others divided by 1 − p; nothing in use."""
+    """In training, each channel of each image 0 with probability p, the others divided by 1 − p; else x itself."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ def _happens(p: float) -> bool:
 
 def _probability(p: float, operation: str) -> float:
     if not 0 <= p <= 1:
-        raise ValueError(f"{operation}: p={p} is no probability; give a number from 0 to 1")
+        raise ValueError(f"{operation}: p={p} is not a probability; give a number from 0 to 1")
     return p
 
 
