@@ -1,0 +1,273 @@
+// libcuda.so.1: CUDA's runtime and driver, for a GPU that is this CPU, as far as CuPy asks for them. Memory is malloc's,
+// a module is a shared library that g++ made of the kernel's source (nvrtc.cpp), and a launch is a call (threads.cpp).
+// Everything is done before the call returns. What CuPy links to and is not here fails with its name (building.py).
+#include <cstdarg>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <dlfcn.h>
+#include <elf.h>
+#include <map>
+#include <mutex>
+#include <unistd.h>
+#include <vector>
+#include "cupy_runtime.h"  // made by building.py: cupy_types.h and cudaDeviceProp
+#include "internal.h"
+
+static size_t setting(const char* name, size_t otherwise) { const char* s = getenv(name); return s ? strtoull(s, nullptr, 0) : otherwise; }
+static const int devices = setting("GPU_ON_CPU_DEVICES", 1);
+static const size_t memory = setting("GPU_ON_CPU_MEMORY", 80ull << 30);   // bytes of each device
+static const bool poison = setting("GPU_ON_CPU_POISON", 0);               // fresh memory is full of NaN
+static const int UNITS = 132;                                             // multiprocessors, as an H100 has
+static std::recursive_mutex lock;                                         // threads of Python may call at once
+
+// Errors ---------------------------------------------------------------------------------------------------------------
+
+static thread_local int last_error; static thread_local std::string last_reason;
+int fail(int error, const std::string& why) { last_error = error; last_reason = why; return error; }
+static int fail(int error) { return fail(error, error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value"); }
+
+// Memory ---------------------------------------------------------------------------------------------------------------
+
+thread_local int current_device;
+static std::map<Address, Piece> pieces;
+static std::vector<size_t> used(devices);
+
+const Piece* piece_before(Address a) { auto p = pieces.upper_bound(a); return p == pieces.begin() ? nullptr : &(--p)->second; }
+const Piece* piece_at(Address a) { auto p = piece_before(a); return p && a < p->first + p->bytes ? p : nullptr; }
+
+static int allocate(void** p, size_t n, bool on_gpu) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  if (on_gpu && used[current_device] + n > memory) return fail(cudaErrorMemoryAllocation);
+  if (posix_memalign(p, 512, n ? n : 1)) return fail(cudaErrorMemoryAllocation);
+  if (on_gpu) used[current_device] += n;
+  if (on_gpu && poison && !dry) memset(*p, 0xff, n);
+  pieces[(Address)*p] = {(Address)*p, n, current_device, on_gpu};
+  return 0;
+}
+static int release(void* p) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  if (!p) return 0;
+  auto found = pieces.find((Address)p);
+  if (found == pieces.end()) return fail(cudaErrorInvalidValue);
+  if (found->second.on_gpu) used[found->second.device] -= found->second.bytes;
+  pieces.erase(found); free(p);
+  return 0;
+}
+
+// Work -----------------------------------------------------------------------------------------------------------------
+
+bool dry; static FILE* trace;
+typedef std::vector<std::function<void()>> Graph;
+static std::map<void*, Graph*> captured;  // by stream
+
+void note(const char* format, ...) {
+  if (!trace) return;
+  va_list list; va_start(list, format); vfprintf(trace, format, list); va_end(list);
+}
+void enqueue(void* stream, std::function<void()> work) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  auto found = captured.find(stream);
+  if (found != captured.end()) found->second->push_back(work); else work();
+}
+static int wait(const char* whom) {
+  note("SYNC %s\n", whom);
+  return captured.empty() ? 0 : fail(900, "operation not permitted when stream is capturing");
+}
+
+static int copy(void* to, const void* from, size_t n, void* stream) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  if (!n) return 0;
+  const Piece *t = piece_at((Address)to), *f = piece_at((Address)from);
+  for (auto p : {std::make_pair(t, (Address)to), std::make_pair(f, (Address)from)})
+    if (p.first && p.second + n > p.first->first + p.first->bytes) return fail(cudaErrorInvalidValue, "a copy goes past the end of an array");
+  bool to_gpu = t && t->on_gpu, from_gpu = f && f->on_gpu;
+  note("COPY %c%c %zu\n", from_gpu ? 'D' : 'H', to_gpu ? 'D' : 'H', n);
+  if (dry && to_gpu && (from_gpu || n > 1 << 22)) return 0;  // small ones are done: pointers, sizes, labels
+  enqueue(stream, [=] { memmove(to, from, n); });
+  return 0;
+}
+static int set(void* p, int value, size_t n, void* stream) {
+  note("MEMSET %zu\n", n);
+  if (!dry || n < 1 << 20) enqueue(stream, [=] { memset(p, value, n); });
+  return 0;
+}
+
+static int attribute(int which) {
+  switch (which) {
+    case 1: case 2: case 3: return 1024;                                  // threads of a block, and along x and y
+    case 4: return 64;                                                    // along z
+    case 5: return 2147483647; case 6: case 7: return 65535;              // blocks along x, y, z
+    case 8: return 49152; case 81: return 233472; case 97: return 232448; // shared memory: of a block, of a unit, at most
+    case 10: return 32;                                                   // threads of a warp
+    case 12: case 82: return 65536;                                       // registers
+    case 13: return 1700000; case 36: return 2600000;                     // kHz: clock, memory
+    case 16: return UNITS;
+    case 37: return 5120; case 38: return 52428800; case 39: return 2048; // bus, second cache, threads of a unit
+    case 75: return 9; case 76: return 0;                                 // compute capability 9.0
+    case 31: case 41: case 115: return 1;                                 // concurrent kernels, unified addresses, pools
+  }
+  return 0;
+}
+
+struct Event { double milliseconds; };
+
+extern "C" {
+
+// For dry.py
+void gpu_dry(int on) { dry = on; }
+void gpu_trace(const char* path) { if (trace) fclose(trace); trace = path ? fopen(path, "w") : nullptr; }
+int gpu_units() { return UNITS; }
+
+// The runtime ------------------------------------------------------------------------------------------------------------
+
+const char* cudaGetErrorName(int e) {
+  return e == 0 ? "cudaSuccess" : e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : e == 700 ? "cudaErrorIllegalAddress" : e == 101 ? "cudaErrorInvalidDevice" : "cudaErrorOnThisCPU"; }
+const char* cudaGetErrorString(int e) { return e ? last_reason.c_str() : "no error"; }
+int cudaGetLastError() { int e = last_error; last_error = 0; return e; }
+int cudaDriverGetVersion(int* v) { *v = 13020; return 0; }
+int cudaRuntimeGetVersion(int* v) { *v = 13020; return 0; }
+
+int cudaGetDevice(int* d) { *d = current_device; return 0; }
+int cudaSetDevice(int d) { if (d < 0 || d >= devices) return fail(cudaErrorInvalidDevice, "invalid device ordinal"); current_device = d; return 0; }
+int cudaGetDeviceCount(int* n) { *n = devices; return devices ? 0 : fail(100, "no CUDA-capable device is detected"); }
+int cudaDeviceGetAttribute(int* v, int which, int) { *v = attribute(which); return 0; }
+int cudaDeviceGetPCIBusId(char* s, int n, int d) { snprintf(s, n, "0000:%02x:00.0", d); return 0; }
+int cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
+  if (d < 0 || d >= devices) return fail(cudaErrorInvalidDevice, "invalid device ordinal");
+  memset(p, 0, sizeof *p);
+  snprintf(p->name, sizeof p->name, "this CPU as a GPU (%d)", d);
+  p->totalGlobalMem = memory; p->multiProcessorCount = UNITS; p->major = 9; p->warpSize = 32;
+  p->maxThreadsPerBlock = 1024; p->maxThreadsPerMultiProcessor = 2048;
+  p->sharedMemPerBlock = 49152; p->sharedMemPerBlockOptin = 232448; p->regsPerBlock = 65536;
+  for (int i = 0; i < 3; i++) { p->maxThreadsDim[i] = attribute(2 + i); p->maxGridSize[i] = attribute(5 + i); }
+  return 0;
+}
+int cudaDeviceSynchronize() { return wait("device"); }
+int cudaDeviceCanAccessPeer(int* v, int, int) { *v = 0; return 0; }  // as most machines: devices don't see each other's memory
+
+int cudaMemGetInfo(size_t* free, size_t* total) { *total = memory; *free = memory - used[current_device]; return 0; }
+int cudaMalloc(void** p, size_t n) { return allocate(p, n, true); }
+int cudaMallocAsync(void** p, size_t n, void*) { return allocate(p, n, true); }
+int cudaHostAlloc(void** p, size_t n, unsigned) { return allocate(p, n, false); }
+int cudaFree(void* p) { return release(p); }
+int cudaFreeAsync(void* p, void*) { return release(p); }
+int cudaFreeHost(void* p) { return release(p); }
+int cudaMemcpy(void* to, const void* from, size_t n, int) { return copy(to, from, n, nullptr); }
+int cudaMemcpyAsync(void* to, const void* from, size_t n, int, void* stream) { return copy(to, from, n, stream); }
+int cudaMemcpyPeer(void* to, int, const void* from, int, size_t n) { return copy(to, from, n, nullptr); }
+int cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* stream) { return copy(to, from, n, stream); }
+int cudaMemset(void* p, int value, size_t n) { return set(p, value, n, nullptr); }
+int cudaMemsetAsync(void* p, int value, size_t n, void* stream) { return set(p, value, n, stream); }
+int cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  auto piece = piece_at((Address)p);
+  bool gpu = piece && piece->on_gpu;
+  *a = {gpu ? 2 : piece ? 1 : 0, piece ? piece->device : -2, gpu ? (void*)p : nullptr, gpu ? nullptr : (void*)p};
+  return 0;
+}
+
+int cudaStreamCreate(void** s) { *s = malloc(8); return 0; }
+int cudaStreamCreateWithFlags(void** s, unsigned) { return cudaStreamCreate(s); }
+int cudaStreamCreateWithPriority(void** s, unsigned, int) { return cudaStreamCreate(s); }
+int cudaStreamDestroy(void* s) { free(s); return 0; }
+int cudaStreamSynchronize(void*) { return wait("stream"); }
+int cudaStreamQuery(void*) { return 0; }
+int cudaStreamWaitEvent(void*, void*, unsigned) { return 0; }
+int cudaStreamGetFlags(void*, unsigned* f) { *f = 0; return 0; }
+int cudaStreamGetPriority(void*, int* p) { *p = 0; return 0; }
+int cudaEventCreate(void** e) { *e = new Event{}; return 0; }
+int cudaEventCreateWithFlags(void** e, unsigned) { return cudaEventCreate(e); }
+int cudaEventDestroy(void* e) { delete (Event*)e; return 0; }
+int cudaEventRecord(void* e, void*) { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); ((Event*)e)->milliseconds = t.tv_sec * 1e3 + t.tv_nsec * 1e-6; return 0; }
+int cudaEventQuery(void*) { return 0; }
+int cudaEventSynchronize(void*) { return wait("event"); }
+int cudaEventElapsedTime(float* ms, void* a, void* b) { *ms = ((Event*)b)->milliseconds - ((Event*)a)->milliseconds; return 0; }
+
+int cudaStreamBeginCapture(void* s, int) { captured[s] = new Graph; return 0; }
+int cudaStreamIsCapturing(void* s, int* v) { *v = captured.count(s) ? 1 : 0; return 0; }
+int cudaStreamEndCapture(void* s, void** g) { *g = captured[s]; captured.erase(s); return 0; }
+int cudaGraphInstantiate(void** executable, void* g, unsigned long long) { *executable = new Graph(*(Graph*)g); return 0; }
+int cudaGraphUpload(void*, void*) { return 0; }
+int cudaGraphLaunch(void* executable, void* s) { note("GRAPH %zu\n", ((Graph*)executable)->size()); for (auto& w : *(Graph*)executable) enqueue(s, w); return 0; }
+int cudaGraphDestroy(void* g) { delete (Graph*)g; return 0; }
+int cudaGraphExecDestroy(void* g) { delete (Graph*)g; return 0; }
+
+// The driver ---------------------------------------------------------------------------------------------------------------
+
+int cuGetErrorName(int e, const char** s) { *s = cudaGetErrorName(e); return 0; }
+int cuGetErrorString(int e, const char** s) { *s = cudaGetErrorString(e); return 0; }
+int cuCtxGetCurrent(void** c) { static int context; *c = &context; return 0; }
+int cuCtxSetCurrent(void*) { return 0; }
+int cuCtxGetDevice(int* d) { *d = current_device; return 0; }
+int cuStreamGetCtx(void*, void** c) { return cuCtxGetCurrent(c); }
+int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+
+struct Module { void* library; std::map<std::string, Kernel> kernels; };
+
+int cuModuleLoadData(void** module, const void* image) {
+  auto elf = (const Elf64_Ehdr*)image;
+  if (memcmp(elf->e_ident, ELFMAG, 4) || elf->e_machine != EM_X86_64) return fail(209, "this kernel was compiled for a real GPU");
+  char path[] = "/tmp/gpu_on_cpu_XXXXXX";
+  int file = mkstemp(path);
+  size_t size = elf->e_shoff + (size_t)elf->e_shentsize * elf->e_shnum;
+  bool written = file >= 0 && write(file, image, size) == (ssize_t)size;
+  close(file);
+  void* library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+  unlink(path);
+  if (!library) return fail(200, written ? dlerror() : "can't write to /tmp");
+  *module = new Module{library, {}};
+  return 0;
+}
+int cuModuleUnload(void*) { return 0; }
+int cuModuleGetFunction(void** f, void* module, const char* name) {
+  auto& m = *(Module*)module;
+  auto symbol = [&](const char* prefix) { return dlsym(m.library, (std::string(prefix) + name).c_str()); };
+  if (!symbol("gpu_thread_")) return fail(500, std::string("there is no kernel ") + name);
+  auto& k = m.kernels[name];
+  k = {name, (void (*)(void**))symbol("gpu_thread_"), (void (*)(void**, void (*)(const void*, long)))symbol("gpu_arguments_"),
+       (const int*)symbol("gpu_sizes_"), *(bool*)symbol("gpu_waits_"), *(bool*)symbol("gpu_watched_")};
+  *f = &k;
+  return 0;
+}
+int cuModuleGetGlobal_v2(void** d, size_t* n, void* module, const char* name) { *d = dlsym(((Module*)module)->library, name); *n = 0; return *d ? 0 : fail(500, std::string("no ") + name); }
+int cuFuncGetAttribute(int* v, int which, void*) { *v = which == 0 ? 1024 : 0; return 0; }
+int cuFuncSetAttribute(void*, int, int) { return 0; }
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* n, void*, int, size_t) { *n = 1; return 0; }
+int cuOccupancyMaxPotentialBlockSize(int* blocks, int* threads, void*, void*, size_t, int) { *blocks = UNITS; *threads = 256; return 0; }
+
+static std::vector<std::pair<const void*, long>> arrays;  // of the kernel being launched
+
+int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params, void**) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  auto& k = *(Kernel*)f;
+  if (!gx || !gy || !gz || !bx || !by || !bz || bx * by * bz > 1024 || bz > 64 || gy > 65535 || gz > 65535 || shared > 232448)
+    return fail(cudaErrorInvalidValue, k.name + ": no GPU has such a grid, block or shared memory");
+  // The arrays that it is given: are they there, on this device, and how many bytes are they?
+  arrays.clear(); k.arguments(params, [](const void* first, long bytes) { arrays.push_back({first, bytes}); });
+  long moved = 0;
+  for (size_t i = 0; i < arrays.size(); i++) {
+    auto a = (Address)arrays[i].first; long bytes = arrays[i].second;
+    if (!a && bytes < 0) continue;  // a null pointer, for an array that is left out
+    auto piece = piece_at(a);
+    if (!piece) return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is not in the GPU's memory");
+    if (piece->on_gpu && piece->device != current_device)
+      return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(current_device));
+    moved += bytes < 0 ? piece->first + piece->bytes - a : bytes;
+  }
+  note("KERNEL %s grid=%u block=%u bytes=%ld\n", k.name.c_str(), gx * gy * gz, bx * by * bz, moved);
+  if (dry) return 0;
+  std::vector<unsigned> shape = {gx, gy, gz, bx, by, bz};
+  if (!captured.count(stream)) {
+    std::string wrong = run(k, shape.data(), shared, params);
+    return wrong.empty() ? 0 : fail(cudaErrorLaunchFailure, wrong);
+  }
+  std::vector<std::vector<char>> kept;  // the arguments are the caller's
+  for (int i = 0; k.sizes[i]; i++) kept.emplace_back((char*)params[i], (char*)params[i] + k.sizes[i]);
+  enqueue(stream, [=] { std::vector<void*> p; for (auto& a : kept) p.push_back((void*)a.data()); run(*(Kernel*)f, shape.data(), shared, p.data()); });
+  return 0;
+}
+int cuLaunchCooperativeKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params) {
+  return cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, nullptr);
+}
+}
