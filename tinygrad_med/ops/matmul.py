@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
@@ -95,9 +96,7 @@ def _linear(xp, x, weight, bias):
     ∂weight: gᵀ · x
     ∂bias: Σ g over N
     """
-    z = x @ weight.T
-    z += bias
-    return z
+    return kernels(xp).linear(x, weight, bias)
 
 
 _linear.vjp(x=lambda g, weight: g @ weight, weight=lambda g, x: transpose(g, 0, 1) @ x, bias=lambda g: g)

@@ -1,14 +1,16 @@
-"""Kernels for NumPy arrays where NumPy wants an algorithm of its own: convolution, pooling, sums, normalization.
+"""Kernels for NumPy arrays where NumPy wants an algorithm of its own: convolution, pooling, products,
+sums, normalization.
 
 Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is differentiated when. Reading order:
 `threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `im2col`, `winograd`,
-`convolution` (the choice between them), `pool`, `sums`, `norm`.
+`convolution` (the choice between them), `pool`, `products`, `sums`, `norm`.
 """
 
 from .convolution import conv, conv_input, conv_weight, get_winograd, set_winograd
 from .elementwise import floor_divide, keep, relu, relu_backward, remainder
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
+from .products import linear
 from .sums import sum
 from .threads import get_num_threads, set_num_threads
 
@@ -27,6 +29,7 @@ __all__ = [
     "get_num_threads",
     "get_winograd",
     "keep",
+    "linear",
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",

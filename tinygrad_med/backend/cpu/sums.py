@@ -29,6 +29,10 @@ def sum(x: np.ndarray, dims: tuple[int, ...], keepdims: bool = False) -> np.ndar
         return x.sum(dims, dtype=np.float32, keepdims=keepdims).astype(x.dtype)
     if not dims or x.size < SMALL or x.dtype != np.float32:
         return x.sum(dims, keepdims=keepdims)
+    kept = x.shape[len(dims) :]
+    if x.flags.c_contiguous and dims == tuple(range(len(dims))) and math.prod(kept) > 1:  # of rows, as of a bias
+        z = _sum_rows(x.reshape(math.prod(x.shape[: len(dims)]), -1))
+        return z.reshape((1,) * len(dims) + kept if keepdims else kept)
     order = memory_order(x)
     if order is None:
         return x.sum(dims, dtype=np.float64, keepdims=keepdims).astype(x.dtype)

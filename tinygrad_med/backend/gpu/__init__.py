@@ -3,7 +3,7 @@
 The functions find the array library of what they are given; with NumPy arrays the array code runs too, which is how it
 is tested where there is no GPU. A kernel takes its place where `compiled.compiles` says so, and is held to it by tests
 marked `cuda`. Reading order: `compiled` (from a source to a call), `layout` (channels last), `norm` (sums in two
-stages), `pool`, `convolution`, `sums`, `elementwise`.
+stages), `pool`, `convolution`, `products`, `sums`, `elementwise`.
 """
 
 from .compiled import get_compiled, set_compiled
@@ -11,6 +11,7 @@ from .convolution import conv, conv_input, conv_weight
 from .elementwise import floor_divide, keep, relu, relu_backward, remainder
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
+from .products import linear
 from .sums import sum
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "floor_divide",
     "get_compiled",
     "keep",
+    "linear",
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",
