@@ -5,7 +5,8 @@ The array code computes in float64; the kernel gets the same numbers in each dty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 
 from tinygrad_med import backend
 from tinygrad_med.backend import gpu
-from tinygrad_med.backend.gpu import compiled, norm
+from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
+from tinygrad_med.backend.gpu import compiled, convolution, norm
 
 pytestmark = pytest.mark.cuda
 
@@ -52,9 +54,17 @@ def there(x: Any, dtype: str, last: bool) -> Any:
     return x
 
 
-def hold(function: Callable[..., Any], *arrays: Any, kernels: set[str], exact: bool = False, **options: Any) -> None:
+def hold(
+    function: Callable[..., Any],
+    *arrays: Any,
+    kernels: set[str],
+    exact: bool = False,
+    dtypes: Sequence[str] = tuple(DTYPES),
+    **options: Any,
+) -> None:
     """Compare the kernels (of these names) with the array code, in each dtype and order of memory."""
-    for dtype, tolerance in DTYPES.items():
+    for dtype in dtypes:
+        tolerance = DTYPES[dtype]
         for last in (False, True):
             given = [there(x, dtype, last) for x in arrays]
             doubled = [x.astype("float64") if getattr(x, "dtype", "") == dtype else x for x in given]
@@ -150,3 +160,93 @@ def test_few_blocks_do_the_work_of_many(most: int, monkeypatch: pytest.MonkeyPat
         x, weight = draw(9, channels, 31, 30), draw(channels)
         hold(gpu.channel_sum, x, kernels={"shares", "totals"})
         hold(gpu.scale_shift, x, weight, weight, kernels={"each"})
+
+
+# Windows -----------------------------------------------------------------------------------------------------------
+
+WINDOWS: list[dict[str, Any]] = [
+    {"size": (9, 8), "kernel": (3, 2), "stride": (2, 3), "padding": 1},
+    {"size": (12, 13), "kernel": (3, 5), "stride": 2, "padding": (1, 2), "dilation": (2, 1)},
+    {"size": (11,), "kernel": (4,), "stride": 3, "padding": 2},
+    {"size": (4, 5, 6), "kernel": (2, 3, 2), "stride": (1, 2, 2), "padding": 1},
+]
+ONLY: dict[str, Any] = {"dtypes": ("float64",)}
+"""For most windows one dtype will do: each is compiled for itself, and the code is the same."""
+
+windows_cases = pytest.mark.parametrize("case", WINDOWS, ids=lambda case: "x".join(map(str, case["kernel"])))
+
+
+@windows_cases
+@pytest.mark.parametrize("ceil", [False, True])
+def test_max_pooling(case: dict[str, Any], ceil: bool) -> None:
+    only = {} if case is WINDOWS[0] else ONLY
+    options = {"stride": None, "padding": 0, "dilation": 1}
+    options |= {k: v for k, v in case.items() if k not in ("size", "kernel")}
+    for channels in (1, 5, 70):
+        x = np.random.default_rng(1).integers(-2, 3, (2, channels, *case["size"])).astype(float)
+        x[x == -2], x[0, 0, :2], x[1, 0, 2] = -np.inf, -np.inf, np.nan
+        geometry = pool_geometry(x.shape, case["kernel"], **options, ceil_mode=ceil, axes=len(case["size"]))
+        hold(gpu.max_pool, x, geometry=geometry, kernels={"max_pool"}, exact=True, **only)
+        hold(gpu.max_pool, x, geometry=geometry, choice=False, kernels={"max_pool"}, exact=True, **only)
+        y, taps = gpu.max_pool(there(x, "float64", True), geometry=geometry)
+        chosen = {"geometry": geometry, "kernels": {"max_pool_gather"}}
+        hold(gpu.max_pool_gather, draw(*x.shape), taps, **chosen, exact=True, **only)
+        hold(gpu.max_pool_scatter, draw(*y.shape), taps, geometry=geometry, kernels={"max_pool_scatter"}, **only)
+
+
+def test_max_pooling_of_windows_outside_of_the_image() -> None:
+    x = draw(1, 2, 2)
+    geometry = pool_geometry(x.shape, 2, 1, 1, 3, axes=1)  # the taps are at -1 and 2
+    hold(gpu.max_pool, x, geometry=geometry, kernels={"max_pool"}, exact=True, **ONLY)
+    taps = backend.to_device(np.zeros((1, 2, 1), "uint8"), "cuda")
+    hold(gpu.max_pool_gather, x, taps, geometry=geometry, kernels={"max_pool_gather"}, exact=True, **ONLY)
+
+
+def test_max_pooling_with_more_taps_than_a_byte_can_number() -> None:
+    x = draw(2, 3, 20, 21)
+    geometry = pool_geometry(x.shape, 17, 1, 8)
+    hold(gpu.max_pool, x, geometry=geometry, kernels={"max_pool"}, **ONLY)
+    _, taps = gpu.max_pool(there(x, "float64", True), geometry=geometry)
+    assert taps.dtype == "uint16" and int(taps.max()) > 255
+    hold(gpu.max_pool_scatter, draw(*taps.shape), taps, geometry=geometry, kernels={"max_pool_scatter"}, **ONLY)
+
+
+@windows_cases
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("padded", "divisor"), [(True, None), (False, None), (True, 7)])
+def test_mean_pooling(case: dict[str, Any], ceil: bool, padded: bool, divisor: int | None) -> None:
+    only = {} if case is WINDOWS[0] else ONLY
+    options = {"stride": None, "padding": 0} | {k: v for k, v in case.items() if k in ("stride", "padding")}
+    x = draw(2, 5, *case["size"])
+    geometry = pool_geometry(x.shape, case["kernel"], **options, ceil_mode=ceil, axes=len(case["size"]))
+    by = {"geometry": geometry, "count_include_pad": padded, "divisor": divisor}
+    hold(gpu.avg_pool, x, **by, kernels={"avg_pool"}, **only)
+    hold(gpu.avg_pool_input, draw(2, 5, *geometry.out), **by, kernels={"avg_pool_input"}, **only)
+
+
+@windows_cases
+@pytest.mark.parametrize("groups", [1, 3])
+def test_convolution(case: dict[str, Any], groups: int) -> None:
+    only = {} if case is WINDOWS[0] else ONLY
+    options = {k: v for k, v in case.items() if k not in ("size", "kernel")}
+    for of_group in (1, 2, 23):
+        x, w = draw(2, of_group * groups, *case["size"]), draw(4 * groups, of_group, *case["kernel"], seed=1)
+        geometry = conv_geometry(x.shape, w.shape, **options, groups=groups, axes=len(case["size"]))
+        hold(convolution.columns, x, geometry, kernels={"columns"}, exact=True, **only)
+        hold(gpu.conv, x, w, draw(len(w)), geometry=geometry, kernels={"columns"}, **only)
+        g = draw(2, 4 * groups, *geometry.out, seed=2)
+        hold(gpu.conv_input, g, w, geometry=geometry, kernels={"add_back"}, **only)
+        hold(gpu.conv_weight, x, g, geometry=geometry, kernels={"columns"}, **only)
+        of_columns = draw(groups, 2 * math.prod(geometry.out), of_group * math.prod(case["kernel"]))
+        images = 2, groups * of_group
+        hold(convolution.add_back, of_columns, images, geometry, kernels={"add_back"}, **only)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_convolution_of_single_pixels_gathers_nothing(groups: int) -> None:
+    x, w = draw(2, 6, 5, 4), draw(9, 6 // groups, 1, 1)
+    geometry = conv_geometry(x.shape, w.shape, groups=groups)
+    g = draw(2, 9, 5, 4, seed=1)
+    hold(gpu.conv, x, w, geometry=geometry, kernels=set())
+    hold(gpu.conv_input, g, w, geometry=geometry, kernels=set())
+    hold(gpu.conv_weight, x, g, geometry=geometry, kernels=set())

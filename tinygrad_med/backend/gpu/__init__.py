@@ -3,7 +3,7 @@
 The functions find the array library of what they are given; with NumPy arrays the array code runs too, which is how it
 is tested where there is no GPU. A kernel takes its place where `compiled.compiles` says so, and is held to it by tests
 marked `cuda`. Reading order: `compiled` (from a source to a call), `layout` (channels last), `norm` (sums in two
-stages), `pool`, `convolution`, `products`, `sums`, `elementwise`.
+stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`, `elementwise`.
 """
 
 from .compiled import get_compiled, set_compiled

@@ -1,6 +1,7 @@
 """Convolution: one matrix product over all columns, the numbers under each window (im2col).
 
-A GPU wants few large operations. Nothing is added atomically, so the same inputs give the same bits.
+A GPU wants few large operations. The columns are in the order of the weights, (channel, *tap), so these are a matrix
+as they lie in memory, and so is their gradient. Nothing is added atomically, so the same inputs give the same bits.
 """
 
 from __future__ import annotations
@@ -9,66 +10,135 @@ import math
 
 from tinygrad_med.backend import Array, array_module
 from tinygrad_med.backend.geometry import Geometry
-from tinygrad_med.backend.windows import add_back, read
+from tinygrad_med.backend.windows import add_back as add_taps_back, read
+
+from .compiled import compiles
+from .layout import channels_first, channels_last, empty, pixels, rows
+from .places import OverWindows
 
 
 def conv(x: Array, w: Array, bias: Array | None = None, *, geometry: Geometry) -> Array:
-    """As `cpu.conv`: columns (pixels, kh·kw·C) times weights (kh·kw·C, K)."""
-    y = _product(_columns(x, geometry), _matrix(w, geometry.groups))
+    """As `cpu.conv`: columns (pixels, C·kh·kw) times weights (C·kh·kw, K)."""
+    y = _product(columns(x, geometry), _matrix(w, geometry.groups).transpose(0, 2, 1))
     y = y.transpose(1, 0, 2).reshape(len(x), *geometry.out, len(w))
     if bias is not None:
         y += bias
-    return _channels_first(y)
+    return channels_first(y)
 
 
 def conv_input(g: Array, w: Array, *, geometry: Geometry) -> Array:
-    """As `cpu.conv_input`: g (pixels, K) times weights (K, kh·kw·C), added back to where the columns came from."""
-    groups, axes = geometry.groups, len(geometry.kernel)
-    columns = _product(_by_group(g, groups), _matrix(w, groups).transpose(0, 2, 1))  # (groups, pixels, kh·kw·C')
-    columns = columns.reshape(groups, len(g), *geometry.out, *geometry.kernel, w.shape[1])
-    kernel, out = range(2 + axes, 2 + 2 * axes), range(2, 2 + axes)
-    columns = columns.transpose(*kernel, 1, 0, 2 + 2 * axes, *out)  # (*kernel, N, groups, C', *out)
-    columns = columns.reshape(*geometry.kernel, len(g), groups * w.shape[1], *geometry.out)
-    return add_back(array_module(g), columns, geometry)
+    """As `cpu.conv_input`: g (pixels, K) times weights (K, C·kh·kw), added back to where the columns came from."""
+    of_columns = _product(_by_group(g, geometry.groups), _matrix(w, geometry.groups))
+    return add_back(of_columns, (len(g), geometry.groups * w.shape[1]), geometry)
 
 
 def conv_weight(x: Array, g: Array, *, geometry: Geometry) -> Array:
-    """As `cpu.conv_weight`: g (K, pixels) times columns (pixels, kh·kw·C)."""
-    groups = geometry.groups
-    dw = _product(_by_group(g, groups).transpose(0, 2, 1), _columns(x, geometry))  # (groups, K', kh·kw·C')
-    return _channels_first(dw.reshape(g.shape[1], *geometry.kernel, x.shape[1] // groups)).copy()
-
-
-def _columns(x: Array, geometry: Geometry) -> Array:
-    """(groups, pixels, kh·kw·C'): for each output pixel the numbers under its window."""
-    (n, channels), groups, axes = x.shape[:2], geometry.groups, len(geometry.kernel)
-    xp = array_module(x)
-    columns = xp.empty((groups, n, *geometry.out, *geometry.kernel, channels // groups), x.dtype)
-    kernel, out = range(1 + axes, 1 + 2 * axes), range(1, 1 + axes)
-    for i in range(groups):
-        part = x[:, i * (channels // groups) : (i + 1) * (channels // groups)]
-        read(xp, part, geometry, columns[i].transpose(*kernel, 0, 1 + 2 * axes, *out))
-    return columns.reshape(groups, n * math.prod(geometry.out), math.prod(columns.shape[2 + axes :]))
+    """As `cpu.conv_weight`: g (K, pixels) times columns (pixels, C·kh·kw)."""
+    dw = _product(_by_group(g, geometry.groups).transpose(0, 2, 1), columns(x, geometry))
+    return dw.reshape(g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel)
 
 
 def _matrix(w: Array, groups: int) -> Array:
-    """Weights (K, C', kh, kw) → (groups, kh·kw·C', K')."""
-    matrix = w.reshape(groups, -1, *w.shape[1:])
-    matrix = matrix.transpose(0, *range(3, matrix.ndim), 2, 1)
-    return matrix.reshape(groups, math.prod(w.shape[1:]), len(w) // groups)
+    """Weights (K, C', *kernel) → (groups, K', C'·kh·kw): as they lie in memory."""
+    return w.reshape(groups, len(w) // groups, math.prod(w.shape[1:]))
 
 
 def _by_group(g: Array, groups: int) -> Array:
     """(N, K, *out) → (groups, pixels, K')."""
-    n, channels, *out = g.shape
-    parts = g.transpose(0, *range(2, g.ndim), 1).reshape(n * math.prod(out), groups, channels // groups)
-    return parts.transpose(1, 0, 2)
-
-
-def _channels_first(y: Array) -> Array:
-    return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
+    return rows(g).reshape(pixels(g), groups, g.shape[1] // groups).transpose(1, 0, 2)
 
 
 def _product(a: Array, b: Array) -> Array:
     """Products of stacks of matrices; of a single one as a plain product, to which the TF32 setting applies."""
     return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
+
+
+# The columns --------------------------------------------------------------------------------------------------------
+
+
+def columns(x: Array, geometry: Geometry) -> Array:
+    """(groups, pixels, C'·kh·kw): for each window the numbers that it sees, those of a channel side by side."""
+    (n, channels), groups, axes = x.shape[:2], geometry.groups, len(geometry.kernel)
+    shape = groups, n * math.prod(geometry.out), channels // groups * math.prod(geometry.kernel)
+    if _is_itself(geometry):
+        return _by_group(x, groups)
+    xp = array_module(x)
+    if compiles(x):
+        z = xp.empty(shape, x.dtype)
+        counts = shape[1], channels, channels // groups
+        _columns.launch(geometry, *shape[1:], channels_last(x), z, *counts, T=x.dtype.name, groups=groups)
+        return z
+    z = xp.empty((groups, n, *geometry.out, channels // groups, *geometry.kernel), x.dtype)
+    out, kernel = range(1, 1 + axes), range(2 + axes, 2 + 2 * axes)
+    for i in range(groups):
+        part = x[:, i * (channels // groups) : (i + 1) * (channels // groups)]
+        read(xp, part, geometry, z[i].transpose(*(k for k in kernel), 0, 1 + axes, *out))
+    return z.reshape(shape)
+
+
+_columns = OverWindows(
+    "columns",
+    """
+// One thread for each number of a column, which neighbours write side by side.
+extern "C" __global__ void columns(
+    const T* x, T* columns, long long pixels, long long channels, long long channels_of_group, SIZES) {
+  THREADS(pixels) WINDOW
+  const int taps = K0 * K1 * K2;
+  long long length = channels_of_group * taps;
+  x += image * channels + blockIdx.y * channels_of_group;
+  columns += (blockIdx.y * pixels + pixel) * length;
+  for (int i = threadIdx.x; i < length; i += blockDim.x) {
+    int c = i / taps, tap = i % taps;
+    long long cell = read(first0, first1, first2, tap / (K1 * K2), tap / K2 % K1, tap % K2, n0, n1, n2);
+    columns[i] = cell < 0 ? T(0) : x[cell * channels + c];
+  }
+}
+""",
+)
+
+
+def add_back(of_columns: Array, images: tuple[int, int], geometry: Geometry) -> Array:
+    """The transpose of `columns`: each number added to the cell that it came from, of images (N, C, *size)."""
+    (n, channels), groups, axes = images, geometry.groups, len(geometry.kernel)
+    if _is_itself(geometry):
+        return channels_first(of_columns.transpose(1, 0, 2).reshape(n, *geometry.size, channels))
+    if compiles(of_columns):
+        dx = empty((n, channels, *geometry.size), of_columns)
+        of_columns = array_module(of_columns).ascontiguousarray(of_columns)
+        counts = pixels(dx), channels, channels // groups, of_columns.shape[1]
+        _add_back.launch(geometry, *counts[:2], of_columns, channels_last(dx), *counts, T=dx.dtype.name)
+        return dx
+    taps = of_columns.reshape(groups, n, *geometry.out, channels // groups, *geometry.kernel)
+    kernel, out = range(3 + axes, 3 + 2 * axes), range(2, 2 + axes)
+    taps = taps.transpose(*kernel, 1, 0, 2 + axes, *out)  # (*kernel, N, groups, C', *out)
+    taps = taps.reshape(*geometry.kernel, n, channels, *geometry.out)
+    return add_taps_back(array_module(of_columns), taps, geometry)
+
+
+_add_back = OverWindows(
+    "add_back",
+    """
+// Each cell of the images collects from the windows that read it.
+extern "C" __global__ void add_back(
+    const T* columns, T* dx, long long pixels, long long channels, long long channels_of_group, long long windows,
+    SIZES) {
+  THREADS(pixels) CELL
+  const int taps = K0 * K1 * K2;
+  long long length = channels_of_group * taps;
+  for (long long c = threadIdx.x; c < channels; c += blockDim.x) {
+    const T* column = columns + (c / channels_of_group * windows) * length + c % channels_of_group * taps;
+    A sum = 0;
+    EACH_READER
+      sum += A(column[window * length + tap]);
+    }
+    dx[pixel * channels + c] = T(sum);
+  }
+}
+""",
+)
+
+
+def _is_itself(geometry: Geometry) -> bool:
+    """Whether each window is one pixel: then the columns are the rows of x."""
+    ones = (1,) * len(geometry.kernel)
+    return geometry.kernel == geometry.stride == ones and geometry.out == geometry.size

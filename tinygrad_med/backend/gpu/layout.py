@@ -27,10 +27,10 @@ def empty_like(x: Array) -> Array:
     return empty(x.shape, x)
 
 
-def empty(shape: tuple[int, ...], x: Array) -> Array:
-    """New memory for a (N, C, *size) of this shape beside x, channels last, seen as (N, C, *size)."""
+def empty(shape: tuple[int, ...], x: Array, dtype: str | None = None) -> Array:
+    """New memory beside x for a (N, C, *size) of this shape, channels last; of the dtype of x where none is given."""
     n, channels, *size = shape
-    return channels_first(array_module(x).empty((n, *size, channels), x.dtype))
+    return channels_first(array_module(x).empty((n, *size, channels), dtype or x.dtype))
 
 
 def channels_first(y: Array) -> Array:
