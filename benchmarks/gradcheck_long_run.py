@@ -2,8 +2,9 @@
 
 Runs `tests/ops/test_numerical_derivatives.py` with hypothesis' profile `long`, one operation after the other:
 `gradcheck` to order 2 on 10,000 examples, then `check_op`, which takes longer, on 500. Each result is noted in
-`results/gradcheck_long_run.csv`. Interrupt it at will: the next run goes on where this one stopped. After a change of
-an operation, delete its lines there, and it is checked again; after a change of the tester, the file.
+`results/gradcheck_long_run.csv`, with a digest of the tester that judged. Interrupt it at will: the next run goes on
+where this one stopped, first with the operations that no tester has judged, then with those of an earlier one. After a
+change of an operation, delete its lines there, and it is checked again.
 
     python benchmarks/gradcheck_long_run.py [--minutes 90] [--examples 10000]
 """
@@ -12,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from tinygrad_med._files import writing
@@ -26,6 +27,15 @@ RESULTS = ROOT / "benchmarks" / "results" / "gradcheck_long_run.csv"
 FILE = "tests/ops/test_numerical_derivatives.py"
 TESTS = {"gradcheck": "test_a_right_derivative_raises_no_alarm", "check_op": "test_every_promise_of_an_operation"}
 SHARE = {"gradcheck": 1, "check_op": 20}  # of the examples, the part that the test takes
+COLUMNS = ["check", "operation", "examples", "result", "seconds", "tester"]
+
+
+def tester() -> str:
+    """A digest of the tester's source: whether two results are of the same one."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "tinygrad_med" / "testing").glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def operations(check: str) -> dict[str, str]:
@@ -45,28 +55,40 @@ def done() -> dict[tuple[str, str], dict[str, str]]:
 
 
 def note(check: str, operation: str, examples: int, result: str, seconds: float) -> None:
-    """Add a line to the file of results."""
+    """Enter a result, in the place of an earlier one."""
+    found = [check, operation, str(examples), result, f"{seconds:.0f}", tester()]
+    lines = {**done(), (check, operation): dict(zip(COLUMNS, found, strict=True))}
     RESULTS.parent.mkdir(exist_ok=True)
-    first = not RESULTS.exists()
-    with RESULTS.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if first:
-            writer.writerow(["check", "operation", "examples", "result", "seconds"])
-        writer.writerow([check, operation, examples, result, f"{seconds:.0f}"])
+    with writing(RESULTS) as path, path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines.values())
 
 
-def summarize(total: int) -> None:
+def summarize(tests: dict[str, dict[str, str]]) -> None:
     """Print how many operations have been checked on how many examples, and write that beside the results."""
-    lines = done().values()
-    found = Counter((line["check"], int(line["examples"])) for line in lines)
-    alarms = Counter((line["check"], int(line["examples"])) for line in lines if line["result"] != "no alarm")
-    table = ["| check | examples of each operation | operations | with a false alarm |", "|---|--:|--:|--:|"]
-    table += [f"| `{c}` | {n:,} | {found[c, n]} | {alarms[c, n]} |" for c, n in sorted(found, key=lambda x: -x[1])]
-    table += [f"| not yet run | | {total - len(lines)} | |"] if len(lines) < total else []
+    lines = [line for (check, name), line in done().items() if name in tests[check]]
+    table = ["| check | examples of each operation | operations | with a false alarm | by an earlier tester |"]
+    table += ["|---|--:|--:|--:|--:|"]
+    for check, examples in sorted({(line["check"], int(line["examples"])) for line in lines}, key=lambda x: -x[1]):
+        these = [line for line in lines if (line["check"], int(line["examples"])) == (check, examples)]
+        alarms = sum(line["result"] != "no alarm" for line in these)
+        earlier = sum(line["tester"] != tester() for line in these)
+        table += [f"| `{check}` | {examples:,} | {len(these)} | {alarms} | {earlier} |"]
+    total = sum(map(len, tests.values()))
+    table += [f"| not yet run | | {total - len(lines)} | | |"] if len(lines) < total else []
     text = "\n".join([f"# {__doc__.splitlines()[0]}", "", *table]) + "\n"
     print(text)
     with writing(RESULTS.with_suffix(".md")) as path:
         path.write_text(text, "utf-8")
+
+
+def order(tests: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
+    """What is left to run, by check and operation: first what was never run, then what an earlier tester judged."""
+    finished, now = done(), tester()
+    every = [(check, name) for check, found in tests.items() for name in found]
+    new = [key for key in every if key not in finished]
+    return new + [key for key in every if key in finished and finished[key]["tester"] != now]
 
 
 def main() -> None:
@@ -76,10 +98,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10_000, help="of each operation; check_op takes a twentieth")
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
-    finished, tests = done(), {check: operations(check) for check in TESTS}
-    for check, name in [(check, name) for check, found in tests.items() for name in found]:
-        if (check, name) in finished:
-            continue
+    tests = {check: operations(check) for check in TESTS}
+    for check, name in order(tests):
         if time.monotonic() > end:
             break
         start = time.monotonic()
@@ -91,7 +111,7 @@ def main() -> None:
         print(f"{check} {name}: {result}, {time.monotonic() - start:.0f} s", flush=True)
         if result == "alarm":
             print(run.stdout)
-    summarize(sum(map(len, tests.values())))
+    summarize(tests)
 
 
 if __name__ == "__main__":
