@@ -42,6 +42,12 @@ def test_help_shows_the_operation(capsys):
     assert "leaky_relu(x, negative_slope=0.01)" in shown and "z = x where x > 0" in shown and "xp" not in shown
 
 
+def test_numbers_are_operands_where_pytorch_takes_them_and_beside_arrays():
+    assert tm.pow(2, X).tolist() == [0.5, 4.0] and tm.eq(X, 2).tolist() == [False, True]
+    assert tm.fmod(X, 2).tolist() == [-1.0, 0.0] and tm.add(2, 3) == 5
+    assert tm.maximum(np.array([-1.0, 2.0]), 0).tolist() == [0.0, 2.0]  # as a rule may write it
+
+
 X = tm.tensor([-1.0, 2.0])
 
 
@@ -56,6 +62,12 @@ X = tm.tensor([-1.0, 2.0])
         (lambda: tm.exp(X, input=X), "exp: input is another name of x; give one of them"),
         (lambda: tm.exp(inputt=X), "exp: unknown argument inputt"),
         (lambda: tm.argmax(X, dim=0, axis=0), "argmax: axis is another name of dim"),
+        (lambda: tm.maximum(X, 0), r"maximum: y must be a tensor, got the number 0; make one of it, tensor\(0\)"),
+        (lambda: X.logical_and(True), "logical_and: y must be a tensor, got the number True"),
+        (lambda: tm.fmax(other=X, input=2.0), r"fmax: input must be a tensor, got the number 2.0"),
+        (lambda: tm.eq(2, X), "eq: x must be a tensor, got the number 2"),
+        (lambda: tm.pow(2, 3), "pow: x must be a tensor, got the number 2"),
+        (lambda: tm.Tensor.__rsub__(2, X), r"sub: an operator of tensors, called as Tensor.__…__\(2, …\)"),
         (lambda: X - [1.0], r"unsupported operand type\(s\) for -: 'Tensor' and 'list'"),
         (lambda: None * X, r"unsupported operand type\(s\) for \*: 'NoneType' and 'Tensor'"),
         (lambda: X < "a", "'<' not supported between instances of 'Tensor' and 'str'"),

@@ -258,15 +258,18 @@ def follow(x: Any) -> None:
         follow_writes(x)
 
 
-def operate(p: Primitive, *operands: Any) -> Any:
+def operate(p: Primitive, own: Any, *operands: Any) -> Any:
     """An operator out of the ordinary; of other things than numbers Python shall say itself that it can't do it."""
+    if not isinstance(own, Tensor):
+        raise TypeError(f"{p}: an operator of tensors, called as Tensor.__…__({own!r}, …), wants a tensor first")
     if any(not (isinstance(x, (Tensor, float, int)) or backend.is_array(x)) for x in operands):
         refuse_foreign(p, operands)
         return NotImplemented
     return general(p, operands, {})
 
 
-PLAIN = frozenset((numpy.ndarray, numpy.float32, numpy.float64, numpy.bool_, float, int))
+ARRAYS = frozenset((numpy.ndarray, numpy.float32, numpy.float64, numpy.bool_))
+PLAIN = ARRAYS | {float, int}
 """The types of plain arrays and numbers on which a forward can run as it is."""
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "…"})()
@@ -300,6 +303,7 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "MISSING": MISSING,
         "REFUSALS": REFUSALS,
         "PLAIN": PLAIN,
+        "ARRAYS": ARRAYS,
         "float16": numpy.dtype("float16"),
         "p": p,
         "forward": p.forward,
@@ -348,7 +352,7 @@ def _arguments(p: Primitive, missing: Sequence[str]) -> list[str]:
 def _away(p: Primitive, form: str) -> str:
     constants = [f"'{c}': {c}" for c in p.constants]
     if form != CALL:
-        return f"return _operate(_p, {', '.join(p.operands)})"
+        return f"return _operate(_p, {p.operands[0 if form == OPERATOR else -1]}, {', '.join(p.operands)})"
     if p.__name__.startswith("_"):
         return f"return _general(_p, {_tuple(p.operands)}, {{{', '.join(constants)}}})"
     given = [*(f"'{x}': {x}" for x in p.operands), *constants, "**_names"]
@@ -358,6 +362,7 @@ def _away(p: Primitive, form: str) -> str:
 def _operands(p: Primitive, form: str) -> list[str]:
     """Per operand its array and whether it needs a gradient; the ordinary case is one float dtype and numbers."""
     lines = ["    _dtype = None"]
+    no_numbers = signatures.needs_tensors(p) if form == CALL else ({OPERATOR: (0,), REFLECTED: (1,)}[form])
     for i, x in enumerate(p.operands):
         lines += [
             f"    if isinstance({x}, _Tensor):",
@@ -373,7 +378,7 @@ def _operands(p: Primitive, form: str) -> list[str]:
             lines += [f"            if not _a{i}.ndim: _a{i} = _a{i}[()]"]
         lines += [f"        if _kind is not _dtype and _dtype is not None: {_away(p, form)}"] if i else []
         lines += ["        _dtype = _kind"]
-        if len(p.operands) > 1:
+        if len(p.operands) > 1 and i not in (no_numbers or ()):
             lines += [f"    elif type({x}) is float or type({x}) is int:"]
             lines += [f"        _a{i} = {x}", f"        _n{i} = False"]
         lines += [] if i else _on_arrays(p)
@@ -387,9 +392,9 @@ def _on_arrays(p: Primitive) -> list[str]:
     plain = [f"type({x}) in _PLAIN" for x in p.operands[1:]]
     small = [f"(type({x}) is not _ndarray or {x}.ndim)" for x in p.operands if not p.view]
     half = [f"getattr({p.operands[0]}, 'dtype', None) is not _float16"] if p.single else []
-    first = p.operands[0]
+    first, types = p.operands[0], "_PLAIN" if signatures.needs_tensors(p) is None else "_ARRAYS"
     return [
-        f"    elif {' and '.join([f'type({first}) in _PLAIN', *plain, *small, *half])}:",
+        f"    elif {' and '.join([f'type({first}) in {types}', *plain, *small, *half])}:",
         *(f"    {line}" for line in _forward(p, p.operands)),
         "        return z",
     ]

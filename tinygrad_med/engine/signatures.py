@@ -32,12 +32,42 @@ OTHER_NAMES = {
 }
 """Names of arguments in PyTorch and NumPy, and ours."""
 
+_TENSORS = {
+    (0, 1): "atan2 fmax fmin heaviside hypot isclose ldexp logaddexp logaddexp2 logical_and logical_or logical_xor "
+    "maximum minimum",
+    (0,): "clamp_max clamp_min copysign eq fmod ge gt le lt ne rsub",
+    (): "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor float_power pow remainder xlogy",
+}
+TENSORS = {operation: places for places, names in _TENSORS.items() for operation in names.split()}
+"""Of operations with two operands, which must be tensors, as in PyTorch; where it says none, any one of the two. `add`,
+`sub`, `mul` and `div` are called with two numbers, too, as PyTorch's are."""
+
+
+def needs_tensors(operation: Any) -> tuple[int, ...] | None:
+    """The places of the operands that must be tensors, of one of our operations; `None` where numbers will do."""
+    own = (getattr(operation, "__module__", None) or "").startswith("tinygrad_med.ops.")
+    return TENSORS.get(operation.__name__) if own else None
+
+
+def check_tensors(operation: Any, names: Sequence[str], operands: Sequence[Any]) -> None:
+    """Refuse a number where PyTorch wants a tensor; not beside plain arrays, on which rules compute."""
+    numbers = [i for i, x in enumerate(operands) if type(x) in (int, float, bool)]
+    if len(numbers) < len(operands) and not any(isinstance(x, Conversions) for x in operands):
+        return
+    for i in numbers:
+        if i in TENSORS[operation.__name__] or len(numbers) == len(operands):
+            raise TypeError(
+                f"{operation.__name__}: {names[i]} must be a tensor, got the number {operands[i]!r}; "
+                f"make one of it, tensor({operands[i]!r})"
+            )
+
 
 def by_other_names(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of tensors that takes its arguments by those names too, as a primitive does; `input` is the first."""
     own = list(inspect.signature(function).parameters)
     renamed = {name: ours for name, ours in OTHER_NAMES.items() if ours in own and name not in own}
     firsts = [name for name in ("input", "self") if own and name not in own[1:]]
+    of_tensors = needs_tensors(function) is not None
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -47,6 +77,8 @@ def by_other_names(function: Callable[..., Any]) -> Callable[..., Any]:
             if renamed[name] in kwargs or name in firsts:
                 raise TypeError(f"{function.__name__}: {name} is another name of {renamed[name]}; give one of them")
             kwargs[renamed[name]] = kwargs.pop(name)
+        if of_tensors:
+            check_tensors(function, own, [*args, *(kwargs[name] for name in own[len(args) :] if name in kwargs)][:2])
         return function(*args, **kwargs)
 
     return call
@@ -116,6 +148,8 @@ def bind(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[t
     bound.apply_defaults()
     values = bound.arguments
     operands = values[p.operands[0]] if p.variadic else tuple([values[name] for name in p.operands])
+    if needs_tensors(p) is not None:
+        check_tensors(p, p.operands, operands)
     return operands, {name: as_constant(values[name]) for name in p.constants}
 
 

@@ -349,6 +349,9 @@ def signbit(xp, x):
 @primitive(differentiable=False)
 def isclose(xp, x, y, *, rtol=1e-5, atol=1e-8, equal_nan=False):
     """Whether |x − y| ≤ atol + rtol · |y|, a bool per element"""
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if tolerance < 0:
+            raise ValueError(f"isclose: {name} must not be negative, got {tolerance}")
     return xp.isclose(x, y, rtol, atol, equal_nan)
 
 
