@@ -3,8 +3,8 @@
 Runs `tests/ops/test_numerical_derivatives.py` with hypothesis' profile `long`, one operation after the other:
 `gradcheck` to order 2 on 10,000 examples, then `check_op`, which takes longer, on 500. Each result is noted in
 `results/gradcheck_long_run.csv`, with a digest of the tester that judged. Interrupt it at will: the next run goes on
-where this one stopped, first with the operations that no tester has judged, then with those of an earlier one. After a
-change of an operation, delete its lines there, and it is checked again.
+where this one stopped: with the operations that no tester has judged, then those that got fewer examples than asked
+for, then those of an earlier tester. After a change of an operation, delete its lines, and it is checked again.
 
     python benchmarks/gradcheck_long_run.py [--minutes 90] [--examples 10000]
 """
@@ -83,12 +83,13 @@ def summarize(tests: dict[str, dict[str, str]]) -> None:
         path.write_text(text, "utf-8")
 
 
-def order(tests: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
-    """What is left to run, by check and operation: first what was never run, then what an earlier tester judged."""
+def order(tests: dict[str, dict[str, str]], examples: int) -> list[tuple[str, str]]:
+    """What is left to run, by check and operation: the new ones, those with few examples, those of another tester."""
     finished, now = done(), tester()
     every = [(check, name) for check, found in tests.items() for name in found]
-    new = [key for key in every if key not in finished]
-    return new + [key for key in every if key in finished and finished[key]["tester"] != now]
+    few = [key for key in every if key in finished and int(finished[key]["examples"]) < examples // SHARE[key[0]]]
+    earlier = [key for key in every if key in finished and finished[key]["tester"] != now and key not in few]
+    return [key for key in every if key not in finished] + few + earlier
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
     tests = {check: operations(check) for check in TESTS}
-    for check, name in order(tests):
+    for check, name in order(tests, args.examples):
         if time.monotonic() > end:
             break
         start = time.monotonic()

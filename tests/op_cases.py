@@ -864,6 +864,30 @@ row(
     "nn.functional.interpolate",
     name="interpolate by cubics",
 )
+for mode in ("bilinear", "bicubic"):
+    row(
+        ops.interpolate,
+        calls(
+            arrays(shapes(4, 4, 1, 5)),
+            size=st.tuples(st.integers(1, 6), st.integers(2, 6)),  # of one column PyTorch 2.13 makes all rows the first
+            mode=mode,
+            align_corners=st.booleans(),
+            antialias=True,
+        ),
+        "nn.functional.interpolate",
+        name=f"interpolate, {mode}, antialias",
+    )
+row(
+    ops.affine_grid,
+    calls(arrays((2, 2, 3)), size=st.sampled_from(((2, 1, 3, 4), (2, 3, 2, 2))), align_corners=st.booleans()),
+    "nn.functional.affine_grid",
+)
+row(
+    ops.affine_grid,
+    calls(arrays((1, 3, 4)), size=(1, 2, 3, 2, 4), align_corners=st.booleans()),
+    "nn.functional.affine_grid",
+    name="affine_grid of volumes",
+)
 
 # In images of 3 by 3, the places of pixels, of edges and halfway between, with `align_corners` and without it.
 PIXELS = (-1.5, -4 / 3, -1, -2 / 3, -0.5, -1 / 3, 0, 1 / 3, 0.5, 2 / 3, 1, 4 / 3, 1.5)
@@ -887,6 +911,34 @@ row(
     name="grid_sample of the nearest",
     order=1,
 )
+
+
+@st.composite
+def unpooled(draw: Any, axes: int) -> Call:
+    """What windows of two cells in each dim have chosen, and which of their cells."""
+    sides = draw(st.tuples(*[st.integers(1, 2)] * axes))
+    cells = np.arange(math.prod(2 * n for n in sides)).reshape([2 * n for n in sides])
+    taps = draw(arrays((1, 2, *sides), dtype="int64", low=0, high=2**axes - 1))
+    indices = np.empty_like(taps)
+    for place in np.ndindex(*taps.shape):
+        window = tuple(slice(2 * i, 2 * i + 2) for i in place[2:])
+        indices[place] = cells[window].reshape(-1)[taps[place]]
+    return Call((draw(arrays(taps.shape)), indices), {"kernel_size": 2})
+
+
+for axes, unpool in enumerate((ops.max_unpool1d, ops.max_unpool2d, ops.max_unpool3d), 1):
+    row(unpool, unpooled(axes), f"nn.functional.max_unpool{axes}d")
+for axes, pooling in enumerate((ops.lp_pool1d, ops.lp_pool2d, ops.lp_pool3d), 1):
+    row(
+        pooling,
+        calls(
+            arrays((2, 1, 3, 4, 2)[: axes + 2], **POSITIVE),
+            norm_type=st.sampled_from((1.5, 2, 3)),
+            kernel_size=2,
+            stride=st.sampled_from((1, None)),
+        ),
+        f"nn.functional.lp_pool{axes}d",
+    )
 
 # Normalization ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("AvgPool3d", (3, 2, 1, True, False, 2), {}, (3, 4, 5, 6, 7)),
     ("MaxPool1d", (3, 2), {}, (3, 4, 9)),
     ("MaxPool3d", ((1, 2, 3),), {"padding": (0, 1, 1)}, (4, 5, 6, 7)),
+    ("LPPool1d", (2, 3), {}, (3, 4, 9)),
+    ("LPPool2d", (2, 3, 2), {"ceil_mode": True}, (4, 9, 10)),
+    ("LPPool3d", (math.inf, 2), {}, (3, 4, 5, 6, 7)),
     ("AdaptiveAvgPool1d", (4,), {}, (3, 4, 9)),
     ("AdaptiveAvgPool3d", ((2, None, 3),), {}, (4, 5, 6, 7)),
     ("AdaptiveMaxPool1d", (4,), {}, (4, 9)),
@@ -125,6 +129,21 @@ def test_the_output_size_of_a_transposed_convolution_can_be_chosen(torch):
     for size in ((9, 11), (10, 12), (10, 11)):
         ours, theirs = layers[0](tg.tensor(x), size), layers[1](torch.tensor(x), size)
         np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_unpooling_puts_back_what_pooling_took(torch, axes):
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, 6, 5)[: axes + 2])
+    results = []
+    for library in (tg, torch):
+        pool = getattr(library.nn, f"MaxPool{axes}d")(3, 2, 1, return_indices=True)
+        unpool = getattr(library.nn, f"MaxUnpool{axes}d")(3, 2, 1)
+        z, indices = pool(library.tensor(x))
+        results.append(unpool(z, indices, x.shape).numpy())
+    np.testing.assert_array_equal(*results)
+    assert set(results[0][results[0] != 0]) <= set(x.flat)
+    with pytest.raises(ValueError, match=f"max_unpool{axes}d: output_size=.* when pooled"):
+        getattr(nn, f"MaxUnpool{axes}d")(3, 2, 1)(tg.ones(*z.shape), tg.zeros(*z.shape).long(), [40] * axes)
 
 
 def test_dropout2d_drops_whole_channels():

@@ -122,7 +122,11 @@ def test_an_empty_batch_has_gradients(mode):
         ({"size": 3, "mode": "linear"}, ValueError, "mode='linear' works on 1 spatial dims, x of 3 dims"),
         ({"size": 3, "mode": "area", "align_corners": True}, ValueError, "align_corners says nothing to mode='area'"),
         ({"size": 3, "recompute_scale_factor": True}, ValueError, "recompute_scale_factor means nothing without"),
-        ({"size": 3, "mode": "bilinear", "antialias": True}, NotImplementedError, "antialias=True is not supported"),
+        (
+            {"size": 3, "mode": "area", "antialias": True},
+            ValueError,
+            "antialias=True goes with 'bilinear' or 'bicubic'",
+        ),
     ],
 )
 def test_refusals(arguments, error, text):

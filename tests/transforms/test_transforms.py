@@ -152,8 +152,21 @@ def test_a_tensor_is_enlarged_as_its_picture():
     enlarged = F.resize(F.pil_to_tensor(image), 13)
     assert enlarged.dtype == "uint8"
     assert np.abs(enlarged.numpy().astype(int) - pixels(F.resize(image, 13)).astype(int)).max() <= 1
-    with pytest.raises(NotImplementedError, match="resize the picture before ToTensor"):
-        F.resize(F.to_tensor(image), 4)
+
+
+@pytest.mark.parametrize("mode", [InterpolationMode.BILINEAR, InterpolationMode.BICUBIC])
+@pytest.mark.parametrize("size", [(11, 7), (5, 40), (40, 40), (30, 3)])
+def test_a_tensor_is_shrunk_as_its_picture(size, mode):
+    """Pillow computes in whole numbers, and rounds twice; without `antialias` pixels are left out."""
+    image = picture(31, 40)
+    expected = pixels(F.resize(image, size, mode)).astype(float)
+    done = F.resize(F.pil_to_tensor(image), size, mode)
+    assert done.dtype == "uint8" and np.abs(done.numpy().astype(float) - expected).max() <= 1
+    done = F.resize(F.to_tensor(image), size, mode).numpy() * 255
+    assert np.abs(done.clip(0, 255) - expected).max() <= 1.6
+    if size[0] < 30:
+        jagged = F.resize(F.to_tensor(image), size, mode, antialias=False).numpy() * 255
+        assert np.abs(jagged - expected).max() > 20
 
 
 @pytest.mark.parametrize("size", [3, 4, (2, 9), (8, 4), (7, 12), 1])

@@ -293,6 +293,78 @@ class MaxPool3d(_MaxPool):
     function = staticmethod(F.max_pool3d)
 
 
+class _MaxUnpool(Module):
+    function: Callable[..., Tensor]
+
+    def __init__(self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        """(N, C, *out) and indices of the same shape -> (N, C, *size)"""
+        return self.function(x, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Puts numbers back where `MaxPool2d(…, return_indices=True)` took them from; see `F.max_unpool2d`."""
+
+    function = staticmethod(F.max_unpool2d)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """As `MaxUnpool2d`, of a signal."""
+
+    function = staticmethod(F.max_unpool1d)
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """As `MaxUnpool2d`, of a volume."""
+
+    function = staticmethod(F.max_unpool3d)
+
+
+class _LPPool(Module):
+    function: Callable[..., Tensor]
+
+    def __init__(
+        self, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *size) -> (N, C, *out)"""
+        return self.function(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        settings = f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"{settings}, ceil_mode={self.ceil_mode}"
+
+
+class LPPool2d(_LPPool):
+    """(Σ xᵖ)^(1/p) of each window; the arguments are those of `F.lp_pool2d`."""
+
+    function = staticmethod(F.lp_pool2d)
+
+
+class LPPool1d(_LPPool):
+    """(Σ xᵖ)^(1/p) of each window of a signal; the arguments are those of `F.lp_pool1d`."""
+
+    function = staticmethod(F.lp_pool1d)
+
+
+class LPPool3d(_LPPool):
+    """(Σ xᵖ)^(1/p) of each window of a volume; the arguments are those of `F.lp_pool3d`."""
+
+    function = staticmethod(F.lp_pool3d)
+
+
 class _AvgPool(Module):
     function: Callable[..., Tensor]
 

@@ -32,6 +32,7 @@ from tinygrad_med.ops.sample import *
 from tinygrad_med.ops.scattering import *
 from tinygrad_med.ops.shape import *
 from tinygrad_med.ops.statistics import *
+from tinygrad_med.ops.unpool import *
 
 _written = {name: f for name, f in globals().items() if type(f) is _FunctionType and not name.startswith("_")}
 globals().update({name: _by_other_names(f) for name, f in _written.items()})

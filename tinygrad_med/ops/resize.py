@@ -69,7 +69,8 @@ def interpolate(
             place. Otherwise pixels are areas whose centres lie at half-integers, and beyond the outermost centres the
             image is constant.
         recompute_scale_factor: take the distance of the places from the sizes, though `scale_factor` is given.
-        antialias: only `False`.
+        antialias: for `"bilinear"` and `"bicubic"`: where the image shrinks, let an output mix all pixels that fall
+            together, as Pillow does, by a filter that is wider by the same factor; the cubic is then that with a = −½.
 
     Returns:
         (N, C, *size). As in PyTorch a `scale_factor` that changes no size changes nothing in the linear modes and, in
@@ -87,8 +88,8 @@ def interpolate(
         raise ValueError(f"interpolate: mode={mode!r} works on {expected}, got shape {x.shape}{hint}")
     if align_corners is not None and ("nearest" in mode or mode == "area"):
         raise ValueError(f"interpolate: align_corners says nothing to mode={mode!r}; leave it out")
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not supported; to shrink an image use mode='area'")
+    if antialias and mode not in FILTERS:
+        raise ValueError(f"interpolate: antialias=True goes with {' or '.join(map(repr, FILTERS))}, not {mode!r}")
     axes = _axes(spatial, size, scale_factor, bool(recompute_scale_factor))
     xp = backend.array_module(getattr(x, "array", x))
     if "nearest" in mode:
@@ -102,7 +103,9 @@ def interpolate(
         return index(x, key=(slice(None), slice(None), *places))
     if mode == "area":
         return resample(x, matrices=tuple(mean_matrix(xp, axis.length, axis.out) for axis in axes))
-    mixture = _cubic if mode == "bicubic" else _linear
+    mixture: Any = _cubic if mode == "bicubic" else _linear
+    if antialias:
+        mixture = functools.partial(_filtered, mode)
     return resample(x, matrices=tuple(_matrix(xp, axis.length, *mixture(axis, bool(align_corners))) for axis in axes))
 
 
@@ -187,12 +190,47 @@ def _cubic(axis: _Axis, align_corners: bool) -> Mixture:
     return inputs, shares
 
 
-def _inner(d: float) -> float:
-    return ((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1
+def _inner(d: float, a: float = CUBIC) -> float:
+    return ((a + 2) * d - (a + 3)) * d * d + 1
 
 
-def _outer(d: float) -> float:
-    return ((d - 5) * d + 8) * d * CUBIC - 4 * CUBIC
+def _outer(d: float, a: float = CUBIC) -> float:
+    return ((d - 5) * d + 8) * d * a - 4 * a
+
+
+def _triangle(d: float) -> float:
+    return max(0.0, 1 - d)
+
+
+def _pillows_cubic(d: float) -> float:
+    return _inner(d, -0.5) if d < 1 else _outer(d, -0.5) if d < 2 else 0.0
+
+
+FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_pillows_cubic, 2)}
+"""By mode the filter for `antialias`, a function of the distance, and where it ends."""
+
+
+@functools.lru_cache(256)
+def _filtered(mode: str, axis: _Axis, align_corners: bool) -> Mixture:
+    """All inputs below the filter around an output's centre, which is widened where the image shrinks."""
+    shape, end = FILTERS[mode]
+    step = (
+        Fraction(axis.length - 1, axis.out - 1) if align_corners and axis.out > 1 else axis.step * (not align_corners)
+    )
+    width = max(Fraction(1), step)
+    inputs, shares = [], []
+    for o in range(axis.out):
+        centre = (o + Fraction(1, 2)) * step  # measured from the edge of the image
+        first = max(math.floor(centre - end * width + Fraction(1, 2)), 0)
+        last = min(math.floor(centre + end * width + Fraction(1, 2)), axis.length)
+        weights = [shape(float(abs(i - centre + Fraction(1, 2)) / width)) for i in range(first, last)]
+        inputs.append(list(range(first, last)))
+        shares.append([w / sum(weights) for w in weights])
+    longest = max(map(len, inputs))
+    for row, weights in zip(inputs, shares, strict=True):
+        weights += [0.0] * (longest - len(row))
+        row += row[:1] * (longest - len(row))
+    return inputs, shares
 
 
 def _matrix(xp: Any, length: int, inputs: list[list[int]], shares: list[list[float]]) -> Any:

@@ -7,15 +7,48 @@ with respect to the places, follows from theirs.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.elementwise import abs, clamp, remainder, where
 from tinygrad_med.ops.indexing import index
-from tinygrad_med.ops.shape import permute
+from tinygrad_med.ops.matmul import matmul
+from tinygrad_med.ops.shape import _reshape, permute, transpose
 
-__all__ = ["grid_sample"]
+__all__ = ["affine_grid", "grid_sample"]
+
+
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """The places that an affine map gives to the pixels of an image, for `grid_sample`.
+
+    Args:
+        theta: (N, 2, 3), or (N, 3, 4) for volumes: place = theta · (x, y (, z), 1), of coordinates from −1 to 1.
+        size: of the images to be: (N, C, OH, OW), or (N, C, OD, OH, OW).
+        align_corners: as for `grid_sample`.
+
+    Returns:
+        (N, OH, OW, 2), or (N, OD, OH, OW, 3).
+    """
+    size = tuple(map(int, size))
+    axes = len(size) - 2
+    if axes not in (2, 3) or theta.ndim != 3 or tuple(theta.shape) != (size[0], axes, axes + 1):
+        raise ValueError(
+            "affine_grid: expects theta (N, 2, 3) with a size (N, C, H, W), or (N, 3, 4) with (N, C, D, H, W), got "
+            f"{theta.shape} and {size}"
+        )
+    if theta.dtype.kind != "f" or min(size) < 1:
+        raise ValueError(f"affine_grid: expects a theta of floats and sizes of 1 or more, got {theta.dtype} and {size}")
+    xp = backend.array_module(getattr(theta, "array", theta))
+    along = []
+    for n in size[2:]:
+        centres = (2 * xp.arange(n) + 1) / n - 1
+        along.append(2 * xp.arange(n) / max(1, n - 1) - (n > 1) if align_corners else centres)
+    places = xp.meshgrid(*along, indexing="ij")[::-1]
+    points = xp.stack([*places, xp.ones(size[2:])], -1).astype(theta.dtype)  # (OH, OW, 3)
+    grid = matmul(points.reshape(-1, axes + 1), transpose(theta, 1, 2))
+    return _reshape(grid, shape=(size[0], *size[2:], axes))
 
 
 SIDES: dict[str, tuple[int | None, ...]] = {"bilinear": (0, 1), "nearest": (None,), "bicubic": (-1, 0, 1, 2)}

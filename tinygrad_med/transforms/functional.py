@@ -202,8 +202,7 @@ def resize(
         size: (height, width); or one number: that of the shorter side, the other one in proportion, rounded down.
         interpolation: by default bilinear.
         max_size: with one number, the most that the longer side may have.
-        antialias: Pillow always takes the mean over what falls together. A tensor can't be shrunk so; there give
-            `False`, or resize the picture before `ToTensor`.
+        antialias: of a tensor, too, let what falls together be mixed, as Pillow always does.
     """
     height, width = size_of(img, "resize")
     one = isinstance(size, int) or len(size) == 1
@@ -224,16 +223,16 @@ def resize(
     if not isinstance(img, Tensor):
         return img.resize((w, h), _pillows(interpolation))
     mode = interpolation.value if isinstance(interpolation, InterpolationMode) else "bilinear"
-    if antialias and mode in ("bilinear", "bicubic") and (h < height or w < width or mode == "bicubic"):
-        raise NotImplementedError(
-            "resize: a tensor can't be resized with antialias=True; resize the picture before ToTensor(), or give "
-            "antialias=False"
-        )
     batch = img.reshape(-1, *img.shape[-3:]) if img.ndim != 4 else img
-    options = {"align_corners": False} if mode in ("bilinear", "bicubic") else {}
+    options: dict[str, Any] = {}
+    if mode in ("bilinear", "bicubic"):
+        options = {"align_corners": False, "antialias": bool(antialias)}
     found = ops.interpolate(batch.to(float32) if not img.is_floating_point() else batch, (h, w), mode=mode, **options)
     found = found.reshape(*img.shape[:-2], h, w)
-    return found if img.is_floating_point() else found.round().to(img.dtype)
+    if img.is_floating_point():
+        return found
+    found = found.clamp(0, 255) if img.dtype == "uint8" else found  # a cubic overshoots
+    return found.round().to(img.dtype)
 
 
 def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
