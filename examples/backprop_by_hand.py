@@ -11,7 +11,7 @@ them, pages 4 and 7 take the images that were decoded last, or phantoms, which a
 """
 
 # %%
-import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,17 @@ from tinygrad_med.data.images import open_image
 from tinygrad_med.explain.page import contents, render
 from tinygrad_med.nn import functional as F
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--out", type=Path, default=Path("runs/backprop"), help="the folder for the pages")
+sys.path.append("examples")  # for a notebook, which begins in the folder above
+import command
+
+parser = command.parser(__doc__, "runs/backprop", trains=False)
 parser.add_argument("--scans", help="Medical MNIST: a folder or a zip")
 parser.add_argument("--radiographs", help="the radiographs: a folder or a zip")
 options, _ = parser.parse_known_args()  # a notebook has arguments of its own
-options.out.mkdir(parents=True, exist_ok=True)
-torch.manual_seed(0)
+options.out = options.out or Path("runs/backprop")
+command.answer_mistakes(options)
+command.begin(options)
+torch.manual_seed(options.seed)
 
 PAGES = ["chain", "fork", "broadcast", "classifier", "convolution", "batch_norm", "grad_cam"]
 questions = {}

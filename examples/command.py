@@ -33,21 +33,28 @@ from tinygrad_med.learner.state import Checkpoint
 from tinygrad_med.nn import Module
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses; the second is what shells give to what Ctrl-C ended
+MISTAKES = (OSError, ValueError, RuntimeError, ImportError, DivergedError)
+"""The errors that are answered with one line: they say what to do."""
 CHECKPOINT = "last.safetensors"
 MARK = "run.txt"  # the command that began a run; a folder that holds this file is a run's
 
 
-def parser(doc: str, out: str, epilog: str = "") -> argparse.ArgumentParser:
-    """The options that all examples have; `doc` is the story's docstring, whose first line says what it does."""
+def parser(doc: str, out: str, epilog: str = "", trains: bool = True) -> argparse.ArgumentParser:
+    """The options that all examples have; `doc` is the story's docstring, whose first line says what it does.
+
+    One that trains nothing has no `--device`, and nothing to go on with.
+    """
     made = argparse.ArgumentParser(
         description=doc.splitlines()[0], epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--seed", type=int, default=0, help="of the first weights and of every random choice; default: 0")
-    made.add_argument("--device", default="cpu", help="cpu, or cuda with CuPy installed; default: cpu")
+    if trains:
+        made.add_argument("--device", default="cpu", help="cpu, or cuda with CuPy installed; default: cpu")
     made.add_argument("--out", type=Path, help=f"the folder for the results; default: {out}")
-    made.add_argument("--resume", action="store_true", help="go on with the run in --out, from its last checkpoint")
+    if trains:
+        made.add_argument("--resume", action="store_true", help="go on with the run in --out, from its last checkpoint")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error instead of one line")
-    made.set_defaults(ranks=parallel.Ranks(), data_parallel=False)
+    made.set_defaults(ranks=parallel.Ranks(), data_parallel=False, resume=False)
     return made
 
 
@@ -93,13 +100,36 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
             how = f"to go on: {again(options)}" if saved(options.out) else "nothing was saved yet"
             print(f"\ninterrupted; {how}", file=sys.stderr)
         return ended(options, INTERRUPTED)
-    except (OSError, ValueError, RuntimeError, ImportError, DivergedError) as error:
+    except MISTAKES as error:
         if options.debug:
             raise
         if options.ranks.rank:
             time.sleep(1)  # what all ranks meet, rank 0 tells
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return ended(options, MISTAKE)
+        return ended(options, answer(error))
+
+
+def answer(error: BaseException) -> int:
+    """Say in one line what went wrong; the exit status."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return MISTAKE
+
+
+def answer_mistakes(options: argparse.Namespace) -> None:
+    """For a story that stands in a notebook's cells, outside of any function: end as `run` does.
+
+    A notebook shows the traceback of a cell all the same.
+    """
+
+    def end(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print("\ninterrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        if options.debug or not isinstance(error, MISTAKES):
+            sys.__excepthook__(kind, error, traceback)
+        else:
+            sys.exit(answer(error))
+
+    sys.excepthook = end
 
 
 def ended(options: argparse.Namespace, status: int) -> int:
@@ -135,18 +165,10 @@ class Run:
         if self.resumed and not saved(self.folder):
             raise FileNotFoundError(f"--resume: there is no {CHECKPOINT} in {self.folder}")
         if options.ranks.rank == 0:
-            self._begin()
+            begin(options)
         options.ranks.barrier()
         if model is not None:
             self.checkpoint = Checkpoint(self.file, self.plan, model=model, **parts)
-
-    def _begin(self) -> None:
-        """Make the folder, empty unless it is gone on with."""
-        if not self.resumed:
-            make_way(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with writing(self.folder / MARK) as path:  # before any work: it fails where the folder can't be written
-            path.write_text(command_line(self.options) + "\n", "utf-8")
 
     @property
     def writes(self) -> bool:
@@ -188,6 +210,15 @@ class Run:
         if self.interrupted:
             print(f"To go on: {again(self.options)}")
         return self
+
+
+def begin(options: argparse.Namespace) -> None:
+    """Make the folder of a run, empty unless it is gone on with."""
+    if not options.resume:
+        make_way(options.out)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with writing(options.out / MARK) as path:  # before any work: it fails where the folder can't be written
+        path.write_text(command_line(options) + "\n", "utf-8")
 
 
 def saved(folder: Path) -> bool:

@@ -34,8 +34,8 @@ def course(tmp_path_factory) -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"open {out / 'index.html'}"
-    assert {path.stem for path in out.iterdir()} == {*PAGES, "index"}
-    return {path.stem: path.read_text("utf-8") for path in out.iterdir()}
+    assert {path.name for path in out.iterdir()} == {*(f"{page}.html" for page in PAGES), "index.html", "run.txt"}
+    return {path.stem: path.read_text("utf-8") for path in out.glob("*.html")}
 
 
 def trace_of(page: str) -> dict[str, Any]:
@@ -311,3 +311,26 @@ def test_every_cell_runs_in_jupyter_and_shows_its_page(tmp_path, chromium):
     chromium.get("about:blank")
     for log in ("browser", "performance"):  # the notebook's own errors and requests are not another test's
         chromium.get_log(log)
+
+
+# ---------------------------------------------------------------- its options
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--scans", "nowhere.zip"], r"error: .*nowhere\.zip.*"),
+        (["--out", "other"], "error: --out other holds other files; choose a folder that is empty or not there yet"),
+    ],
+)
+def test_a_mistake_is_one_line(options, text, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    command = [sys.executable, str(ROOT / "examples" / "backprop_by_hand.py"), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and re.fullmatch(text, done.stderr.strip())
+    done = subprocess.run(
+        [*command, "--debug"], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1 and "Traceback" in done.stderr
