@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 SMALL = 1 << 20
-"""Up to so many products of two numbers, OpenBLAS multiplies without packing the operands, and the order is no matter."""
+"""Up to so many products of two numbers, OpenBLAS multiplies without packing, and the order is no matter."""
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
