@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .threads import get_num_threads, parallel_for
+from .threads import parallel_for
 
 CHUNK_BYTES = 1 << 20  # what one thread works on at a time: about its share of the cache
+PARTS = 8  # chunks at least, where the work is large enough: what so many threads can share
 
 
 class Chunk(NamedTuple):
@@ -54,11 +55,17 @@ def memory_order(x: np.ndarray) -> list[int] | None:
 
 
 def chunks(images: int, rows: int, row_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
-    """Cut images × rows, each row of `row_bytes`, into chunks of about `chunk_bytes`; one per thread at least."""
+    """Cut images × rows, each row of `row_bytes`, into chunks of about `chunk_bytes`, or of less where they are few.
+
+    The cut depends on the work, and never on the number of threads: what is summed over chunks is rounded by it. There
+    are two chunks at least, and four or eight while they don't fall below a quarter of `chunk_bytes`.
+    """
     if images == 0:
         return []
-    share = -(-images * rows // get_num_threads())
-    per_chunk = max(1, min(share, chunk_bytes // max(1, row_bytes)))
+    parts = 2
+    while parts < PARTS and images * rows * row_bytes >= 2 * parts * chunk_bytes // 4:
+        parts *= 2
+    per_chunk = max(1, min(-(-images * rows // parts), chunk_bytes // max(1, row_bytes)))
     if per_chunk >= rows:
         return [Chunk(images_, slice(0, rows)) for images_ in _split(images, -(-images // (per_chunk // rows)))]
     bands = _split(rows, -(-rows // per_chunk))
@@ -76,8 +83,8 @@ def spans(length: int, item_bytes: int) -> list[slice]:
 
 
 def shares(length: int) -> list[slice]:
-    """Cut a length into one even span per thread."""
-    return _split(length, min(length, get_num_threads()))
+    """Cut a length into `PARTS` even spans, for any number of threads."""
+    return _split(length, min(length, PARTS))
 
 
 def _split(length: int, parts: int) -> list[slice]:

@@ -79,22 +79,22 @@ def parallel_for(body: Callable[[int], object], count: int) -> None:
 def parallel_sum(term: Callable[[int], np.ndarray], count: int) -> np.ndarray:
     """term(0) + … + term(count−1), for count ≥ 1; term returns a fresh array, which may be overwritten.
 
-    Rounding depends on the order of a sum, so who adds what is fixed in advance: the same inputs on the same number of
-    threads give the same bits.
+    Rounding depends on the order of a sum, so it is this one, whichever thread is done with its term first: the same
+    terms give the same bits on any number of threads.
     """
-    parts = min(_num_threads, count)
-    sums: list[np.ndarray | None] = [None] * parts
+    ready: dict[int, np.ndarray] = {}  # terms whose predecessors are still under way
+    total, added, one_adds = np.zeros(()), 0, threading.Lock()
 
-    def part(p: int) -> None:
-        total = term(p * count // parts)
-        for i in range(p * count // parts + 1, (p + 1) * count // parts):
-            total += term(i)
-        sums[p] = total
+    def part(i: int) -> None:
+        nonlocal total, added
+        ready[i] = term(i)
+        with one_adds:
+            while added in ready:
+                following = ready.pop(added)
+                total = np.add(total, following, out=total) if added else following
+                added += 1
 
-    parallel_for(part, parts)
-    total, *rest = (s for s in sums if s is not None)
-    for s in rest:
-        total += s
+    parallel_for(part, count)
     return total
 
 
