@@ -45,6 +45,9 @@ class Elsewhere(Protocol):
 
 Contender = Callable[[], object] | Elsewhere
 
+Bar = tuple[str, str, float]
+"""(who, over whom, the ratio that it should not exceed)"""
+
 
 def turn(work: Callable[[], object], lead_in: float) -> float:
     """Repeat `work` untimed for `lead_in` seconds (once at least), then once more; the seconds of that repetition."""
@@ -71,8 +74,7 @@ class Comparison:
     work: str
     seconds: dict[str, list[float]]
     """By contender, one number a round."""
-    bar: tuple[str, str, float] | None
-    """(who, over whom, the ratio that it should not exceed)"""
+    bars: tuple[Bar, ...]
     others: float
     """How many cores other processes kept busy meanwhile; NaN where the system doesn't say."""
 
@@ -96,7 +98,7 @@ def alternate(
     *,
     rounds: int = 30,
     lead_in: float = 0.1,
-    bar: tuple[str, str, float] | None = None,
+    bar: Bar | Sequence[Bar] = (),
 ) -> Comparison:
     """Time contenders in turns.
 
@@ -105,7 +107,7 @@ def alternate(
         contenders: by name, a function that does one repetition, or a `peers.Worker`.
         rounds: how many turns each contender has; at least 2.
         lead_in: seconds of untimed work at the start of a turn.
-        bar: (who, over whom, ratio): what the comparison should show.
+        bar: (who, over whom, ratio): what the comparison should show; or several such.
     """
     limit_threads()
     names = list(contenders)
@@ -124,7 +126,8 @@ def alternate(
             seconds[name].append(turn(contender, lead_in) if callable(contender) else contender.turn(lead_in))
     own_after, all_after = processor_times()
     others = (all_after - all_processes) - (own_after - own)
-    return Comparison(work, seconds, bar, max(0.0, others / (perf_counter() - start)))
+    bars = (bar,) if bar and isinstance(bar[0], str) else tuple(bar)
+    return Comparison(work, seconds, bars, max(0.0, others / (perf_counter() - start)))
 
 
 def _busy_seconds() -> float:
@@ -153,7 +156,8 @@ def machine() -> str:
     """The machine and the libraries, in one line."""
     import numpy as np
 
-    blas = {f"{p['internal_api']} {p['version']}" for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"}
+    libraries = [p for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+    blas = {f"{p['internal_api']} {p['version']}, its kernels for {p['architecture']}" for p in libraries}
     facts = [
         f"{_processor()}, {os.cpu_count()} cores",
         f"{platform.system()} {platform.machine()}",
@@ -170,8 +174,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown processor")
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or "unknown processor"
+    model = f" (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else ""
+    return f"{name}{model}"
 
 
 def report(name: str, question: str, comparisons: Sequence[Comparison], *, over: str) -> str:
@@ -200,7 +206,7 @@ def report(name: str, question: str, comparisons: Sequence[Comparison], *, over:
             low, high = c.quartiles(who)
             ratio = f"{c.ratio(who, over):.2f}" if over in c.seconds else ""
             lines.append(f"| {c.work} | {who} | {_time(c.median(who))} | {_time(low)} – {_time(high)} | {ratio} |")
-    lines += ["", *(_verdict(c) for c in comparisons if c.bar)]
+    lines += ["", *(_verdict(c, bar) for c in comparisons for bar in c.bars)]
     return write(name, lines, comparisons)
 
 
@@ -228,8 +234,8 @@ def write(name: str, lines: Sequence[str], comparisons: Sequence[Comparison]) ->
     return table
 
 
-def _verdict(c: Comparison) -> str:
-    who, over, limit = c.bar
+def _verdict(c: Comparison, bar: Bar) -> str:
+    who, over, limit = bar
     ratio = c.ratio(who, over)
     outcome = "as asked" if ratio <= limit else "MISSED"
     return f"- {c.work}: {who} takes {ratio:.2f} of {over}'s time, at most {limit}: {outcome}"

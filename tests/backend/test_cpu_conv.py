@@ -140,6 +140,48 @@ def test_float32_agrees_with_the_formulas(case):
         close(found, true, 2e-5)
 
 
+def finished(case, y, rng):
+    """What follows a convolution, drawn by rng, and the result that it is to give of y."""
+    scale, shift = rng.standard_normal((2, y.shape[1])).astype(y.dtype)
+    plus, per_channel = rng.standard_normal(y.shape).astype(y.dtype), (-1, *(1,) * (y.ndim - 2))
+    options = {"scale": scale, "shift": shift, "plus": plus, "relu": True}
+    options = {name: value for name, value in options.items() if rng.random() < 0.7}
+    if "scale" in options:
+        y = y * scale.reshape(per_channel)
+    if "shift" in options:
+        y = y + shift.reshape(per_channel)
+    if "plus" in options:
+        y = y + plus
+    return options, np.maximum(y, 0) if "relu" in options else y
+
+
+@pytest.mark.usefixtures("order")
+@given(case=cases(), seed=st.integers(0, 99))
+def test_a_finished_convolution_is_one_and_what_follows(case, seed):
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-5)):
+        x, w, _ = case.arrays(dtype)
+        rng = np.random.default_rng(seed)
+        options, expected = finished(case, reference.conv(x, w, geometry=case.geometry), rng)
+        found = cpu.conv_finished(x, w, geometry=case.geometry, **options)
+        assert found.dtype == dtype
+        close(found, expected, tolerance)
+
+
+@pytest.mark.usefixtures("schedule")
+@given(case=winograd_cases(), seed=st.integers(0, 99))
+@example(case=case((2, 3, 14, 15), (40, 3, 3, 3), padding=((1, 1), (1, 1))), seed=1)
+def test_winograd_finishes_too(case, seed):
+    x, w, _ = case.arrays()
+    options, expected = finished(case, reference.conv(x, w, geometry=case.geometry), np.random.default_rng(seed))
+    narrow = {name: a.astype(np.float32) if name != "relu" else a for name, a in options.items()}
+    if len(x) > 1 and seed % 2:
+        x[0, 0, 0, 0] = 1e30  # of this image the sums are plain ones
+        options, expected = finished(case, reference.conv(x, w, geometry=case.geometry), np.random.default_rng(seed))
+    found = cpu.conv_finished(x.astype(np.float32), w.astype(np.float32), geometry=case.geometry, **narrow)
+    for y, true in zip(found, expected, strict=True):
+        close(y, true, 3e-5)
+
+
 @pytest.mark.usefixtures("schedule")
 @given(case=winograd_cases())
 @example(case=case((2, 3, 14, 15), (40, 3, 3, 3), padding=((1, 1), (1, 1))))

@@ -62,8 +62,9 @@ def size_of(kernel: tuple[int, ...]) -> tuple[int, ...]:
     padding=st.integers(0, 2) | st.sampled_from(["valid", (0, 1)]),
     n=st.integers(0, 2),
     bias=st.booleans(),
+    relu=st.booleans(),
 )
-def test_convolution(groups, kernel, stride, dilation, padding, n, bias):
+def test_convolution(groups, kernel, stride, dilation, padding, n, bias, relu):
     x, w = draw(n, 2 * groups, *size_of(kernel)), draw(3 * groups, 2, *kernel)
     padding = (padding,) * len(kernel) if isinstance(padding, tuple) else padding
     options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
@@ -71,6 +72,8 @@ def test_convolution(groups, kernel, stride, dilation, padding, n, bias):
     g = assert_same("conv", x, w, draw(3 * groups) if bias else None, **at)
     assert_same("conv_input", g, w, **at)
     assert_same("conv_weight", x, g, **at)
+    after = {"scale": draw(3 * groups), "shift": draw(3 * groups), "plus": draw(*g.shape)}
+    assert_same("conv_finished", x, w, **at, **(after if bias else {}), relu=relu)
 
 
 @given(

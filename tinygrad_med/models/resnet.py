@@ -12,6 +12,7 @@ from typing import Any
 from tinygrad_med import nn
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.weights import load_pretrained
+from tinygrad_med.nn.one_pass import conv_norm
 
 F = nn.functional
 
@@ -43,8 +44,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)"""
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        x = conv_norm(self.conv1, self.bn1, x, then=F.relu)
+        return conv_norm(self.conv2, self.bn2, x, plus=shortcut, then=F.relu)
 
 
 class Bottleneck(nn.Module):
@@ -73,9 +74,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, 4 · channels, H / stride, W / stride)"""
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        x = conv_norm(self.conv1, self.bn1, x, then=F.relu)
+        x = conv_norm(self.conv2, self.bn2, x, then=F.relu)
+        return conv_norm(self.conv3, self.bn3, x, plus=shortcut, then=F.relu)
 
 
 Block = type[BasicBlock] | type[Bottleneck]
@@ -115,7 +116,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes)"""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(conv_norm(self.conv1, self.bn1, x, then=self.relu))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

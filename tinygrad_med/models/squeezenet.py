@@ -8,6 +8,7 @@ from __future__ import annotations
 from tinygrad_med import nn
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.models.weights import load_pretrained
+from tinygrad_med.nn.one_pass import conv_norm
 from tinygrad_med.ops import cat
 
 F = nn.functional
@@ -24,8 +25,8 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, 2 · expand, H, W)"""
-        x = F.relu(self.squeeze(x))
-        return cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
+        x, *expand = conv_norm(self.squeeze, None, x, then=F.relu), self.expand1x1, self.expand3x3
+        return cat([conv_norm(conv, None, x, then=F.relu) for conv in expand], 1)
 
 
 class SqueezeNet(nn.Module):

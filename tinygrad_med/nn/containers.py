@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.nn.module import Module, Parameter
+from tinygrad_med.nn.one_pass import in_a_row
 
 
 class _Numbered(Module):
@@ -87,9 +88,7 @@ class Sequential(_Numbered):
 
     def forward(self, x: Any) -> Any:
         """(…) -> (…), as its modules make it."""
-        for module in self:
-            x = module(x)
-        return x
+        return in_a_row(self, x)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

@@ -2,11 +2,11 @@
 sums, normalization.
 
 Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is differentiated when. Reading order:
-`threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `im2col`, `winograd`,
-`convolution` (the choice between them), `pool`, `products`, `sums`, `norm`.
+`threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `finish` (what follows a
+convolution), `im2col`, `winograd`, `convolution` (the choice between them), `pool`, `products`, `sums`, `norm`.
 """
 
-from .convolution import conv, conv_input, conv_weight, get_winograd, set_winograd
+from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd
 from .elementwise import floor_divide, keep, relu, relu_backward, remainder
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
@@ -23,6 +23,7 @@ __all__ = [
     "batch_norm_update",
     "channel_sum",
     "conv",
+    "conv_finished",
     "conv_input",
     "conv_weight",
     "floor_divide",

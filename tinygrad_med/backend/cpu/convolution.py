@@ -16,6 +16,7 @@ This file knows what callers see, (N, C, *size) in any memory order, and the cho
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from tinygrad_med.backend.geometry import Geometry
 
 from . import im2col, winograd
+from .finish import NOTHING, Finish
 from .layout import to_channels_last, to_public
 
 
@@ -32,7 +34,28 @@ def conv(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, *, geomet
     x (N, C, *size), w (K, C/groups, *kernel), bias (K,) → (N, K, *out); float16, float32 or float64, the same for all.
     The result lies channels-last in memory.
     """
-    y = _correlate(_widen(to_channels_last(x)), _widen(w), geometry, bias)
+    return conv_finished(x, w, geometry=geometry, shift=bias)
+
+
+def conv_finished(
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    geometry: Geometry,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    plus: np.ndarray | None = None,
+    relu: bool = False,
+) -> np.ndarray:
+    """relu(scale · conv(x, w) + shift + plus), each where it is wanted, in one pass over memory.
+
+    scale and shift (K,), one per channel; plus of the result's shape, (N, K, *out).
+    """
+    w = _widen(w)
+    if scale is not None and w.size <= len(x) * len(w) * math.prod(geometry.out):  # fewer weights than results
+        w, scale = w * scale.reshape(-1, *(1,) * (w.ndim - 1)), None
+    finish = Finish(scale, shift, None if plus is None else to_channels_last(plus), relu)
+    y = _correlate(_widen(to_channels_last(x)), w, geometry, finish)
     return to_public(y.astype(x.dtype, copy=False))
 
 
@@ -76,15 +99,16 @@ def get_winograd() -> bool:
 _winograd = os.environ.get("TINYGRAD_MED_WINOGRAD", "1") != "0"
 
 
-def _correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
+def _correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
     if not _takes_winograd(x, geometry):
-        return im2col.correlate(x, w, geometry, bias)
+        return im2col.correlate(x, w, geometry, finish)
     outlying = winograd.outlying(x)
     if not outlying.any():
-        return winograd.correlate(x, w, geometry, bias)
+        return winograd.correlate(x, w, geometry, finish)
     y = np.empty((len(x), *geometry.out, len(w)), x.dtype)
     for images, algorithm in ((outlying, im2col), (~outlying, winograd)):
-        y[images] = algorithm.correlate(x[images], w, geometry, bias)
+        y[images] = algorithm.correlate(x[images], w, geometry)
+    finish(y, ())
     return y
 
 

@@ -29,14 +29,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_med.backend.geometry import Geometry
 
+from .finish import NOTHING, Finish
 from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, shares
 from .threads import parallel_for, parallel_sum
 
 FEW_PIXELS = 2  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
 
 
-def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
-    """x (N, *size, C), w (K, C/groups, *kernel), bias (K,) → y (N, *out, K)."""
+def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
+    """x (N, *size, C), w (K, C/groups, *kernel) → y (N, *out, K), finished."""
     (out_channels, group_channels, *kernel), groups = w.shape, geometry.groups
     y = np.empty((len(x), *geometry.out, out_channels), x.dtype)
     if _few_pixels(len(x), out_channels, geometry):
@@ -46,20 +47,20 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray
 
         def some_channels(i: int) -> None:
             np.matmul(columns, matrix[..., parts[i]], out=product[..., parts[i]])
+            if groups == 1:
+                finish(y, (), parts[i])
 
         parallel_for(some_channels, len(parts))
-        if bias is not None:
-            y += bias
+        if groups > 1:  # of each group a part of its channels was computed
+            finish(y, ())
         return y
     by_tap = w.reshape(groups, -1, group_channels, *kernel).transpose(0, *range(3, 3 + len(kernel)), 2, 1)
     matrix = np.ascontiguousarray(by_tap).reshape(groups, math.prod(kernel) * group_channels, -1)  # (…, kh·kw·C', K')
     todo = _chunks(x, w, geometry)
 
     def band(i: int) -> None:
-        part = y[todo[i].images, todo[i].rows]
-        np.matmul(_columns(x, todo[i], geometry), matrix, out=_by_group(part, groups))
-        if bias is not None:
-            part += bias
+        np.matmul(_columns(x, todo[i], geometry), matrix, out=_by_group(y[todo[i]], groups))
+        finish(y, todo[i])
 
     parallel_for(band, len(todo))
     return y

@@ -42,6 +42,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_med.backend.geometry import Geometry
 
+from .finish import NOTHING, Finish
 from .layout import Chunk, chunks, padded_rows, spans
 from .threads import parallel_for, parallel_sum
 
@@ -116,14 +117,15 @@ def outlying(x: np.ndarray) -> np.ndarray:
     return found
 
 
-def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None) -> np.ndarray:
-    """x (N, H, W, C), w (K, C, r, r), bias (K,) → y (N, OH, OW, K)."""
+def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
+    """x (N, H, W, C), w (K, C, r, r) → y (N, OH, OW, K), finished."""
     tiling = Tiling(x, geometry)
     y = np.empty((len(x), *geometry.out, len(w)), x.dtype)
     todo, blocks = tiling.chunks(x.shape[3], len(w)), tiling.blocks(x.shape[3], len(w))
 
     def store(M: np.ndarray, chunk: Chunk, block: slice) -> None:
-        tiling.store(_apply(tiling.A.T, M), y[..., block], chunk, None if bias is None else bias[block])
+        tiling.store(_apply(tiling.A.T, M), y[..., block], chunk)
+        finish(y, tiling.pixels(chunk), block)
 
     if blocks is None:
         U = _weights_in(w.swapaxes(0, 1), tiling)  # (t², C, K)
@@ -213,19 +215,20 @@ class Tiling:
         v: np.ndarray = sliding_window_view(band, (size, size), axis=(1, 2))[:, :: self.m, :: self.m]
         return np.ascontiguousarray(v.transpose(4, 5, 0, 1, 2, 3)).reshape(size * size, -1, a.shape[3])
 
-    def store(self, tiles: np.ndarray, y: np.ndarray, chunk: Chunk, bias: np.ndarray | None) -> None:
+    def pixels(self, chunk: Chunk) -> Chunk:
+        """The images, and the rows of pixels, of a chunk of rows of tiles."""
+        return Chunk(chunk.images, slice(chunk.rows.start * self.m, chunk.rows.stop * self.m))
+
+    def store(self, tiles: np.ndarray, y: np.ndarray, chunk: Chunk) -> None:
         """Put tiles (m², tiles, K) in their places in y; what hangs over the right or lower end is cut off."""
-        m, (images, rows), channels = self.m, chunk, y.shape[3]
-        part = y[images, rows.start * m : rows.stop * m]
-        down = rows.stop - rows.start
+        m, channels, part = self.m, y.shape[3], y[self.pixels(chunk)]
+        down = chunk.rows.stop - chunk.rows.start
         shape = (len(part), down * m, self.across * m, channels)
         whole = part if part.shape == shape else np.empty(shape, y.dtype)
         places = whole.reshape(len(part), down, m, self.across, m, channels)
         places[...] = tiles.reshape(m, m, len(part), down, self.across, channels).transpose(2, 3, 0, 4, 1, 5)
         if whole is not part:
             part[...] = whole[:, : part.shape[1], : part.shape[2]]
-        if bias is not None:
-            part += bias
 
 
 def _all_tiles(transform: Callable[..., np.ndarray], a: np.ndarray, todo: list[Chunk], tiling: Tiling) -> np.ndarray:

@@ -9,6 +9,7 @@ stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`
 from .compiled import get_compiled, set_compiled
 from .convolution import conv, conv_input, conv_weight
 from .elementwise import floor_divide, keep, relu, relu_backward, remainder
+from .finish import conv_finished
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
@@ -23,6 +24,7 @@ __all__ = [
     "batch_norm_update",
     "channel_sum",
     "conv",
+    "conv_finished",
     "conv_input",
     "conv_weight",
     "floor_divide",
