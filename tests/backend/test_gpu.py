@@ -127,6 +127,15 @@ def test_channels(shape):
     assert_same("batch_norm_backward", g, x, weight, mean, 1 / np.sqrt(var + 1e-5))
 
 
+def test_what_lies_alike_keeps_its_order() -> None:
+    x, y = (np.moveaxis(draw(2, 4, 5, 3, seed=i), -1, 1) for i in range(2))
+    for z in (gpu.plus(x, y), gpu.relu(x), gpu.relu_backward(x, y), gpu.relu_backward(x.copy("C"), y)):
+        assert z.strides == x.strides
+    np.testing.assert_array_equal(gpu.plus(x, y), x + y)
+    np.testing.assert_array_equal(gpu.plus(x, y.copy("C")), x + y)
+    np.testing.assert_array_equal(gpu.relu_backward(x.copy("C"), y), np.where(y > 0, x, 0))
+
+
 # On a card -----------------------------------------------------------------------------------------------------------
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_med as tm
 from tinygrad_med import backend
 from tinygrad_med.backend import gpu
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
-from tinygrad_med.backend.gpu import compiled, convolution, norm
+from tinygrad_med.backend.gpu import compiled, convolution, norm, optimizers
 
 pytestmark = pytest.mark.cuda
 
@@ -50,7 +51,8 @@ def there(x: Any, dtype: str, last: bool) -> Any:
         return x
     x = backend.to_device(x.astype(dtype) if x.dtype.kind == "f" else x, "cuda")
     if last and x.ndim > 2:
-        return backend.array_module(x).ascontiguousarray(x.swapaxes(1, -1)).swapaxes(1, -1)
+        xp = backend.array_module(x)
+        return xp.moveaxis(xp.ascontiguousarray(xp.moveaxis(x, 1, -1)), -1, 1)
     return x
 
 
@@ -250,3 +252,67 @@ def test_convolution_of_single_pixels_gathers_nothing(groups: int) -> None:
     hold(gpu.conv, x, w, geometry=geometry, kernels=set())
     hold(gpu.conv_input, g, w, geometry=geometry, kernels=set())
     hold(gpu.conv_weight, x, g, geometry=geometry, kernels=set())
+
+
+# Elementwise work, and steps of optimizers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 700), (2, 3, 5, 6), (2, 3, 4, 5, 6)])
+def test_relu_and_sums_lie_in_memory_as_their_operands(shape: tuple[int, ...]) -> None:
+    x, y = draw(*shape), draw(*shape, seed=1)
+    hold(gpu.relu, x, kernels=set(), exact=True)
+    hold(gpu.plus, x, y, kernels=set(), dtypes=("float64",))
+    hold(gpu.relu_backward, x, y, kernels={"where_positive"}, exact=True)
+    a, b = there(x, "float32", True), there(y, "float32", True)
+    gpu.set_compiled(True)
+    for z in (gpu.relu(a), gpu.plus(a, b), gpu.relu_backward(a, b), gpu.relu_backward(there(x, "float32", False), b)):
+        assert z.strides == a.strides
+    hold(lambda y: gpu.relu_backward(there(x, "float64", False), y), y, kernels={"where_positive"}, dtypes=("float64",))
+
+
+STEPS: dict[str, tuple[str, Callable[[Any], tm.optim.Optimizer]]] = {
+    "plain": ("sgd", lambda p: tm.optim.SGD(p, lr=0.1)),
+    "decay": ("sgd", lambda p: tm.optim.SGD(p, lr=0.1, weight_decay=0.3, maximize=True)),
+    "momentum": ("sgd_momentum", lambda p: tm.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.3)),
+    "nesterov": ("sgd_momentum", lambda p: tm.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
+    "adam": ("adam", lambda p: tm.optim.Adam(p, lr=0.1, betas=(0.8, 0.9), weight_decay=0.3)),
+    "adamw": ("adam", lambda p: tm.optim.AdamW(p, lr=0.1, weight_decay=0.3, maximize=True)),
+    "amsgrad": ("amsgrad", lambda p: tm.optim.Adam(p, lr=0.1, amsgrad=True)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_one_launch_moves_all_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizers, "BLOCKS", 3)
+    kernel, make = STEPS[name]
+    shapes = [(), (1,), (3, 5), (2, 3, 4), (1000, 3), *[(2,)] * 65]  # more than go into one launch
+
+    def steps(wanted: bool, dtype: str) -> list[Any]:
+        gpu.set_compiled(wanted)
+        p = [tm.tensor(draw(*s, seed=i), dtype=dtype, device="cuda", requires_grad=True) for i, s in enumerate(shapes)]
+        optimizer = make(p)
+        for t in range(3):
+            for i, x in enumerate(p):
+                x.grad = tm.tensor(draw(*x.shape, seed=100 * t + i), dtype=dtype, device="cuda")
+            p[3].grad = tm.tensor(p[3].grad.cpu().numpy().swapaxes(0, 2).copy(), dtype=dtype, device="cuda").transpose(
+                0, 2
+            )
+            p[2].grad = None if t == 1 else p[2].grad  # then Adam has parameters of two ages
+            optimizer.step()
+        state = [v for x in p for v in optimizer.state[x].values() if isinstance(v, tm.Tensor)]
+        return [x.detach().cpu().numpy() for x in (*p, *state)]
+
+    for dtype, tolerance in DTYPES.items():
+        LAUNCHED.clear()
+        found = steps(True, dtype)
+        assert set(LAUNCHED) == {kernel}
+        assert len(LAUNCHED) == 3 * 2 + ("adam" in name or name == "amsgrad")
+        for x, y in zip(found, steps(False, "float64"), strict=True):
+            np.testing.assert_allclose(x.astype("float64"), y, rtol=8 * tolerance, atol=8 * tolerance)
+
+
+def test_a_parameter_with_gaps_is_moved_by_array_code() -> None:
+    p = tm.ones(4, 6, device="cuda")[:, ::2].requires_grad_()
+    p.grad = tm.ones(4, 3, device="cuda")
+    tm.optim.SGD([p], lr=0.25).step()
+    assert LAUNCHED == [] and p.tolist() == [[0.75] * 3] * 4

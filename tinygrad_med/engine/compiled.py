@@ -161,6 +161,29 @@ def all_at_once(primitive: Primitive) -> Callable[[Callable[..., Any]], Callable
     return give
 
 
+ON_NUMPY: dict[Primitive, Callable[..., Any]] = {}
+"""The forwards of primitives that have another array function for a GPU."""
+
+
+def on_gpu(primitive: Primitive) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the array function by which a GPU computes a primitive; it has the result of the forward.
+
+    Calls on NumPy's arrays, which run the forward itself, pay nothing for it.
+    """
+
+    def give(function: Callable[..., Any]) -> Callable[..., Any]:
+        forward = ON_NUMPY[primitive] = primitive.forward
+
+        def either(xp: Any, *arrays: Any, **constants: Any) -> Any:
+            return (forward if xp is numpy else function)(xp, *arrays, **constants)
+
+        primitive.forward = functools.wraps(forward)(either)
+        accelerate(primitive)
+        return function
+
+    return give
+
+
 def back(record: Record, g: Any) -> Sequence[Any]:
     """Per input of a record its gradient: on arrays all at once, where the primitive has a function for that."""
     wanted, values = tuple(node is not None for node in record.inputs), {"needed": None, **(record.saved or {})}
@@ -306,7 +329,7 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "ARRAYS": ARRAYS,
         "float16": numpy.dtype("float16"),
         "p": p,
-        "forward": p.forward,
+        "forward": ON_NUMPY.get(p, p.forward),
         "general": general,
         "operate": operate,
         "refuse": refuse,

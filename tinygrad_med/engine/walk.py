@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from tinygrad_med import backend
+from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.backward import Node, steps
 from tinygrad_med.core.broadcast import sum_to
 from tinygrad_med.core.modes import mode
@@ -72,7 +74,7 @@ def push(record: Record, g: Any, pending: dict[Any, Any], heap: list[tuple[int, 
         if d.shape != node.shape:
             d = undo_broadcast(record, d, node.shape)
         if node in pending:
-            pending[node] = pending[node] + d
+            pending[node] = kernels(backend.array_module(d)).plus(pending[node], d)
         else:
             pending[node] = d
             if isinstance(node, Record):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.backend.gpu import optimizers
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
 
@@ -69,22 +71,41 @@ class Adam(Optimizer):
         # The hats, moved to the scalars (the paper, end of section 2), so that they cost no pass over the arrays.
         root = math.sqrt(1 - beta2**t)
         rate, eps = lr * root / (1 - beta1**t), eps * root
-        xp = backend.array_module(p.array)
-
-        def move(w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
-            if group["maximize"]:
-                g = -g
-            if decay and self.decoupled:
-                w *= 1 - lr * decay
-            elif decay:
-                g = g + decay * w
-            m += (1 - beta1) * (g - m)
-            v += (1 - beta2) * (g * g - v)
-            if largest is not None:
-                v = xp.maximum(largest, v, out=largest)
-            w -= rate * (m / (xp.sqrt(v) + eps))
-
+        penalty, shrink = (0.0, 1 - lr * decay) if self.decoupled else (decay, 1.0)
+        move = Steady(rate, beta1, beta2, eps, penalty, shrink, group["maximize"])
         return move, (p.array, p.grad.array, *(state[name].array for name in names))  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A step of `Adam` with these numbers: `rate` and `eps` with the means' hats in them, `shrink` the factor of w."""
+
+    rate: float
+    beta1: float
+    beta2: float
+    eps: float
+    decay: float
+    shrink: float
+    maximize: bool
+
+    def __call__(self, w: Any, g: Any, m: Any, v: Any, largest: Any = None) -> None:
+        """Move w, the means m and v, and the largest v so far, in place."""
+        xp = backend.array_module(w)
+        if self.maximize:
+            g = -g
+        if self.shrink != 1:
+            w *= self.shrink
+        if self.decay:
+            g = g + self.decay * w
+        m += (1 - self.beta1) * (g - m)
+        v += (1 - self.beta2) * (g * g - v)
+        if largest is not None:
+            v = xp.maximum(largest, v, out=largest)
+        w -= self.rate * (m / (xp.sqrt(v) + self.eps))
+
+    def to_all(self, parameters: Sequence[tuple[Any, ...]]) -> bool:
+        """The same to several parameters at once, where the GPU has a kernel for that; else nothing, and False."""
+        return optimizers.adam(parameters, **vars(self))
 
 
 class AdamW(Adam):

@@ -133,9 +133,10 @@ class Optimizer:
         groups = [self._numbers(group) for group in self.param_groups]
         parameters = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
-        if sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK or any(p.is_cuda for p, _ in parameters):
-            for move, block in jobs:  # too little for a second thread, or the GPU's
-                backend.array_module(block[0])  # of several GPUs the parameter's computes
+        if any(p.is_cuda for p, _ in parameters):
+            _on_gpu(jobs)
+        elif sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK:  # too little for a second thread
+            for move, block in jobs:
                 move(*block)
         else:
             parallel_for(lambda i: jobs[i][0](*jobs[i][1]), len(jobs))
@@ -206,6 +207,18 @@ class Optimizer:
             options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
             lines.append(f"  group {i}: {options}; {count:,} parameters in {len(group['params'])} tensors")
         return "\n".join([*lines, ")"])
+
+
+def _on_gpu(jobs: Iterable[Move]) -> None:
+    """Do the jobs of parameters on a GPU: those of the same move all at once, where there is a kernel for it."""
+    same: dict[Any, list[tuple[Any, ...]]] = defaultdict(list)
+    for move, arrays in jobs:
+        same[move, arrays[0].dtype, backend.device_of(arrays[0])].append(arrays)
+    for (move, _, _), parameters in same.items():
+        backend.array_module(parameters[0][0])  # of several GPUs the parameters' computes
+        if not (hasattr(move, "to_all") and move.to_all(parameters)):
+            for arrays in parameters:
+                move(*arrays)
 
 
 def blocks(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

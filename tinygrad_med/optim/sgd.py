@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from tinygrad_med.backend.gpu import optimizers
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.optim.optimizer import Group, Move, Optimizer, zeros_like
 
@@ -63,16 +65,32 @@ class SGD(Optimizer):
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"], share = zeros_like(p), 1
             arrays = (*arrays, state["momentum_buffer"].array)
+        return Downhill(lr, momentum, share, decay, nesterov, maximize), arrays
 
-        def move(w: Any, g: Any, v: Any = None) -> None:
-            if maximize:
-                g = -g
-            if decay:
-                g = g + decay * w
-            if momentum:
-                v *= momentum
-                v += g if share == 1 else share * g
-                g = g + momentum * v if nesterov else v
-            w -= lr * g
 
-        return move, arrays
+@dataclass(frozen=True)
+class Downhill:
+    """A step of `SGD` with these numbers; `share` is that of the gradient in the velocity."""
+
+    lr: float
+    momentum: float
+    share: float
+    decay: float
+    nesterov: bool
+    maximize: bool
+
+    def __call__(self, w: Any, g: Any, v: Any = None) -> None:
+        """Move w, and the velocity v, in place."""
+        if self.maximize:
+            g = -g
+        if self.decay:
+            g = g + self.decay * w
+        if self.momentum:
+            v *= self.momentum
+            v += g if self.share == 1 else self.share * g
+            g = g + self.momentum * v if self.nesterov else v
+        w -= self.lr * g
+
+    def to_all(self, parameters: Sequence[tuple[Any, ...]]) -> bool:
+        """The same to several parameters at once, where the GPU has a kernel for that; else nothing, and False."""
+        return optimizers.sgd(parameters, **vars(self))

@@ -7,7 +7,7 @@ convolution), `im2col`, `winograd`, `convolution` (the choice between them), `po
 """
 
 from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd
-from .elementwise import floor_divide, keep, relu, relu_backward, remainder
+from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainder
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
@@ -34,6 +34,7 @@ __all__ = [
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",
+    "plus",
     "relu",
     "relu_backward",
     "remainder",

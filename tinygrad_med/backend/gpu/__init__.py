@@ -3,12 +3,13 @@
 The functions find the array library of what they are given; with NumPy arrays the array code runs too, which is how it
 is tested where there is no GPU. A kernel takes its place where `compiled.compiles` says so, and is held to it by tests
 marked `cuda`. Reading order: `compiled` (from a source to a call), `layout` (channels last), `norm` (sums in two
-stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`, `elementwise`.
+stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`, `elementwise`, `optimizers`
+(all parameters in one launch).
 """
 
 from .compiled import get_compiled, set_compiled
 from .convolution import conv, conv_input, conv_weight
-from .elementwise import floor_divide, keep, relu, relu_backward, remainder
+from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainder
 from .finish import conv_finished
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
@@ -34,6 +35,7 @@ __all__ = [
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",
+    "plus",
     "relu",
     "relu_backward",
     "remainder",

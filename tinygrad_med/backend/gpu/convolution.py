@@ -34,8 +34,16 @@ def conv_input(g: Array, w: Array, *, geometry: Geometry) -> Array:
 
 def conv_weight(x: Array, g: Array, *, geometry: Geometry) -> Array:
     """As `cpu.conv_weight`: g (K, pixels) times columns (pixels, C·kh·kw)."""
-    dw = _product(_by_group(g, geometry.groups).transpose(0, 2, 1), columns(x, geometry))
-    return dw.reshape(g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel)
+    groups, left, right = geometry.groups, _by_group(g, geometry.groups).transpose(0, 2, 1), columns(x, geometry)
+    dw = array_module(x).empty(
+        (g.shape[1], x.shape[1] // groups, *geometry.kernel), x.dtype
+    )  # no view: nobody copies it
+    matrix = _matrix(dw, groups)
+    if groups == 1:
+        array_module(x).matmul(left[0], right[0], out=matrix[0])
+    else:
+        matrix[...] = left @ right
+    return dw
 
 
 def _matrix(w: Array, groups: int) -> Array:
@@ -65,8 +73,11 @@ def columns(x: Array, geometry: Geometry) -> Array:
     xp = array_module(x)
     if compiles(x):
         z = xp.empty(shape, x.dtype)
+        first = x.flags.c_contiguous  # such images are read as they are, all others channels last
+        steps = (1, math.prod(geometry.size)) if first else (channels, 1)  # to the next pixel, to the next channel
         counts = shape[1], channels, channels // groups
-        _columns.launch(geometry, *shape[1:], channels_last(x), z, *counts, T=x.dtype.name, groups=groups)
+        given = x if first else channels_last(x)
+        _columns.launch(geometry, *shape[1:], given, z, *counts, *steps, T=x.dtype.name, groups=groups)
         return z
     z = xp.empty((groups, n, *geometry.out, channels // groups, *geometry.kernel), x.dtype)
     out, kernel = range(1, 1 + axes), range(2 + axes, 2 + 2 * axes)
@@ -81,16 +92,17 @@ _columns = OverWindows(
     """
 // One thread for each number of a column, which neighbours write side by side.
 extern "C" __global__ void columns(
-    const T* x, T* columns, long long pixels, long long channels, long long channels_of_group, SIZES) {
+    const T* x, T* columns, long long pixels, long long channels, long long channels_of_group,
+    long long next_pixel, long long next_channel, SIZES) {
   THREADS(pixels) WINDOW
   const int taps = K0 * K1 * K2;
   long long length = channels_of_group * taps;
-  x += image * channels + blockIdx.y * channels_of_group;
+  x += image * channels + blockIdx.y * channels_of_group * next_channel;
   columns += (blockIdx.y * pixels + pixel) * length;
   for (int i = threadIdx.x; i < length; i += blockDim.x) {
     int c = i / taps, tap = i % taps;
     long long cell = read(first0, first1, first2, tap / (K1 * K2), tap / K2 % K1, tap % K2, n0, n1, n2);
-    columns[i] = cell < 0 ? T(0) : x[cell * channels + c];
+    columns[i] = cell < 0 ? T(0) : x[cell * next_pixel + c * next_channel];
   }
 }
 """,

@@ -6,15 +6,45 @@ from types import ModuleType
 
 from tinygrad_med.backend import Array, array_module
 
+from .compiled import MANY_BLOCKS, Kernel, compiles
+from .layout import as_it_lies, in_memory_order
+
+
+def plus(x: Array, y: Array) -> Array:
+    """As `cpu.plus`: x + y, which lies in memory as the two do if they lie alike."""
+    if not (hasattr(x, "shape") and hasattr(y, "shape")):
+        return x + y
+    return in_memory_order(lambda x, y: x + y, x, y)
+
 
 def relu(x: Array) -> Array:
     """As `cpu.relu`: max(x, 0)"""
-    return array_module(x).maximum(x, 0)
+    return in_memory_order(lambda x: array_module(x).maximum(x, 0), x)
 
 
 def relu_backward(g: Array, y: Array) -> Array:
     """As `cpu.relu_backward`: g where y > 0, else 0."""
-    return array_module(g).where(y > 0, g, 0)
+    return in_memory_order(_relu_backward, as_it_lies(g, y), y)
+
+
+def _relu_backward(g: Array, y: Array) -> Array:
+    if not compiles(g, y) or not (g.flags.c_contiguous and y.flags.c_contiguous and g.shape == y.shape):
+        return array_module(g).where(y > 0, g, 0)
+    dx = array_module(g).empty_like(g)
+    blocks = min(-(-g.size // 256), 8 * MANY_BLOCKS)
+    _where_positive((blocks,), (256,), g, y, dx, g.size, T=g.dtype.name)
+    return dx
+
+
+_where_positive = Kernel(
+    "where_positive",
+    """
+extern "C" __global__ void where_positive(const T* g, const T* y, T* dx, long long size) {
+  for (long long i = blockIdx.x * 256LL + threadIdx.x; i < size; i += gridDim.x * 256LL)
+    dx[i] = A(y[i]) > 0 ? g[i] : T(0);
+}
+""",
+)
 
 
 def keep(x: Array, mask: Array) -> Array:

@@ -8,6 +8,7 @@ chain of kernels moves no number just to re-order it; only the first, given anot
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tinygrad_med.backend import Array, array_module
 
@@ -41,3 +42,25 @@ def channels_first(y: Array) -> Array:
 def pixels(x: Array) -> int:
     """How many numbers each channel of (N, C, *size) has."""
     return len(x) * math.prod(x.shape[2:])
+
+
+def in_memory_order(function: Callable[..., Array], *arrays: Array) -> Array:
+    """An elementwise function of arrays of one shape that lie in memory alike: its result lies so, too.
+
+    CuPy would re-order it, and read with strides. Other arrays are given to the function as they are.
+    """
+    first = arrays[0]
+    if first.ndim < 3 or first.flags.c_contiguous or any(a.shape != first.shape for a in arrays):
+        return function(*arrays)
+    order = sorted(range(first.ndim), key=lambda dim: (-first.strides[dim], -first.shape[dim]))
+    turned = [a.transpose(order) for a in arrays]
+    if not all(a.flags.c_contiguous for a in turned):
+        return function(*arrays)
+    return function(*turned).transpose([order.index(dim) for dim in range(first.ndim)])
+
+
+def as_it_lies(x: Array, y: Array) -> Array:
+    """x, if y of its shape lies channels last, likewise; a copy where it has to be."""
+    if x.shape != y.shape or x.ndim < 3 or not y.transpose(0, *range(2, y.ndim), 1).flags.c_contiguous:
+        return x
+    return channels_first(channels_last(x))

@@ -257,7 +257,7 @@ def batch_norm_backward(g: Array, x: Array, weight: Array, mean: Array, invstd: 
         dx = g - _per_channel(d_bias / count, x) - normalized * _per_channel(d_weight / count, x)
         return dx * _per_channel(weight * invstd, x), d_weight, d_bias
     xp, channels, of_x = array_module(x), x.shape[1], rows(x)
-    (d_weight, d_bias), factors = xp.empty((2, channels), x.dtype), xp.empty((3, channels))
+    d_weight, d_bias, factors = xp.empty(channels, x.dtype), xp.empty(channels, x.dtype), xp.empty((3, channels))
     results = xp.ascontiguousarray(weight), mean, invstd, d_weight, d_bias, factors, float(pixels(x))
     _batch_norm_sums(g, (of_x, mean), results)
     return _batch_norm_input(g, of_x, mean, factors), d_weight, d_bias
