@@ -73,6 +73,16 @@ def add_data_parallel(parser: argparse.ArgumentParser, batchnorm: bool = False) 
         )
 
 
+def demand_work(options: argparse.Namespace, count: int, what: str) -> None:
+    """There must be something for each rank to do.
+
+    Raises:
+        ValueError: there are fewer, such as images in a batch, than ranks.
+    """
+    if count < (size := options.ranks.size):
+        raise ValueError(f"--data-parallel: {count} {what}, too few for {size} processes; say mpirun -n {count}")
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """A type for options: a whole number, not below `least`."""
 
@@ -92,6 +102,11 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
     try:
         if options.data_parallel:
             options.ranks = parallel.join()
+            if options.ranks.size == 1:
+                raise ValueError(
+                    "--data-parallel: this process is alone. Start several by mpirun -n 4 python … --data-parallel; if "
+                    "you did, mpirun is of another MPI than mpi4py's: take the one beside this Python"
+                )
             sys.stdout = sys.stdout if options.ranks.rank == 0 else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         told = story(options)
         return ended(options, told.status if told else 0)

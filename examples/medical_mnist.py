@@ -196,6 +196,7 @@ def story(options: argparse.Namespace) -> command.Run:
     model = recipe.model().to(device=options.device)
     if options.sync_batchnorm:
         SyncBatchNorm.convert_sync_batchnorm(model, options.ranks)
+    command.demand_work(options, BATCH, "images in a batch")
     with options.ranks.rank_0_first():
         data = load_images(options)
     run = command.Run(options, {"model": options.model, "images": data.source, "seed": options.seed}, model)

@@ -129,6 +129,7 @@ def story(options: argparse.Namespace) -> command.Run | None:
     """Pretrain, unless it has been done."""
     if not options.weights and is_there(weights_file(options.seed)):
         return None
+    command.demand_work(options, options.batch_size, "images in a batch")
     with options.ranks.rank_0_first():
         data = medical_mnist.load(options.data)
     if not options.weights and data.is_phantom and is_there(weights_file(options.seed, "phantoms")):

@@ -5,6 +5,7 @@
     python examples/radiographs.py --data my_pictures            # classes of your own, two or more
     python examples/radiographs.py --data my_ct --window -160 240    # of DICOM files, here in Hounsfield units
     python examples/radiographs.py --ask film.png                # what does the trained network say to this picture?
+    mpirun -n 4 python examples/radiographs.py --data-parallel   # four processes share each batch
 
 This is the tutorial "Image Classification for Beginners" (Wiggins, Magudia and Caton) from beginning to end: see the
 data, find a learning rate, fine-tune a ResNet-18, read the curves, look at the mistakes, try an image that is neither,
@@ -36,6 +37,7 @@ from tinygrad_med.data.grey import OWN
 from tinygrad_med.learner import Learner
 from tinygrad_med.learner.callbacks import SaveCheckpoint
 from tinygrad_med.learner.familiar import Familiar
+from tinygrad_med.parallel import SyncBatchNorm
 from tinygrad_med.vision.all import (
     ImageDataLoaders,
     Resize,
@@ -47,6 +49,7 @@ from tinygrad_med.vision.all import (
     vision_learner,
 )
 
+BATCH = 16
 LEARNER = "learner.safetensors"
 PLAN = ("weights", "epochs", "lr", "size", "equalize", "window", "bits", "seed")
 OF_THE_TUTORIAL = {"abd", "chest"}
@@ -64,7 +67,7 @@ def make_loaders(data: Path, options: argparse.Namespace, augment: bool = True) 
         seed=options.seed,
         item_tfms=Resize(size * 460 // 224, equalize=options.equalize),
         batch_tfms=change,
-        bs=16,
+        bs=BATCH,
         window=options.window,
         bits=options.bits,
         skip_bad=options.skip_bad,
@@ -83,8 +86,11 @@ def make_learner(
     torch.manual_seed(options.seed)
     file = run.folder / f"{name}.safetensors"
     keep = SaveCheckpoint(file, run.plan, resume=run.resumed and file.exists())
-    learn = vision_learner(dls, resnet18, metrics=accuracy, head=head, cbs=[keep], **known)
-    learn.model.to(device=options.device)
+    learn = vision_learner(
+        dls, resnet18, metrics=accuracy, head=head, cbs=[keep], ranks=options.ranks, device=options.device, **known
+    )
+    if options.sync_batchnorm:
+        SyncBatchNorm.convert_sync_batchnorm(learn.model, options.ranks)
     return learn
 
 
@@ -105,11 +111,15 @@ def story(options: argparse.Namespace) -> command.Run:
     mpl.use("Agg")  # pictures go to files
     if options.weights == "medical-mnist" and not weights_file().exists():
         raise FileNotFoundError(f"there is no {weights_file()}; run examples/pretrain.py, or choose other --weights")
-    data = radiographs.load(options.data)
+    with options.ranks.rank_0_first():
+        data = radiographs.load(options.data)
     plain, dls = (make_loaders(data, options, augment) for augment in (False, True))
     tutorial = set(dls.vocab) == OF_THE_TUTORIAL
+    command.demand_work(options, BATCH, "films in a batch")
     plan = {"data": str(options.data or data), **{name: getattr(options, name) for name in PLAN}}
     run = command.Run(options, plan)
+    if not run.writes:
+        return learn_along(dls, options, run, data, equalized=tutorial and not options.equalize)
     page = Page(
         run.folder,
         "Chest or abdomen?" if tutorial else f"{', '.join(dls.vocab[:-1])} or {dls.vocab[-1]}?",
@@ -134,8 +144,7 @@ def story(options: argparse.Namespace) -> command.Run:
     pages.what_if(page, learn, film)
     if tutorial and not options.equalize:
         print("the same with equalized films")
-        others = make_loaders(data, argparse.Namespace(**{**vars(options), "equalize": True}))
-        equalized = make_learner(others, options, run, "equalized")
+        equalized = make_learner(make_loaders(data, equalizing(options)), options, run, "equalized")
         equalized.fine_tune(options.epochs, base_lr=options.lr)
         pages.equalized(page, equalized, test)
     pages.something_else(page, learn, Familiar(learn), surprise(run.folder, options.surprise))
@@ -153,6 +162,25 @@ def story(options: argparse.Namespace) -> command.Run:
             "(try `--equalize`), the slip in the tutorial's Grad-CAM, and whether the network looks at arrows.",
         )
     return run.end(page.index)
+
+
+def learn_along(
+    dls: ImageDataLoaders, options: argparse.Namespace, run: command.Run, data: Path, equalized: bool
+) -> command.Run:
+    """What the other processes do, while rank 0 tells the story: their part of each training, in the same order."""
+    learn = make_learner(dls, options, run, "last")
+    learn.lr_find(show_plot=False)
+    learn.fine_tune(options.epochs, base_lr=options.lr)
+    if equalized:
+        others = make_loaders(data, equalizing(options))
+        make_learner(others, options, run, "equalized").fine_tune(options.epochs, base_lr=options.lr)
+    make_learner(dls, options, run, "plain", head="plain").fine_tune(options.epochs, base_lr=options.lr)
+    return run
+
+
+def equalizing(options: argparse.Namespace) -> argparse.Namespace:
+    """The same options, with `--equalize`."""
+    return argparse.Namespace(**{**vars(options), "equalize": True})
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -205,6 +233,7 @@ def main(argv: list[str] | None = None) -> int:
         "--surprise", type=Path, metavar="PICTURE", help="one of no class; by default a hand of Medical MNIST"
     )
     parser.add_argument("--ask", type=Path, metavar="PICTURE", help="don't learn: say what the network in --out sees")
+    command.add_data_parallel(parser, batchnorm=True)
     options = parser.parse_args(argv)
     options.window = grey_window(parser, options.window)
     options.out = options.out or Path("runs/radiographs")

@@ -11,12 +11,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 import tinygrad_med as torch
 from tinygrad_med import nn, optim, parallel
+from tinygrad_med.data.loader import DataLoader
+from tinygrad_med.learner import Callback, CancelFit, Learner, SaveCheckpoint, accuracy
 from tinygrad_med.nn import functional as F
 from tinygrad_med.parallel import Ranks, SyncBatchNorm
 from tinygrad_med.utils.checkpoint import checkpoint
@@ -103,6 +106,88 @@ def twice_used(ranks: Ranks) -> dict[str, np.ndarray]:
     return training(ranks, model, apply=apply)
 
 
+class Points:
+    """23 points of two classes: batches of 8 leave 7, which two or three ranks share unevenly; shaken by the loader."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.y = np.arange(23) % 2
+        self.x = rng.normal(size=(23, 4)) + self.y[:, None]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def item(self, i: int, rng: np.random.Generator | None) -> tuple[np.ndarray, int]:
+        """A point and its class."""
+        return self.x[i] if rng is None else self.x[i] + 0.1 * rng.normal(size=4), self.y[i]
+
+
+def learner(ranks: Ranks, folder: Path | None = None, resume: bool = False) -> Learner:
+    """With batch-norm over all ranks, and two layer groups."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(4, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU())
+    model = nn.Sequential(body, nn.Linear(8, 2)).to(dtype=torch.float64)
+    if ranks.rank:
+        model[1].weight.data.zero_()  # rank 0's count
+    if ranks.size > 1:
+        SyncBatchNorm.convert_sync_batchnorm(model, ranks)
+    return Learner(
+        SimpleNamespace(train=DataLoader(Points(0), 8, shuffle=True, num_workers=2), valid=DataLoader(Points(1), 8)),
+        model,
+        metrics=accuracy,
+        splitter=lambda model: [[model[0]], [model[1]]],
+        cbs=[SaveCheckpoint(folder / "last.safetensors", {"seed": 0}, resume)] if folder else [],
+        ranks=ranks,
+        progress=False,
+    )
+
+
+def found_by(learn: Learner) -> dict[str, np.ndarray]:
+    """Its history, and the weights at the end."""
+    numbers = [[v for name, v in row.items() if name != "time"] for row in learn.recorder.history]
+    return {"history": np.array(numbers)} | {n: p.numpy() for n, p in learn.model.state_dict().items()}
+
+
+def learning(ranks: Ranks) -> dict[str, np.ndarray]:
+    """A `Learner`, from the rate finder on."""
+    learn = learner(ranks)
+    rates = learn.lr_find(num_it=20, stop_div=False, show_plot=False)
+    learn.fine_tune(3, 1e-2)
+    return found_by(learn) | {"rates": np.array(rates.losses)}
+
+
+class Stop(Callback):
+    """Ends a training in its third epoch, as a kill would."""
+
+    def before_batch(self, learn: Learner) -> None:
+        """Is it time?"""
+        if len(learn.recorder.history) == 3:
+            raise CancelFit
+
+
+def broken_off(ranks: Ranks, folder: Path) -> dict[str, np.ndarray]:
+    """A `Learner` that keeps a checkpoint in `folder`, and is broken off."""
+    learn = learner(ranks, folder)
+    learn.cbs.append(Stop())
+    learn.fine_tune(4, 1e-2)
+    return {}
+
+
+def gone_on_with(ranks: Ranks, folder: Path | None = None) -> dict[str, np.ndarray]:
+    """The same from that checkpoint, or in one go."""
+    learn = learner(ranks, folder, resume=folder is not None)
+    learn.fine_tune(4, 1e-2)
+    return found_by(learn)
+
+
+def learning_from_lists(ranks: Ranks) -> dict[str, np.ndarray]:
+    """A `Learner` whose batches are a plain list."""
+    dls = SimpleNamespace(train=batches(), valid=batches()[:2])
+    learn = Learner(dls, network(), ranks=ranks, progress=False)
+    learn.fit_one_cycle(2, 1e-2)
+    return found_by(learn)
+
+
 def some_ranks_alone(ranks: Ranks) -> dict[str, np.ndarray]:
     """A parameter that only rank 0 uses, and one that nobody uses."""
     a, b, c = (torch.tensor(float(v), dtype=torch.float64, requires_grad=True) for v in (1, 2, 3))
@@ -121,14 +206,21 @@ def accumulated(ranks: Ranks) -> dict[str, np.ndarray]:
     return {f"gradient 0 {name}": p.grad.numpy() for name, p in model.named_parameters()}
 
 
-def few_rows(ranks: Ranks) -> dict[str, np.ndarray]:
+def few_rows(ranks: Ranks, normalization: bool = False) -> dict[str, np.ndarray]:
     """A batch of two rows, which leaves nothing for a third rank."""
-    model = network()
+    model = network(normalization)
+    if ranks.size > 1:
+        SyncBatchNorm.convert_sync_batchnorm(model, ranks)
     x, y = batches()[0]
     with ranks.summing(model.parameters()):
         xb, yb, weight = part_of(ranks, x[:2], y[:2])
         (F.cross_entropy(model(xb), yb) * weight).backward()
     return {name: p.grad.numpy() for name, p in model.named_parameters()}
+
+
+def few_rows_synchronised(ranks: Ranks) -> dict[str, np.ndarray]:
+    """The same with batch-norm over all ranks."""
+    return few_rows(ranks, normalization=True)
 
 
 def together(ranks: Ranks) -> dict[str, np.ndarray]:
@@ -183,7 +275,8 @@ def main(folder: str, *cases: str) -> None:
     """Run the cases."""
     ranks = parallel.join(timeout=2.0 if cases == ("silence",) else 60.0)
     for case in cases:
-        np.savez(Path(folder) / f"{case}-{ranks.rank}.npz", **globals()[case](ranks))
+        kept = (Path(folder),) if case in ("broken_off", "gone_on_with") else ()
+        np.savez(Path(folder) / f"{case}-{ranks.rank}.npz", **globals()[case](ranks, *kept))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ MAY_IMPORT |= {
     "testing": set(HOUSE[: HOUSE.index("nn")]),
     "cam": set(HOUSE),
     "series_cam": {*HOUSE, "cam", "plots"},
-    "learner": {*HOUSE, "optim", "data", "_files"},
+    "learner": {*HOUSE, "optim", "data", "parallel", "_files"},
     "parallel": {*HOUSE[: HOUSE.index("models")], "_files"},
     "explain": set(HOUSE[: HOUSE.index("models")]),  # the engine and modules
     "vision": {*HOUSE, "_files", "optim", "data", "learner", "cam", "tinygrad_med"},  # the notebooks' `torch`

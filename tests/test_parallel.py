@@ -39,8 +39,8 @@ def mpirun(n: int, *command: object, seconds: float = 120) -> subprocess.Complet
     )
 
 
-TRAININGS = ["plain", "one_message", "synchronised", "checkpointed", "twice_used"]
-OTHERS = ["some_ranks_alone", "accumulated", "few_rows", "together", "refusals"]
+TRAININGS = ["plain", "one_message", "synchronised", "checkpointed", "twice_used", "learning", "learning_from_lists"]
+OTHERS = ["some_ranks_alone", "accumulated", "few_rows", "few_rows_synchronised", "together", "refusals"]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -67,9 +67,18 @@ def test_several_ranks_have_the_gradients_losses_and_weights_of_one(several, cas
 
 
 @needs_mpi
-@pytest.mark.parametrize("case", ["accumulated", "few_rows", "together"])
+@pytest.mark.parametrize("case", ["accumulated", "few_rows", "few_rows_synchronised", "together"])
 def test_unequal_parts(several, case):
     assert_equal_to_one(several[case], getattr(program, case)(Ranks()))
+
+
+@needs_mpi
+def test_a_learner_goes_on_with_another_number_of_ranks(tmp_path):
+    for n, case in ((3, "broken_off"), (2, "gone_on_with")):
+        ended = mpirun(n, ROOT / "tests" / "ranks.py", tmp_path, case)
+        assert ended.returncode == 0, ended.stderr
+    found = [dict(np.load(tmp_path / f"gone_on_with-{rank}.npz")) for rank in range(2)]
+    assert_equal_to_one(found, program.gone_on_with(Ranks()))
 
 
 @needs_mpi

@@ -75,6 +75,10 @@ class Ranks:
     size = 1
     idle = False
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
+        """Themselves: a copy of a model with a `SyncBatchNorm` talks to the same processes."""
+        return self
+
     def share(self, count: int) -> Share:
         """This rank's part of `count` rows, the same number on all ranks.
 
@@ -496,7 +500,7 @@ class SyncBatchNorm(_BatchNorm):
     """Batch-norm with the statistics of the whole batch, over all ranks: what one process would have computed.
 
     Two messages forward and two back for each layer. As in PyTorch, `convert_sync_batchnorm` puts it in the place of a
-    model's layers. The ranks' parts may differ in size, but none may be empty.
+    model's layers. The ranks' parts may differ in size; the row of a rank whose share is empty counts nothing.
 
     Attributes:
         ranks: the processes.
@@ -528,17 +532,16 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(x)
         if x.ndim not in self.dims:
             raise ValueError(f"SyncBatchNorm: expects {self.shapes}, got shape {x.shape}")
-        if self.ranks.idle:
-            raise ValueError("SyncBatchNorm: the batch has fewer rows than there are ranks; make it larger")
+        counts = 0.0 if self.ranks.idle else 1.0
         dims, shape = [d for d in range(x.ndim) if d != 1], (1, -1, *(1,) * (x.ndim - 2))
-        own = full((1,), float(x.numel() // x.shape[1]), dtype=x.dtype, device=str(x.device))
-        sums = all_reduce(cat([x.sum(dims), own]), ranks=self.ranks)
+        own = full((1,), counts * (x.numel() // x.shape[1]), dtype=x.dtype, device=str(x.device))
+        sums = all_reduce(cat([x.sum(dims) * counts, own]), ranks=self.ranks)
         count = float(sums[-1].item())
         if count < 2:
             raise ValueError("SyncBatchNorm: one value per channel has no variance; give more rows")
         mean = sums[:-1] / count
         centred = x - mean.reshape(shape)
-        var = all_reduce((centred * centred).sum(dims), ranks=self.ranks) / count
+        var = all_reduce((centred * centred).sum(dims) * counts, ranks=self.ranks) / count
         self._track(mean, var * (count / (count - 1)))
         z = centred * rsqrt(var + self.eps).reshape(shape)
         z = z if self.weight is None else z * self.weight.reshape(shape)

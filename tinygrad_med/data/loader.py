@@ -73,7 +73,11 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch: each a tuple of arrays, with the items along the first axis."""
-        batches, epoch = self.batches(), self.epoch
+        return self.parts(slice)
+
+    def parts(self, rows: Callable[[int], slice]) -> Iterator[Batch]:
+        """The same, but of each batch of n items those that `rows(n)` names: what one of several processes takes."""
+        batches, epoch = [batch[rows(len(batch))] for batch in self.batches()], self.epoch
         self.epoch += 1
 
         def make(i: int) -> tuple[Any, ...]:

@@ -18,11 +18,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from tinygrad_med._files import say
 from tinygrad_med.learner.state import Checkpoint
 
 if TYPE_CHECKING:
     from tinygrad_med.learner.learner import Learner
+    from tinygrad_med.parallel import Ranks
 
 
 class Callback:
@@ -83,7 +86,7 @@ class StopAtDivergence(Callback):
             return
         loss = learn.loss if not math.isfinite(learn.loss) else smooth
         place = f"the training loss is {loss:.4g} in epoch {learn.epoch}, step {learn.step}"
-        if spoilt := not_finite(learn, learn.batch):
+        if spoilt := not_finite(learn, learn.batch, learn.ranks):
             self._stop(learn, f"{place}, because of the data: {spoilt} of this batch. Mend or leave out such images")
         if learn.step == 0 and not math.isfinite(loss):
             self._stop(
@@ -131,12 +134,15 @@ class StopAtDivergence(Callback):
         raise DivergedError(f"fit: {text}. The weights are again those {self.when}")
 
 
-def not_finite(learn: Learner, batch: Any) -> str:
-    """What of a batch is not a number, in words; empty where all is."""
+def not_finite(learn: Learner, batch: Any, ranks: Ranks | None = None) -> str:
+    """What of a batch, of which each of several ranks has a part, is not a number, in words; empty where all is."""
     found = []
     for name, part in zip(("images", "labels"), learn.tensors(batch), strict=False):
-        if part.dtype.kind == "f" and (count := part.numel() - int(part.isfinite().sum().item())):
-            found.append(f"{count} of {part.numel()} numbers in the {name} are NaN or infinite")
+        if part.dtype.kind == "f":
+            own = numpy.array([part.numel() - int(part.isfinite().sum().item()), part.numel()])
+            count, numbers = own if ranks is None else ranks.sum(own)
+            if count:
+                found.append(f"{count} of {numbers} numbers in the {name} are NaN or infinite")
     return " and ".join(found)
 
 
@@ -178,10 +184,11 @@ class SaveCheckpoint(Callback):
             learn.first_epoch = self.place["epoch"] + 1
 
     def after_epoch(self, learn: Learner) -> None:
-        """Write the file."""
-        self.checkpoint.save(fits=self.fits, epoch=learn.epoch, n_epoch=learn.n_epoch)
+        """Write the file; of several ranks the first does."""
+        if learn.ranks.rank == 0:
+            self.checkpoint.save(fits=self.fits, epoch=learn.epoch, n_epoch=learn.n_epoch)
 
-    def after_fit(self, learn: Learner) -> None:  # noqa: ARG002 - a callback's signature
+    def after_fit(self, learn: Learner) -> None:
         """Where somebody pressed Ctrl-C, say how to go on."""
-        if isinstance(sys.exc_info()[1], KeyboardInterrupt) and self.checkpoint.exists():
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt) and self.checkpoint.exists() and learn.ranks.rank == 0:
             say(f"interrupted; {self.file} holds the last whole epoch: go on from it with resume=True")

@@ -19,6 +19,7 @@ from tinygrad_med._files import optional
 from tinygrad_med.learner.callbacks import not_finite
 from tinygrad_med.learner.recorder import Smooth
 from tinygrad_med.learner.schedules import exponential
+from tinygrad_med.learner.shares import shares
 from tinygrad_med.learner.state import as_it_was
 
 if TYPE_CHECKING:
@@ -76,15 +77,17 @@ def find_rate(
     rate, smooth, end = exponential(start_lr, end_lr), Smooth(), ""
     lrs: list[float] = []
     losses: list[float] = []
-    with as_it_was(learn.dls.train):
-        probe = _copy(learn)
-        for i, batch in enumerate(itertools.islice(_endless(learn.dls.train), num_it)):
+    learn.ranks.broadcast(learn.model)
+    probe = _copy(learn)
+    with as_it_was(learn.dls.train), learn.ranks.summing(probe.model.parameters()):
+        for i, (batch, weight) in enumerate(itertools.islice(_endless(learn), num_it)):
             lr = rate(i / num_it)
             probe.set_rates([lr] * len(learn.groups))
+            probe.weight = weight
             loss = smooth.add(probe.one_batch(batch))
             if not math.isfinite(loss):
                 end = f"the loss was {loss} at the rate {lr:.2g}"
-                if spoilt := not_finite(learn, batch):
+                if spoilt := not_finite(learn, batch, learn.ranks):
                     raise ValueError(f"lr_find: {end}, because of the data: {spoilt}. Mend or leave out such images")
                 break
             lrs.append(lr)
@@ -133,6 +136,6 @@ def _copy(learn: Learner) -> Learner:
     return probe
 
 
-def _endless(loader: Any) -> Iterator[Any]:
+def _endless(learn: Learner) -> Iterator[tuple[Any, float]]:
     while True:
-        yield from loader
+        yield from shares(learn.dls.train, learn.ranks)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import as_tensor, from_numpy
 from tinygrad_med.engine.switches import no_grad
@@ -25,13 +27,24 @@ from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_o
 from tinygrad_med.learner.progress import Progress
 from tinygrad_med.learner.recorder import Recorder
 from tinygrad_med.learner.schedules import Schedule, combined_cos, group_rates, one_cycle
+from tinygrad_med.learner.shares import shares, together
 from tinygrad_med.learner.state import Checkpoint, Order, Randomness, holds, restore, snapshot
-from tinygrad_med.nn import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Module, Parameter, functional as F
+from tinygrad_med.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    LayerNorm,
+    Module,
+    Parameter,
+    functional as F,
+)
 from tinygrad_med.ops import cat
 from tinygrad_med.optim import AdamW, Optimizer
+from tinygrad_med.parallel import Ranks, SyncBatchNorm
 from tinygrad_med.serialization import load, save
 
-NORMS = (BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm)
+NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm, GroupNorm, LayerNorm)
 Metric = Callable[[Tensor, Tensor], float]
 Rate = float | slice  # one for all, or `slice(first, last)` over the layer groups: see `group_rates`
 
@@ -58,6 +71,9 @@ class Learner:
         cbs: callbacks.
         train_bn: normalization layers learn even where all else is frozen.
         progress: print a table, and show a bar.
+        ranks: the processes that share the work (`parallel.join()`): each learns from its part of every batch, and they
+            sum their gradients. All of them must train, and look for a rate, alike; rank 0 alone prints and writes. The
+            other methods are each process's own.
 
     Attributes:
         recorder: the numbers of the training.
@@ -78,10 +94,12 @@ class Learner:
         cbs: Sequence[Callback] = (),
         train_bn: bool = True,
         progress: bool = True,
+        ranks: Ranks | None = None,
     ) -> None:
         self.dls, self.model, self.loss_func, self.lr, self.moms = dls, model, loss_func, lr, moms
         self.metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
         self.train_bn, self.first_epoch = train_bn, 0
+        self.ranks, self.weight = ranks or Ranks(), 1.0  # the second: of this process's part in the mean of the batch
         for name in ("train", "valid"):
             if isinstance(getattr(dls, name, None), Iterator):
                 raise TypeError(
@@ -100,7 +118,8 @@ class Learner:
             ]
         )
         self.recorder = Recorder()
-        self.cbs: list[Callback] = [self.recorder, StopAtDivergence(), *([Progress()] if progress else []), *cbs]
+        shown = [Progress()] if progress and self.ranks.rank == 0 else []
+        self.cbs: list[Callback] = [self.recorder, StopAtDivergence(), *shown, *cbs]
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -115,20 +134,23 @@ class Learner:
         if self.n_steps < 1:
             raise ValueError("fit: there is nothing to train on: no epoch, or no batch")
         try:
-            with self._decay(wd):
+            with self._decay(wd), self.ranks.summing(self.model.parameters()):
                 self._call("before_fit")  # where a callback may set first_epoch, to go on with a training
+                self.ranks.broadcast(self.model)
                 self.step = self.first_epoch * len(self.dls.train)
                 for epoch in range(self.first_epoch, n_epoch):
                     self.epoch = epoch
-                    for batch in self.dls.train:
-                        self.batch = batch
+                    for batch, weight in shares(self.dls.train, self.ranks):
+                        self.batch, self.weight = batch, weight
                         position = self.step / self.n_steps
                         self.set_rates([rate(position) for rate in rates], momentum and momentum(position))
                         self._call("before_batch")
                         self.loss = self.one_batch(self.batch)
                         self._call("after_batch")
                         self.step += 1
-                    self.recorder.end_epoch(self, self.validate() if self._validates() else self._nothing())
+                    self.ranks.broadcast(self.model)  # of a batch-norm's statistics those of rank 0 count
+                    judged = self.validate(None, self.ranks) if self._validates() else self._nothing()
+                    self.recorder.end_epoch(self, judged)
                     self._call("after_epoch")
         except CancelFit:
             pass
@@ -158,14 +180,16 @@ class Learner:
                 group["weight_decay"] = old
 
     def one_batch(self, batch: Sequence[Any]) -> float:
-        """Learn from one batch; returns its loss."""
+        """Learn from one batch, or this process's part of it; returns the loss of the whole batch."""
         x, y = self.tensors(batch)
         self.model.train()
         loss = self.loss_func(self.model(x), y)
+        if self.ranks.size > 1:
+            loss = loss * self.weight
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss.item())
+        return float(self.ranks.sum(numpy.array(loss.item())))
 
     def tensors(self, batch: Sequence[Any]) -> list[Tensor]:
         """A batch as tensors, where the model is."""
@@ -255,9 +279,14 @@ class Learner:
 
     # What comes out -------------------------------------------------------------------------------------------------
 
-    def validate(self, dl: Any = None) -> list[float]:
-        """The loss and the metrics, over all images of a loader, by default of the validation images."""
-        output, y = self._outputs(self.dls.valid if dl is None else dl)
+    def validate(self, dl: Any = None, ranks: Ranks | None = None) -> list[float]:
+        """The loss and the metrics, over all images of a loader, by default of the validation images.
+
+        Args:
+            dl: the loader.
+            ranks: who shares the work, and all of whom must call this; by default this process does it alone.
+        """
+        output, y = self._outputs(self.dls.valid if dl is None else dl, ranks or Ranks())
         if y is None:
             raise ValueError("validate: the images have no labels")
         return [float(self.loss_func(output, y).item()), *(float(metric(output, y)) for metric in self.metrics)]
@@ -280,7 +309,7 @@ class Learner:
             with_loss: also the loss of each image.
             act: what to make of the outputs instead.
         """
-        output, labels = self._outputs(self.dls.valid if dl is None else dl)
+        output, labels = self._outputs(self.dls.valid if dl is None else dl, Ranks())
         if act is None or with_decoded:
             reading = reading_of(self.loss_func)
             act = act or reading.activation
@@ -306,14 +335,14 @@ class Learner:
         (name,) = names_of(reading_of(self.loss_func).kind, decoded.cpu().numpy(), vocab)
         return name, decoded[0], probabilities[0]
 
-    def _outputs(self, dl: Any) -> tuple[Any, Any]:
+    def _outputs(self, dl: Any, ranks: Ranks) -> tuple[Any, Any]:
         """All outputs, and all labels or `None`."""
         self.model.eval()
         parts: list[tuple[Any, Any]] = []
-        for batch in in_order(dl):
+        for batch, _ in shares(in_order(dl), ranks):
             x, *rest = self.tensors(batch)
             with no_grad():
-                parts.append((self.model(x), rest[0] if rest else None))
+                parts.append((together(self.model(x), ranks), together(rest[0], ranks) if rest else None))
         if not parts:
             raise ValueError("Learner: there are no images to look at: the loader has no batch")
         return joined([output for output, _ in parts]), None if parts[0][1] is None else cat([y for _, y in parts])
@@ -331,8 +360,11 @@ class Learner:
             file: where to.
             with_opt: write all that training needs to go on, too: the optimizer, the numbers of the recorder, the order
                 of the data and the place in the stream of random numbers. fit(2), save, load and fit(2) are fit(4).
+                Of several ranks only rank 0 writes.
         """
         path = _with_suffix(file)
+        if self.ranks.rank:
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         if with_opt:
             return Checkpoint(path, model=self.model, **self.parts()).save()

@@ -83,8 +83,8 @@ def spans(length: int, item_bytes: int) -> list[slice]:
 
 
 def shares(length: int) -> list[slice]:
-    """Cut a length into `PARTS` even spans, for any number of threads."""
-    return _split(length, min(length, PARTS))
+    """Cut a length into even spans, the same for any number of threads."""
+    return _split(length, min(length, PARTS // 2))
 
 
 def _split(length: int, parts: int) -> list[slice]:
