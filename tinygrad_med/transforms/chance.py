@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.random import rand, randint, randperm
+from tinygrad_med.creation import tensor
+from tinygrad_med.random import rand, randint, randn, randperm
 from tinygrad_med.transforms import functional as F
 from tinygrad_med.transforms.fixed import Transform
 from tinygrad_med.transforms.functional import InterpolationMode
@@ -165,18 +166,200 @@ class RandomRotation(Transform):
         center: Sequence[float] | None = None,
         fill: Any = 0,
     ) -> None:
-        if isinstance(degrees, (int, float)):
-            if degrees < 0:
-                raise ValueError(f"RandomRotation: degrees={degrees} must not be negative; or give (least, largest)")
-            degrees = (-degrees, degrees)
-        if len(degrees) != 2:
-            raise ValueError(f"RandomRotation: degrees={degrees}; give one number, or (least, largest)")
-        self.degrees = tuple(map(float, degrees))
+        self.degrees = _between(degrees, "RandomRotation", "degrees")
         self.interpolation, self.expand, self.center, self.fill = interpolation, expand, center, fill
 
     def __call__(self, img: Any) -> Any:
         """The turned picture."""
         return F.rotate(img, _uniform(*self.degrees), self.interpolation, self.expand, self.center, self.fill)
+
+
+class RandomAffine(Transform):
+    """Turned, moved, scaled and sheared at random; the middle stays where it is, but for the move.
+
+    Args:
+        degrees: the largest angle either way, or (least, largest), clockwise.
+        translate: the largest move to either side, and up or down, as shares of width and height.
+        scale: (least, largest).
+        shear: the largest angle along x either way; or (least, largest); or those along x, and those along y.
+        interpolation, fill, center: see `functional.affine`.
+    """
+
+    def __init__(
+        self,
+        degrees: Any,
+        translate: Sequence[float] | None = None,
+        scale: Sequence[float] | None = None,
+        shear: Any = None,
+        interpolation: Any = InterpolationMode.NEAREST,
+        fill: Any = 0,
+        center: Sequence[float] | None = None,
+    ) -> None:
+        self.degrees = _between(degrees, "RandomAffine", "degrees")
+        if translate is not None and not (len(translate) == 2 and all(0 <= t <= 1 for t in translate)):
+            raise ValueError(f"RandomAffine: translate={translate}; give shares of width and height, from 0 to 1")
+        if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
+            raise ValueError(f"RandomAffine: scale={scale}; give (least, largest), above 0")
+        if shear is not None:
+            shear = _between(shear, "RandomAffine", "shear", also=4)
+        self.translate, self.scale, self.shear = translate, scale, shear
+        self.interpolation, self.fill, self.center = interpolation, fill, center
+
+    def __call__(self, img: Any) -> Any:
+        """The changed picture."""
+        height, width = F.size_of(img, "RandomAffine")
+        angle, move, scale, shear = _uniform(*self.degrees), (0, 0), 1.0, [0.0, 0.0]
+        if self.translate is not None:
+            most = self.translate[0] * width, self.translate[1] * height
+            move = (round(_uniform(-most[0], most[0])), round(_uniform(-most[1], most[1])))
+        if self.scale is not None:
+            scale = _uniform(*self.scale)
+        for k in range(0, len(self.shear or ()), 2):
+            shear[k // 2] = _uniform(*self.shear[k : k + 2])
+        return F.affine(img, angle, move, scale, shear, self.interpolation, self.fill, self.center)
+
+
+def _between(value: Any, operation: str, name: str, also: int = 2) -> tuple[float, ...]:
+    """(least, largest), of one number from its negative; or twice so many numbers."""
+    if isinstance(value, (int, float)):
+        if value < 0:
+            raise ValueError(f"{operation}: {name}={value} must not be negative; or give (least, largest)")
+        return -float(value), float(value)
+    if len(value) not in (2, also):
+        raise ValueError(f"{operation}: {name}={value}; give one number, or (least, largest)")
+    return tuple(map(float, value))
+
+
+class GaussianBlur(Transform):
+    """Blurred by a random standard deviation.
+
+    Args:
+        kernel_size: see `functional.gaussian_blur`.
+        sigma: the deviation, or (least, largest).
+    """
+
+    def __init__(self, kernel_size: Any, sigma: Any = (0.1, 2.0)) -> None:
+        sizes = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
+        if any(n < 1 or n % 2 == 0 for n in sizes):
+            raise ValueError(f"GaussianBlur: kernel_size={kernel_size}; give odd numbers")
+        self.kernel_size = kernel_size
+        self.sigma = (float(sigma),) * 2 if isinstance(sigma, (int, float)) else tuple(map(float, sigma))
+        if len(self.sigma) != 2 or not 0 < self.sigma[0] <= self.sigma[1]:
+            raise ValueError(f"GaussianBlur: sigma={sigma}; give one number, or (least, largest), above 0")
+
+    def __call__(self, img: Any) -> Any:
+        """The blurred picture."""
+        return F.gaussian_blur(img, self.kernel_size, _uniform(*self.sigma))
+
+
+class RandomErasing(Transform):
+    """With probability p a rectangle of a tensor is painted over (Zhong et al. 2020, arXiv:1708.04896).
+
+    Args:
+        p: the probability.
+        scale: least and largest share of the area.
+        ratio: least and largest height for one of width, drawn evenly by their logarithm.
+        value: a number, one for each channel, or "random": normal numbers, one for each pixel.
+        inplace: paint into the tensor itself.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: Any = 0,
+        inplace: bool = False,
+    ) -> None:
+        if not (0 <= scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]):
+            raise ValueError(f"RandomErasing: {scale=}, {ratio=}; give (least, largest), the scale from 0 to 1")
+        if isinstance(value, str) and value != "random":
+            raise ValueError(f"RandomErasing: value={value!r}; give a number, one for each channel, or 'random'")
+        self.p, self.scale, self.ratio = _probability(p, "RandomErasing"), scale, ratio
+        self.value, self.inplace = value, inplace
+
+    def __call__(self, img: Tensor) -> Tensor:
+        """The image, perhaps with a rectangle painted over; of ten that are drawn, the first that fits."""
+        if len(getattr(img, "shape", ())) < 3:
+            what = type(img).__name__
+            raise TypeError(f"RandomErasing: needs a tensor (…, C, H, W), got {what}; put it behind ToTensor()")
+        channels, height, width = img.shape[-3:]
+        value = [self.value] if isinstance(self.value, (int, float)) else self.value
+        if not isinstance(value, str) and len(value) not in (1, channels):
+            raise ValueError(f"RandomErasing: value={self.value} has no number for each of {channels} channels")
+        if not _happens(self.p):
+            return img
+        for _ in range(10):
+            area = height * width * _uniform(*self.scale)
+            shape = math.exp(_uniform(*map(math.log, self.ratio)))
+            h, w = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+            if h < height and w < width:
+                i, j = _integer(height - h + 1), _integer(width - w + 1)
+                v = randn(channels, h, w) if value == "random" else tensor(value, dtype=img.dtype).reshape(-1, 1, 1)
+                return F.erase(img, i, j, h, w, v.to(img.device, img.dtype), self.inplace)
+        return img
+
+
+class _Perhaps(Transform):
+    """What one function does, with probability p."""
+
+    change: Callable[..., Any]
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = _probability(p, type(self).__name__)
+
+    def __call__(self, img: Any) -> Any:
+        """The picture, perhaps changed."""
+        arguments = [value for name, value in vars(self).items() if name != "p"]
+        return type(self).change(img, *arguments) if _happens(self.p) else img
+
+
+class RandomInvert(_Perhaps):
+    """The negative, with probability p; see `functional.invert`."""
+
+    change = staticmethod(F.invert)
+
+
+class RandomAutocontrast(_Perhaps):
+    """From black to white, with probability p; see `functional.autocontrast`."""
+
+    change = staticmethod(F.autocontrast)
+
+
+class RandomEqualize(_Perhaps):
+    """With all values about as common, with probability p; see `functional.equalize`."""
+
+    change = staticmethod(F.equalize)
+
+
+class RandomPosterize(_Perhaps):
+    """With a few bits for each value, with probability p; see `functional.posterize`."""
+
+    change = staticmethod(F.posterize)
+
+    def __init__(self, bits: int, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.bits = bits
+
+
+class RandomSolarize(_Perhaps):
+    """With its light values inverted, with probability p; see `functional.solarize`."""
+
+    change = staticmethod(F.solarize)
+
+    def __init__(self, threshold: float, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.threshold = threshold
+
+
+class RandomAdjustSharpness(_Perhaps):
+    """Smoother or sharper, with probability p; see `functional.adjust_sharpness`."""
+
+    change = staticmethod(F.adjust_sharpness)
+
+    def __init__(self, sharpness_factor: float, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.sharpness_factor = sharpness_factor
 
 
 class ColorJitter(Transform):

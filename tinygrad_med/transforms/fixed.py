@@ -125,6 +125,28 @@ class CenterCrop(Transform):
         return F.center_crop(img, self.size)
 
 
+class FiveCrop(Transform):
+    """See `functional.five_crop`: the corners and the middle."""
+
+    def __init__(self, size: Any) -> None:
+        self.size = size
+
+    def __call__(self, img: Any) -> Any:
+        """The five parts."""
+        return F.five_crop(img, self.size)
+
+
+class TenCrop(Transform):
+    """See `functional.ten_crop`: the corners and the middle, and those of the flipped picture."""
+
+    def __init__(self, size: Any, vertical_flip: bool = False) -> None:
+        self.size, self.vertical_flip = size, vertical_flip
+
+    def __call__(self, img: Any) -> Any:
+        """The ten parts."""
+        return F.ten_crop(img, self.size, self.vertical_flip)
+
+
 class Pad(Transform):
     """See `functional.pad`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -13,6 +13,7 @@ from tinygrad_med._files import optional
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import from_numpy, tensor
 from tinygrad_med.dtypes import as_dtype, float32, get_default_dtype, uint8
+from tinygrad_med.transforms import tensors
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -336,15 +337,107 @@ def rotate(
     """A picture turned counter-clockwise.
 
     Args:
-        img: a picture.
+        img: a picture, or a tensor (…, C, H, W).
         angle: in degrees.
-        interpolation: by default the nearest pixel.
+        interpolation: by default the nearest pixel; of a tensor also bilinear.
         expand: let the result be so large that nothing is cut off.
         center: (x, y) in pixels; by default the middle.
         fill: what the corners get.
     """
-    _only_pictures(img, "rotate")
-    return img.rotate(angle, _pillows(interpolation), expand, center, fillcolor=_fill(img, fill))
+    height, width = size_of(img, "rotate")
+    if not isinstance(img, Tensor):
+        return img.rotate(angle, _pillows(interpolation), expand, center, fillcolor=_fill(img, fill))
+    middle = (0.0, 0.0) if center is None else (center[0] - width / 2, center[1] - height / 2)
+    matrix = tensors.inverse_affine(middle, -angle, (0.0, 0.0), 1.0, (0.0, 0.0))
+    size = tensors.size_to_hold(matrix, width, height) if expand else (height, width)
+    return tensors.warped(img, matrix, size, _between(interpolation, "rotate"), fill)
+
+
+def affine(
+    img: Any,
+    angle: float,
+    translate: Sequence[float],
+    scale: float,
+    shear: Any,
+    interpolation: Any = InterpolationMode.NEAREST,
+    fill: Any = 0,
+    center: Sequence[float] | None = None,
+) -> Any:
+    """A picture turned clockwise, sheared, scaled and moved, in this order from the last.
+
+    Args:
+        img: a picture, or a tensor (…, C, H, W).
+        angle: in degrees.
+        translate: by how many pixels to the right, and down.
+        scale: above 0; beyond 1 it grows.
+        shear: in degrees along x, or along x and y.
+        interpolation, fill, center: as for `rotate`.
+    """
+    height, width = size_of(img, "affine")
+    shears = (float(shear), 0.0) if isinstance(shear, (int, float)) else (*map(float, shear), 0.0)[:2]
+    if len(translate) != 2 or not scale > 0:
+        raise ValueError(f"affine: {translate=}, {scale=}; give (x, y), and a scale above 0")
+    if not isinstance(img, Tensor):
+        middle = center or (width * 0.5, height * 0.5)
+        matrix = tensors.inverse_affine(middle, angle, translate, scale, shears)
+        kind = optional("PIL.Image", "maps of pictures").Transform.AFFINE
+        options = {"fillcolor": _fill(img, fill)}
+        return img.transform((width, height), kind, matrix, _pillows(interpolation), **options)
+    middle = (0.0, 0.0) if center is None else (center[0] - width * 0.5, center[1] - height * 0.5)
+    matrix = tensors.inverse_affine(middle, angle, translate, scale, shears)
+    return tensors.warped(img, matrix, (height, width), _between(interpolation, "affine"), fill)
+
+
+def _between(interpolation: Any, operation: str) -> str:
+    """The mode of `grid_sample`."""
+    names = {number: name for name, number in _PILLOWS.items() if name != "nearest-exact"}
+    mode = interpolation.value if isinstance(interpolation, InterpolationMode) else names[interpolation]
+    if mode not in ("nearest", "bilinear"):
+        raise ValueError(f"{operation}: of a tensor, interpolation is NEAREST or BILINEAR, not {mode!r}")
+    return mode
+
+
+def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
+    """A picture blurred.
+
+    Args:
+        img: a picture, or a tensor (…, C, H, W).
+        kernel_size: how many pixels are mixed, an odd number, or (x, y).
+        sigma: the standard deviation in pixels, or (x, y); by default 0.15 · kernel_size + 0.35.
+    """
+    size_of(img, "gaussian_blur")
+    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size) * (3 - len(kernel_size))
+    if sigma is None:
+        sigma = [0.15 * n + 0.35 for n in sizes]
+    sigmas = (float(sigma),) * 2 if isinstance(sigma, (int, float)) else tuple(map(float, sigma)) * (3 - len(sigma))
+    if any(n < 1 or n % 2 == 0 for n in sizes) or min(sigmas) <= 0:
+        raise ValueError(f"gaussian_blur: {kernel_size=}, {sigma=}; give odd sizes, and deviations above 0")
+    if isinstance(img, Tensor):
+        return tensors.gaussian_blur(img, sizes, sigmas)
+    return to_pil_image(tensors.gaussian_blur(pil_to_tensor(img), sizes, sigmas), img.mode)
+
+
+def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Tensor:
+    """A tensor (…, C, H, W) with h rows from i on, and w columns from j on, set to v."""
+    if not isinstance(img, Tensor):
+        raise TypeError(f"erase: needs a tensor (…, C, H, W), got {type(img).__name__}; put ToTensor() before it")
+    img = img if inplace else img.clone()
+    img[..., i : i + h, j : j + w] = v
+    return img
+
+
+def five_crop(img: Any, size: Any) -> tuple[Any, ...]:
+    """The four corners of a picture, and its middle: above left and right, below left and right."""
+    (h, w), (height, width) = _pair(size, "five_crop"), size_of(img, "five_crop")
+    if w > width or h > height:
+        raise ValueError(f"five_crop: the picture of {height}×{width} pixels is smaller than the part of {h}×{w}")
+    corners = [crop(img, top, left, h, w) for top in (0, height - h) for left in (0, width - w)]
+    return (*corners, center_crop(img, (h, w)))
+
+
+def ten_crop(img: Any, size: Any, vertical_flip: bool = False) -> tuple[Any, ...]:
+    """`five_crop` of a picture, and of the picture flipped."""
+    return five_crop(img, size) + five_crop((vflip if vertical_flip else hflip)(img), size)
 
 
 # Colour -------------------------------------------------------------------------------------------------------------
@@ -384,17 +477,36 @@ def _grey_picture(img: Image, channels: int) -> Image:
 
 def adjust_brightness(img: Any, brightness_factor: float) -> Any:
     """A picture with all values multiplied."""
+    if isinstance(img, Tensor):
+        return _blend("adjust_brightness", img, lambda: img * 0, brightness_factor)
     return _enhance("adjust_brightness", "Brightness", img, brightness_factor)
 
 
 def adjust_contrast(img: Any, contrast_factor: float) -> Any:
     """A picture with the distances of its values from their mean multiplied."""
+    if isinstance(img, Tensor):
+        return _blend("adjust_contrast", img, lambda: _mean_of_grey(img), contrast_factor)
     return _enhance("adjust_contrast", "Contrast", img, contrast_factor)
 
 
 def adjust_saturation(img: Any, saturation_factor: float) -> Any:
     """A picture with the distances of its values from its grey values multiplied."""
+    if isinstance(img, Tensor):
+        return _blend("adjust_saturation", img, lambda: rgb_to_grayscale(img), saturation_factor)
     return _enhance("adjust_saturation", "Color", img, saturation_factor)
+
+
+def _mean_of_grey(img: Tensor) -> Tensor:
+    grey = rgb_to_grayscale(img)
+    return (grey if grey.is_floating_point() else grey.to(float32)).mean((-3, -2, -1), keepdim=True)
+
+
+def _blend(operation: str, img: Tensor, other: Callable[[], Tensor], factor: float) -> Tensor:
+    if img.ndim < 3 or img.shape[-3] not in (1, 3):
+        raise ValueError(f"{operation}: needs an image (…, C, H, W) of 1 or 3 channels, got shape {img.shape}")
+    if factor < 0:
+        raise ValueError(f"{operation}: the factor must not be negative, got {factor}")
+    return tensors.blend(img, other(), factor)
 
 
 def _enhance(operation: str, kind: str, img: Any, factor: float) -> Any:
@@ -404,14 +516,82 @@ def _enhance(operation: str, kind: str, img: Any, factor: float) -> Any:
     return getattr(optional("PIL.ImageEnhance", "changing colours"), kind)(img).enhance(factor)
 
 
+def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
+    """A picture (not a tensor): smoothed for a factor of 0, itself for 1, sharper beyond."""
+    return _enhance("adjust_sharpness", "Sharpness", img, sharpness_factor)
+
+
 def adjust_hue(img: Any, hue_factor: float) -> Any:
     """A picture with its hues turned, ½ is half around; grey ones stay as they are."""
-    _only_pictures(img, "adjust_hue")
     if not -0.5 <= hue_factor <= 0.5:
         raise ValueError(f"adjust_hue: hue_factor={hue_factor}; give a number from −0.5 to 0.5")
+    if isinstance(img, Tensor):
+        if img.ndim < 3 or img.shape[-3] not in (1, 3):
+            raise ValueError(f"adjust_hue: needs an image (…, C, H, W) of 1 or 3 channels, got shape {img.shape}")
+        if img.shape[-3] == 1:
+            return img
+        return convert_image_dtype(tensors.turned_hue(convert_image_dtype(img), hue_factor), img.dtype)
+    _only_pictures(img, "adjust_hue")
     if img.mode in ("L", "1", "I", "F"):
         return img
     h, s, v = img.convert("HSV").split()
     turned = (numpy.asarray(h).astype(int) + int(hue_factor * 255)).astype(numpy.uint8)
     pillow = optional("PIL.Image", "changing colours")
     return pillow.merge("HSV", (pillow.fromarray(turned), s, v)).convert(img.mode)
+
+
+def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
+    """A picture with each value x, from 0 to 1, replaced by gain · xᵞ; a gamma beyond 1 makes shadows darker."""
+    size_of(img, "adjust_gamma")
+    if gamma < 0:
+        raise ValueError(f"adjust_gamma: gamma={gamma} must not be negative")
+    if not isinstance(img, Tensor):
+        table = [int((255 + 1 - 1e-3) * gain * (v / 255.0) ** gamma) for v in range(256)]
+        return img.convert("RGB").point([min(v, 255) for v in table] * 3).convert(img.mode)
+    x = convert_image_dtype(img)
+    return convert_image_dtype((gain * x**gamma).clamp(0, 1), img.dtype)
+
+
+def invert(img: Any) -> Any:
+    """A picture as its negative."""
+    size_of(img, "invert")
+    if not isinstance(img, Tensor):
+        return optional("PIL.ImageOps", "changing colours").invert(img)
+    return (tensors.bound(img) if img.is_floating_point() else int(tensors.bound(img))) - img
+
+
+def posterize(img: Any, bits: int) -> Any:
+    """A picture, or a tensor of bytes, with so many bits kept for each value."""
+    size_of(img, "posterize")
+    if not isinstance(img, Tensor):
+        return optional("PIL.ImageOps", "changing colours").posterize(img, bits)
+    if img.dtype != "uint8":
+        raise TypeError(f"posterize: needs bytes, got {img.dtype}; put it before ToTensor()")
+    return img & -(1 << (8 - bits)) % 256
+
+
+def solarize(img: Any, threshold: float) -> Any:
+    """A picture whose values of the threshold or more are inverted."""
+    size_of(img, "solarize")
+    if not isinstance(img, Tensor):
+        return optional("PIL.ImageOps", "changing colours").solarize(img, threshold)
+    return ops.where(img >= threshold, invert(img), img)
+
+
+def autocontrast(img: Any) -> Any:
+    """A picture stretched, each channel by itself, so that its darkest value is black and its lightest white."""
+    size_of(img, "autocontrast")
+    if not isinstance(img, Tensor):
+        return optional("PIL.ImageOps", "changing colours").autocontrast(img)
+    x = img if img.is_floating_point() else img.to(float32)
+    least, most = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
+    flat = most == least
+    scale = tensors.bound(img) / ops.where(flat, 1.0, most - least)
+    found = ops.where(flat, x, ((x - least) * scale).clamp(0, tensors.bound(img)))
+    return found.to(img.dtype)
+
+
+def equalize(img: Any) -> Any:
+    """A picture (not a tensor) whose values are spread so that all are about as common."""
+    _only_pictures(img, "equalize")
+    return optional("PIL.ImageOps", "changing colours").equalize(img)
