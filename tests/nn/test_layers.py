@@ -279,3 +279,49 @@ def test_every_simple_layer_is_among_the_cases():
 
     own = {n for n, c in vars(layers).items() if inspect.isclass(c) and c.__module__ == layers.__name__}
     assert {n for n in own if not n.startswith("_")} == tested
+
+
+INPLACE = ["ReLU", "LeakyReLU", "ELU", "CELU", "SELU", "Hardtanh", "ReLU6", "Hardsigmoid", "Hardswish", "Mish", "SiLU"]
+
+
+@pytest.mark.parametrize("name", [*INPLACE, "Threshold"])
+def test_inplace_writes_the_result_to_the_input(torch, name):
+    """PyTorch's meaning, which shows where the input is used again."""
+    arguments = (0.1, 20.0) if name == "Threshold" else ()
+    found = []
+    for lib in (tg, torch):
+        leaf = lib.tensor(np.linspace(-4, 4, 12).reshape(3, 4), requires_grad=True)
+        x = leaf * 1.5
+        z = getattr(lib.nn, name)(*arguments, inplace=True)(x)
+        assert z is x
+        (x + 2 * z).sin().sum().backward()
+        found.append((x.detach().numpy(), leaf.grad.numpy()))
+        with pytest.raises(RuntimeError, match="leaf"):
+            getattr(lib.nn, name)(*arguments, inplace=True)(leaf)
+        with lib.no_grad():
+            constant = lib.tensor([-2.0, 0.5])
+            assert getattr(lib.nn, name)(*arguments, inplace=True)(constant) is constant
+            found[-1] += (constant.numpy(),)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-12)
+
+
+def test_activations_that_are_always_in_place(torch):
+    for name in ("relu_", "leaky_relu_", "elu_", "celu_", "selu_", "hardtanh_", "threshold_"):
+        arguments = (0.1, 20.0) if name == "threshold_" else ()
+        ours, theirs = (lib.tensor([-2.0, 0.05, 3.0]) for lib in (tg, torch))
+        assert getattr(F, name)(ours, *arguments) is ours
+        np.testing.assert_allclose(
+            ours.numpy(), getattr(torch.nn.functional, name)(theirs, *arguments).numpy(), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["Dropout", "Dropout2d"])
+def test_inplace_dropout_writes_to_the_input(name):
+    leaf = tg.ones(20, 30, 2, requires_grad=True)
+    x = leaf * 1
+    z = getattr(nn, name)(0.5, inplace=True)(x)
+    z.sum().backward()
+    assert z is x and set(np.unique(x.detach().numpy())) == {0, 2}
+    np.testing.assert_array_equal(leaf.grad.numpy(), x.detach().numpy())
+    assert getattr(nn, name)(0.5, inplace=True).eval()(x) is x

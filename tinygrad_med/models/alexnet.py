@@ -11,17 +11,17 @@ def alexnet_features() -> nn.Sequential:
     """AlexNet's convolutions alone, 4% of its parameters: (N, 3, 224, 224) -> (N, 256, 6, 6)"""
     return nn.Sequential(
         nn.Conv2d(3, 64, 11, stride=4, padding=2),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.MaxPool2d(3, 2),
         nn.Conv2d(64, 192, 5, padding=2),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.MaxPool2d(3, 2),
         nn.Conv2d(192, 384, 3, padding=1),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.Conv2d(384, 256, 3, padding=1),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.Conv2d(256, 256, 3, padding=1),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.MaxPool2d(3, 2),
     )
 
@@ -46,10 +46,10 @@ class AlexNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(256 * 6 * 6, 4096),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(4096, 4096),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Linear(4096, num_classes),
         )
 

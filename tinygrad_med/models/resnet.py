@@ -102,7 +102,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         self.layer1 = _stage(block, 64, 64, layers[0], stride=1)
         self.layer2 = _stage(block, 64 * block.expansion, 128, layers[1], stride=2)

@@ -41,7 +41,7 @@ class SqueezeNet(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 3, stride=2),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.MaxPool2d(3, 2, ceil_mode=True),
             Fire(64, 16, 64),
             Fire(128, 16, 64),
@@ -55,7 +55,7 @@ class SqueezeNet(nn.Module):
             Fire(512, 64, 256),
         )
         last = nn.Conv2d(512, num_classes, 1)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), last, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d((1, 1)))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), last, nn.ReLU(), nn.AdaptiveAvgPool2d((1, 1)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")

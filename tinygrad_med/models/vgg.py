@@ -16,7 +16,7 @@ def vgg16_features() -> nn.Sequential:
     before = 3
     for stage in VGG16:
         for channels in stage:
-            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU()]
             before = channels
         layers.append(nn.MaxPool2d(2, 2))
     features = nn.Sequential(*layers)
@@ -46,10 +46,10 @@ class VGG(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
         self.classifier = nn.Sequential(
             nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(4096, 4096),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(4096, num_classes),
         )

@@ -1,6 +1,6 @@
 """The rarer activations as modules, and those of channels and pixels; the common ones are in `layers.py`.
 
-The arguments are PyTorch's. `inplace=True` is accepted and does nothing.
+The arguments are PyTorch's. `inplace=True` writes the result to the input.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ELU(_Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.elu(input, self.alpha)
+        return F.elu(input, self.alpha, self.inplace)
 
 
 class CELU(ELU):
@@ -46,7 +46,7 @@ class CELU(ELU):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.celu(input, self.alpha)
+        return F.celu(input, self.alpha, self.inplace)
 
 
 class Hardtanh(_Activation):
@@ -62,7 +62,7 @@ class Hardtanh(_Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.hardtanh(input, self.min_val, self.max_val)
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
 
 class ReLU6(Hardtanh):
@@ -87,7 +87,7 @@ class SELU(_OfNothing):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.selu(input)
+        return F.selu(input, self.inplace)
 
 
 class Hardsigmoid(_OfNothing):
@@ -95,7 +95,7 @@ class Hardsigmoid(_OfNothing):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.hardsigmoid(input)
+        return F.hardsigmoid(input, self.inplace)
 
 
 class Hardswish(_OfNothing):
@@ -103,7 +103,7 @@ class Hardswish(_OfNothing):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.hardswish(input)
+        return F.hardswish(input, self.inplace)
 
 
 class Mish(_OfNothing):
@@ -111,7 +111,7 @@ class Mish(_OfNothing):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.mish(input)
+        return F.mish(input, self.inplace)
 
 
 class LogSigmoid(Module):
@@ -171,7 +171,7 @@ class Threshold(_Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.threshold(input, self.threshold, self.value)
+        return F.threshold(input, self.threshold, self.value, self.inplace)
 
 
 class PReLU(_Activation):

@@ -1,7 +1,7 @@
 """The operations under the names of `torch.nn.functional`: `import tinygrad_med.nn.functional as F`.
 
-Most are those of `ops`. What stands here takes arguments that only PyTorch's layers have: `inplace`, which there saves
-memory and here does nothing, and `training`.
+Most are those of `ops`. What stands here takes arguments that only PyTorch's layers have: `training`, and `inplace`,
+which writes the result to the input; it saves no time here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tinygrad_med import backend, ops, random
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import arange
 from tinygrad_med.engine.errors import no_attribute
+from tinygrad_med.inplace import of_operation
 from tinygrad_med.ops import (
     adaptive_avg_pool1d as adaptive_avg_pool1d,
     adaptive_avg_pool2d as adaptive_avg_pool2d,
@@ -89,31 +90,39 @@ from tinygrad_med.ops import (
 from tinygrad_med.random import Generator
 
 
-def relu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001 - PyTorch's argument
-    """max(x, 0), with derivative 0 at 0. `inplace` is accepted and does nothing."""
-    return ops.relu(input)
-
-
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:  # noqa: ARG001 - likewise
-    """x where x > 0, negative_slope · x elsewhere. `inplace` is accepted and does nothing."""
-    return ops.leaky_relu(input, negative_slope=negative_slope)
-
-
-def _inplace_too(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """An activation that also takes `inplace`, after its other arguments, and does nothing with it."""
+def _inplace_too(operation: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """An activation that also takes `inplace`, after its other arguments, and one that is always in place."""
+    in_place = of_operation(operation.__name__, operation)
     count = len(inspect.signature(operation).parameters)
 
     @functools.wraps(operation)
-    def call(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:  # noqa: ARG001 - likewise
-        return operation(*args[:count], **kwargs) if len(args) == count + 1 else operation(*args, **kwargs)
+    def call(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+        args, inplace = (args[:count], args[count]) if len(args) == count + 1 else (args, inplace)
+        if not inplace:
+            return operation(*args, **kwargs)
+        return in_place(*(args or (kwargs.pop("input"),)), **kwargs)
 
-    return call
+    return call, in_place
 
 
-celu, elu, hardsigmoid = _inplace_too(ops.celu), _inplace_too(ops.elu), _inplace_too(ops.hardsigmoid)
-hardswish, hardtanh, mish = _inplace_too(ops.hardswish), _inplace_too(ops.hardtanh), _inplace_too(ops.mish)
-relu6, selu, silu = _inplace_too(ops.relu6), _inplace_too(ops.selu), _inplace_too(ops.silu)
-threshold = _inplace_too(ops.threshold)
+relu_, leaky_relu_ = of_operation("relu", ops.relu), of_operation("leaky_relu", ops.leaky_relu)
+celu, celu_ = _inplace_too(ops.celu)
+elu, elu_ = _inplace_too(ops.elu)
+hardtanh, hardtanh_ = _inplace_too(ops.hardtanh)
+selu, selu_ = _inplace_too(ops.selu)
+threshold, threshold_ = _inplace_too(ops.threshold)
+hardsigmoid, hardswish = _inplace_too(ops.hardsigmoid)[0], _inplace_too(ops.hardswish)[0]
+mish, relu6, silu = _inplace_too(ops.mish)[0], _inplace_too(ops.relu6)[0], _inplace_too(ops.silu)[0]
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), with derivative 0 at 0."""
+    return relu_(input) if inplace else ops.relu(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, negative_slope · x elsewhere."""
+    return (leaky_relu_ if inplace else ops.leaky_relu)(input, negative_slope)
 
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
@@ -167,7 +176,7 @@ def dropout(
     input: Tensor,
     p: float = 0.5,
     training: bool = True,
-    inplace: bool = False,  # noqa: ARG001 - likewise
+    inplace: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -183,21 +192,25 @@ def dropout(
     factors = random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype)
     if p < 1:
         factors /= 1 - p
-    return input * wrap(backend.to_device(factors, input.device))
+    chosen = wrap(backend.to_device(factors, input.device))
+    return input.mul_(chosen) if inplace else input * chosen
 
 
 def dropout2d(
     input: Tensor,
     p: float = 0.5,
     training: bool = True,
-    inplace: bool = False,  # noqa: ARG001 - likewise
+    inplace: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
     """As `dropout`, for whole channels: x (N, C, …) with each channel of each image set to 0 with probability p."""
     channels = wrap(backend.array_module(input.array).ones(input.shape[:2], input.dtype))
     factors = dropout(channels, p, training, generator=generator)
-    return input if factors is channels else input * factors.reshape(*input.shape[:2], *[1] * (input.ndim - 2))
+    if factors is channels:
+        return input
+    factors = factors.reshape(*input.shape[:2], *[1] * (input.ndim - 2))
+    return input.mul_(factors) if inplace else input * factors
 
 
 def __getattr__(name: str) -> Any:

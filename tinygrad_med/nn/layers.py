@@ -1,7 +1,7 @@
 """The simple layers: a function of `functional.py` with its settings, and, for Linear, its parameters.
 
-The arguments are PyTorch's. `inplace=True` is accepted and does nothing: it saves memory in PyTorch, the numbers are
-the same.
+The arguments are PyTorch's. `inplace=True` writes the result to the input, which is then something else; it saves no
+time here.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Dropout(Module):
 
     Args:
         p: the share of elements to drop.
-        inplace: accepted, does nothing.
+        inplace: write the result to the input.
         generator: where the choices come from; by default the stream of `manual_seed`.
     """
 
@@ -113,7 +113,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.dropout(x, self.p, self.training, generator=self.generator)
+        return F.dropout(x, self.p, self.training, self.inplace, generator=self.generator)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -132,7 +132,7 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.relu(x)
+        return F.relu(x, self.inplace)
 
 
 class LeakyReLU(Module):
@@ -144,7 +144,7 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.leaky_relu(x, self.negative_slope)
+        return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -176,7 +176,7 @@ class SiLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…) -> (…)"""
-        return F.silu(x)
+        return F.silu(x, self.inplace)
 
 
 class Tanh(Module):

@@ -613,7 +613,7 @@ class Dropout2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *size) -> (N, C, *size)"""
-        return F.dropout2d(x, self.p, self.training, generator=self.generator)
+        return F.dropout2d(x, self.p, self.training, self.inplace, generator=self.generator)
 
     def extra_repr(self) -> str:
         """The settings."""
