@@ -29,6 +29,7 @@ from tinygrad_med.inplace import ARITHMETIC
         (np.float64(2), tm.float64),
         (np.zeros(2), tm.float64),
         (np.zeros(2, np.uint8), tm.uint8),
+        (np.zeros(2, np.int16), tm.int16),
         (range(3), tm.int64),
     ],
 )
@@ -627,3 +628,10 @@ def test_operands_on_two_devices_are_named(monkeypatch):
     with pytest.raises(RuntimeError, match="mul: operands are on cpu and cuda:0; move them to one device with .to"):
         tm.ones(2, requires_grad=True) * there
     assert (there * 2.0).tolist() == [2.0, 2.0]
+
+
+def test_a_size_is_a_shape_that_counts():
+    size = tm.ones(2, 3, 4).size()
+    assert size == (2, 3, 4) == tm.Size([2, 3, 4]) and isinstance(size, tuple)
+    assert (size.numel(), tm.Size().numel(), repr(size)) == (24, 1, "Size([2, 3, 4])")
+    assert tm.zeros(size).shape == size and tm.ones(2, 3).size(1) == 3

@@ -67,11 +67,13 @@ from tinygrad_med.dtypes import (
     float32 as float32,
     float64 as float64,
     get_default_dtype as get_default_dtype,
+    int16 as int16,
     int32 as int32,
     int64 as int64,
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
 )
+from tinygrad_med.engine.conversions import Size as Size
 from tinygrad_med.engine.errors import no_attribute as _no_attribute
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
 from tinygrad_med.random import (
@@ -90,6 +92,7 @@ float = float32
 double = float64
 half = float16
 long = int64
+short = int16
 int = int32
 
 contiguous_format, preserve_format, channels_last = "contiguous_format", "preserve_format", "channels_last"

@@ -9,12 +9,13 @@ import numpy
 float16 = numpy.dtype("float16")
 float32 = numpy.dtype("float32")
 float64 = numpy.dtype("float64")
+int16 = numpy.dtype("int16")
 int32 = numpy.dtype("int32")
 int64 = numpy.dtype("int64")
 uint8 = numpy.dtype("uint8")
 bool_ = numpy.dtype("bool")
 
-DTYPES = (float64, float32, float16, int64, int32, uint8, bool_)
+DTYPES = (float64, float32, float16, int64, int32, int16, uint8, bool_)
 """Every number type that a tensor can have."""
 
 _default = float32

@@ -122,6 +122,7 @@ def _attach() -> None:
     methods: dict[str, Any] = dict(METHODS)
     methods |= {name: by_other_names(f) for name, f in METHODS.items() if not isinstance(f, Primitive)}
     conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
+    conversions |= {"short": "int16"}
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
     methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, backward)}
     methods |= inplace.methods(methods)

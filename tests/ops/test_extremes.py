@@ -227,7 +227,7 @@ def test_a_place_read_twice_receives_both():
 
 # Dtypes -------------------------------------------------------------------------------------------------------------
 
-DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
+DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "uint8", "bool")
 OPERATIONS = {
     "add": lambda x, y: x + y,
     "mul": lambda x, y: x * y,
@@ -254,6 +254,25 @@ def test_dtypes_of_one_operand_are_pytorchs(operation, torch):
         ours, theirs = (ALONE[operation](lib.ones(3, dtype=getattr(lib, dtype))) for lib in (tg, torch))
         assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), dtype
         assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "uint8", "bool"])
+@pytest.mark.parametrize("default", ["float32", "float64"])
+def test_floats_of_integers_are_of_the_default_dtype_and_exact(dtype, default, torch):
+    """NumPy computes them in half precision, of bytes."""
+    values, found = [0, 1, 1, 1] if dtype == "bool" else [0, 1, 7, 11], []
+    for lib in (tg, torch):
+        lib.set_default_dtype(getattr(lib, default))
+        try:
+            x = lib.tensor(values, dtype=getattr(lib, dtype))
+            one = lib.ones(4, dtype=getattr(lib, dtype))
+            results = [x.exp(), x.sin(), x.sqrt(), x.sigmoid(), x.tanh(), x.log1p(), x / (one + one), x.atan2(one)]
+            found.append([*results, lib.hypot(x.float(), one.float())])
+        finally:
+            lib.set_default_dtype(lib.float32)
+    for ours, theirs in zip(*found, strict=True):
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("operation", ["and", "or", "xor"])

@@ -132,7 +132,7 @@ class Primitive:
         if self.single and needs_single(given):
             return in_single(self, given, constants)
         tensors = any(isinstance(x, Tensor) for x in given)
-        operands = in_one_dtype(given) if tensors else given
+        operands = in_one_dtype(self, given) if tensors else given
         arrays = [array_of(x, self.view) for x in operands]  # a tensor's array, an array or a number itself
         z = self.forward(backend.array_module(*arrays), *arrays, **constants)
         if not tensors:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,19 @@ def array_of(operand: Any, view: bool) -> Any:
     return array[()] if isinstance(array, numpy.ndarray) and not array.ndim and not view else array
 
 
+class Size(tuple[int, ...]):
+    """A shape that can count: what `x.size()` returns. `x.shape`, which is asked for often, is a plain tuple."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return math.prod(self)
+
+    def __repr__(self) -> str:
+        return f"Size({list(self)})"
+
+
 class Conversions(Methods):
     """What a tensor says of itself, and how it becomes something else: numbers, arrays, copies, text."""
 
@@ -113,7 +127,7 @@ class Conversions(Methods):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one dim."""
-        return self.shape if dim is None else self.shape[dim]
+        return Size(self.shape) if dim is None else self.shape[dim]
 
     def dim(self) -> int:
         """The number of dims."""

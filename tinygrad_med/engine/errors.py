@@ -112,7 +112,6 @@ ELSEWHERE = {
     "complex128": "there are no complex numbers",
     "bfloat16": "the float dtypes are float16, float32 and float64",
     "set_default_tensor_type": "use set_default_dtype",
-    "Size": "a shape is a tuple",
     "LSTM": "there are no recurrent layers; write the loop over time with Linear",
     "GRU": "there are no recurrent layers; write the loop over time with Linear",
     "DataParallel": "one process computes on one device; leave it out",

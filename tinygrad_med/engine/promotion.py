@@ -21,16 +21,29 @@ if TYPE_CHECKING:
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}  # complex only inside, for the complex-step check of derivatives
 
 
-def in_one_dtype(operands: Sequence[Any]) -> Sequence[Any]:
-    """The operands (tensors, arrays and Python scalars), those of another dtype converted to the common one."""
-    if len({getattr(x, "dtype", None) for x in operands}) == 1:
-        return operands
+_FLOATS = (
+    "acos acosh asin asinh atan atan2 atanh cos cosh div erf exp expm1 hypot log log10 log1p logaddexp logsigmoid "
+    "sigmoid sin sinh softplus sqrt tan tanh"
+)
+FLOATS = frozenset(_FLOATS.split())
+"""The operations that make floats of integers."""
+
+
+def in_one_dtype(operation: Primitive, operands: Sequence[Any]) -> Sequence[Any]:
+    """The operands (tensors, arrays and Python scalars), those of another dtype converted to the common one.
+
+    Of integers, operations that make floats compute in the default dtype; NumPy makes float16 of bytes.
+    """
     dtype = result_dtype(operands)
+    if dtype.kind != "f" and operation.__name__ in FLOATS:
+        dtype = get_default_dtype()
+    elif len({getattr(x, "dtype", None) for x in operands}) == 1:
+        return operands
     return [x if getattr(x, "dtype", dtype) == dtype else convert(x, dtype) for x in operands]
 
 
 def settle(z: Any, arrays: Sequence[Any]) -> Any:
-    """z; of integers that NumPy computed in float64, as 1 / 2 and exp(1), in the default dtype."""
+    """z; of integers of which NumPy made float64 in the default dtype."""
     if z.dtype == float64 and result_dtype(arrays).kind != "f":
         return z.astype(get_default_dtype())
     return z

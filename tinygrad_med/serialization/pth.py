@@ -120,7 +120,7 @@ _STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-_OTHER_DTYPES = {"int8": "int32", "int16": "int32", "bfloat16": "float32"}  # as what tensors of these are read
+_OTHER_DTYPES = {"int8": "int32", "bfloat16": "float32"}  # as what tensors of these are read
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
