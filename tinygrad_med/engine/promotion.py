@@ -34,11 +34,14 @@ def in_one_dtype(operation: Primitive, operands: Sequence[Any]) -> Sequence[Any]
 
     Of integers, operations that make floats compute in the default dtype; NumPy makes float16 of bytes.
     """
-    dtype = result_dtype(operands)
-    if dtype.kind != "f" and operation.__name__ in FLOATS:
-        dtype = get_default_dtype()
-    elif len({getattr(x, "dtype", None) for x in operands}) == 1:
+    dtypes = {getattr(x, "dtype", None) for x in operands}
+    only: Any = dtypes.pop() if len(dtypes) == 1 else None
+    makes_floats = operation.__name__ in FLOATS
+    if only is not None and (only.kind == "f" or not makes_floats):
         return operands
+    dtype = result_dtype(operands)
+    if makes_floats and dtype.kind != "f":
+        dtype = get_default_dtype()
     return [x if getattr(x, "dtype", dtype) == dtype else convert(x, dtype) for x in operands]
 
 
