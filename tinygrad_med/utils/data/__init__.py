@@ -17,7 +17,7 @@ from tinygrad_med.utils.data.dataset import (
     TensorDataset as TensorDataset,
     random_split as random_split,
 )
-from tinygrad_med.utils.data.loader import DataLoader as DataLoader, get_worker_info as get_worker_info
+from tinygrad_med.utils.data.loader import DataLoader as DataLoader
 from tinygrad_med.utils.data.sampler import (
     BatchSampler as BatchSampler,
     RandomSampler as RandomSampler,
@@ -26,3 +26,4 @@ from tinygrad_med.utils.data.sampler import (
     SubsetRandomSampler as SubsetRandomSampler,
     WeightedRandomSampler as WeightedRandomSampler,
 )
+from tinygrad_med.utils.data.workers import WorkerInfo as WorkerInfo, get_worker_info as get_worker_info

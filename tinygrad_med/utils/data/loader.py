@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tinygrad_med.random import Generator, drawing_from, randint
+from tinygrad_med.random import Generator, randint
 from tinygrad_med.utils.data.collate import default_collate, default_convert
 from tinygrad_med.utils.data.dataset import IterableDataset
 from tinygrad_med.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
-
-END = object()
-"""What a task gives when an iterable data set has ended."""
+from tinygrad_med.utils.data.workers import END, Maker, Task, Workers
 
 
 class DataLoader:
@@ -31,15 +26,19 @@ class DataLoader:
         shuffle: take the items in a random order.
         sampler: gives the numbers of the items, instead of `shuffle`.
         batch_sampler: gives lists of numbers, instead of `batch_size`, `shuffle`, `sampler` and `drop_last`.
-        num_workers: threads that make batches ready while the caller computes; 0: none. (PyTorch's are processes. Here
-            all share one data set, an iterable one is read by one of them, and `get_worker_info()` is always `None`.)
+        num_workers: how many make batches ready while the caller computes; 0: none. They are threads, which share the
+            data set and begin at once; NumPy, Pillow and files let them run side by side. (PyTorch's are processes.)
         collate_fn: makes a batch of a list of items; by default `default_collate`.
-        pin_memory: without effect, as `timeout`, `multiprocessing_context`, `persistent_workers`, `pin_memory_device`
-            and `in_order`.
+        pin_memory: without effect, as `pin_memory_device` and `in_order`.
         drop_last: leave out a last batch that is smaller.
+        timeout: how many seconds a batch of a worker may take; 0: any.
         worker_init_fn: called in each worker with its number, from 0 on.
+        multiprocessing_context: let the workers be processes, for data sets in slow Python: "fork", "spawn",
+            "forkserver", or a context of `multiprocessing`. Each has a copy of the data set, and sends its batches
+            over; an iterable data set is read by one of them.
         generator: where the order and the number of a pass come from; by default what `manual_seed` starts.
         prefetch_factor: how many batches each worker is ahead.
+        persistent_workers: keep the workers, and their copies of the data set, from one pass to the next.
 
     Attributes:
         epoch: how often the loader has been gone through.
@@ -82,6 +81,11 @@ class DataLoader:
         self.in_order, self.generator = in_order, generator
         self.collate_fn = collate_fn or (default_collate if self._in_batches else default_convert)
         self.epoch = 0
+        if persistent_workers and not num_workers:
+            raise ValueError("DataLoader: persistent_workers needs num_workers above 0")
+        if multiprocessing_context is not None and not num_workers:
+            raise ValueError("DataLoader: multiprocessing_context needs num_workers above 0")
+        self._kept: Workers | None = None
 
     @property
     def sampler(self) -> Iterable[Any]:
@@ -115,69 +119,38 @@ class DataLoader:
         """One pass: the batches, one behind the other."""
         seed = int(randint(0, 2**63 - 1, (1,), generator=self.generator).item())
         self.epoch += 1
-        tasks = self._stream(seed) if isinstance(self.dataset, IterableDataset) else self._by_number(seed)
-        return self._ahead(tasks, seed) if self.num_workers else _one_by_one(tasks)
+        tasks = self._tasks(seed)
+        if self.num_workers:
+            return self._ahead(tasks, seed)
+        return itertools.takewhile(lambda batch: batch is not END, itertools.starmap(self._maker().make, tasks))
 
-    def _by_number(self, seed: int) -> Iterator[Callable[[], Any]]:
-        """For each batch a function that makes it, whenever and wherever that is called."""
-        dataset, collate_fn, in_batches = self.dataset, self.collate_fn, self._in_batches
+    def _maker(self) -> Maker:
+        by_number = not isinstance(self.dataset, IterableDataset)
+        return Maker(self.dataset, self.collate_fn, self.batch_size, self.drop_last, by_number, self._in_batches)
 
-        def make(number: int, indices: Any) -> Any:
-            with drawing_from(Generator((number << 64) + seed)):
-                if not in_batches:
-                    return collate_fn(dataset[indices])
-                if hasattr(dataset, "__getitems__"):
-                    return collate_fn(dataset.__getitems__(indices))
-                return collate_fn([dataset[i] for i in indices])
+    def _tasks(self, seed: int) -> Iterator[Task]:
+        """For each batch what `Maker.make` takes; of an iterable data set there is no end to them."""
+        if isinstance(self.dataset, IterableDataset):
+            return ((seed, k, None) for k in itertools.count(1))
+        numbers: Any = self.batch_sampler if self._in_batches else self.sampler
+        return ((seed, k, indices) for k, indices in enumerate(numbers, 1))
 
-        numbers: Any = self.batch_sampler if in_batches else self.sampler
-        return (functools.partial(make, k, indices) for k, indices in enumerate(numbers, 1))
-
-    def _stream(self, seed: int) -> Iterator[Callable[[], Any]]:
-        """The same function again and again, which makes the next batch of an iterable data set, or `END`."""
-        random = Generator(seed)
-        items: list[Iterator[Any]] = []
-
-        def make() -> Any:
-            with drawing_from(random):
-                if not items:
-                    items.append(iter(self.dataset))
-                if self.batch_size is None:
-                    item: Any = next(items[0], END)
-                    return END if item is END else self.collate_fn(item)
-                batch = list(itertools.islice(items[0], self.batch_size))
-                return self.collate_fn(batch) if len(batch) >= (self.batch_size if self.drop_last else 1) else END
-
-        return itertools.repeat(make)
-
-    def _ahead(self, tasks: Iterator[Callable[[], Any]], seed: int) -> Iterator[Any]:
-        number = itertools.count()
-
-        def begin() -> None:
-            k = next(number)
-            if self.worker_init_fn is not None:
-                with drawing_from(Generator(seed + k)):
-                    self.worker_init_fn(k)
-
-        workers = 1 if isinstance(self.dataset, IterableDataset) else self.num_workers
-        pool = ThreadPoolExecutor(workers, "DataLoader", begin)
-        waiting: deque[Future[Any]] = deque()
+    def _ahead(self, tasks: Iterator[Task], seed: int) -> Iterator[Any]:
+        workers, self._kept = self._kept, None
+        if workers is None:
+            context = self.multiprocessing_context
+            workers = Workers(self._maker(), self.num_workers, self.worker_init_fn, seed, context)
         try:
-            for task in tasks:
-                waiting.append(pool.submit(task))
-                if len(waiting) > workers * (self.prefetch_factor or 2):
-                    batch = waiting.popleft().result()
-                    if batch is END:
-                        return
-                    yield batch
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # also where an item can't be made, or the caller has had enough
-            pool.shutdown(cancel_futures=True)
+            yield from workers.batches(tasks, self.prefetch_factor or 2, self.timeout)
+        finally:
+            if self.persistent_workers and self._kept is None:
+                self._kept = workers
+            else:
+                workers.end()
 
-
-def _one_by_one(tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
-    return itertools.takewhile(lambda batch: batch is not END, (task() for task in tasks))
+    def __del__(self) -> None:
+        if getattr(self, "_kept", None) is not None:
+            self._kept.end()  # type: ignore[union-attr]
 
 
 def _check(dataset: Any, batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
@@ -202,7 +175,3 @@ def _check(dataset: Any, batch_size: Any, shuffle: Any, sampler: Any, batch_samp
         raise ValueError("DataLoader: batch_size=None makes no batches, so there is no last one to drop")
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"DataLoader: batch_size={batch_size!r}; give an integer of 1 or more, or None")
-
-
-def get_worker_info() -> None:
-    """`None`, as in the main process of PyTorch: workers are threads, and an iterable data set is read by one alone."""
