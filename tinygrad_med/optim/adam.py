@@ -31,11 +31,10 @@ class Adam(Optimizer):
         weight_decay: the factor of the penalty ½ · |w|².
         amsgrad: use the largest v so far instead of v (Reddi et al. 2018, arXiv:1904.09237).
         maximize: go uphill.
-        foreach, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
+        foreach, capturable, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
+        differentiable: only `False`.
+        decoupled_weight_decay: let the weights decay by themselves, as in AdamW.
     """
-
-    decoupled = False
-    """Whether weights decay by themselves instead of through the gradient."""
 
     def __init__(
         self,
@@ -48,8 +47,13 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
         foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
+        capturable: bool = False,  # noqa: ARG002 - likewise
+        differentiable: bool = False,
         fused: bool | None = None,  # noqa: ARG002 - likewise
+        decoupled_weight_decay: bool = False,
     ) -> None:
+        self.refuse_differentiable(differentiable)
+        self.decoupled = decoupled_weight_decay
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
 
@@ -113,11 +117,9 @@ class AdamW(Adam):
     (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
     Args:
-        params, lr, betas, eps, amsgrad, maximize, foreach, fused: as for Adam.
+        params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused: as for Adam.
         weight_decay: the share of w, times lr, that goes in each step.
     """
-
-    decoupled = True
 
     def __init__(
         self,
@@ -129,7 +131,10 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
-        foreach: bool | None = None,
-        fused: bool | None = None,
+        foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
+        capturable: bool = False,  # noqa: ARG002 - likewise
+        differentiable: bool = False,
+        fused: bool | None = None,  # noqa: ARG002 - likewise
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=foreach, fused=fused)
+        options = {"maximize": maximize, "differentiable": differentiable, "decoupled_weight_decay": True}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)

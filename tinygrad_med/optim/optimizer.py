@@ -59,6 +59,14 @@ class Optimizer:
     def _name(self) -> str:
         return type(self).__name__
 
+    def refuse_differentiable(self, differentiable: bool) -> None:
+        """Refuse steps that gradients flow through."""
+        if differentiable:
+            raise ValueError(
+                f"{self._name}: differentiable=True is not supported, a step is outside of the graph; compute the new "
+                "parameters by operations, w - lr * g, with grad(…, create_graph=True)"
+            )
+
     # The groups -------------------------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:

@@ -29,7 +29,8 @@ class RMSprop(Optimizer):
         momentum: how much of the last step stays.
         centered: divide by the root of the variance instead of the mean square.
         maximize: go uphill.
-        capturable, foreach, differentiable: accepted, do nothing: they choose among PyTorch's programs.
+        capturable, foreach: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
+        differentiable: only `False`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class RMSprop(Optimizer):
         capturable: bool = False,  # noqa: ARG002 - PyTorch's argument
         foreach: bool | None = None,  # noqa: ARG002 - likewise
         maximize: bool = False,
-        differentiable: bool = False,  # noqa: ARG002 - likewise
+        differentiable: bool = False,
     ) -> None:
+        self.refuse_differentiable(differentiable)
         options = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
         super().__init__(params, {**options, "weight_decay": weight_decay, "maximize": maximize})
 
@@ -105,7 +107,8 @@ class Adagrad(Optimizer):
         initial_accumulator_value: where the sum begins.
         eps: ε.
         maximize: go uphill.
-        foreach, differentiable, fused: accepted, do nothing: they choose among PyTorch's programs.
+        foreach, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
+        differentiable: only `False`.
     """
 
     def __init__(
@@ -119,9 +122,10 @@ class Adagrad(Optimizer):
         foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
         *,
         maximize: bool = False,
-        differentiable: bool = False,  # noqa: ARG002 - likewise
+        differentiable: bool = False,
         fused: bool | None = None,  # noqa: ARG002 - likewise
     ) -> None:
+        self.refuse_differentiable(differentiable)
         options = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
         options |= {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
         super().__init__(params, options)

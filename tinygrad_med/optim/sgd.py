@@ -30,6 +30,7 @@ class SGD(Optimizer):
         nesterov: look ahead along the velocity.
         maximize: go uphill.
         foreach, fused: accepted, do nothing: they choose among PyTorch's programs for the same formulas.
+        differentiable: only `False`.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
         foreach: bool | None = None,  # noqa: ARG002 - PyTorch's argument
+        differentiable: bool = False,
         fused: bool | None = None,  # noqa: ARG002 - likewise
     ) -> None:
+        self.refuse_differentiable(differentiable)
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
 
