@@ -265,14 +265,14 @@ def test_a_hostile_pickle_ends_soon_and_names_the_file(tmp_path, program):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/data/0", bytes(4))
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         with pytest.raises(ValueError, match=r"load: .*a\.pth can't be read; it is damaged"):
             tg.load(path)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - begin < 5 and most < 1_000_000 + 200 * path.stat().st_size
+    assert time.process_time() - begin < 5 and most < 1_000_000 + 200 * path.stat().st_size
 
 
 def test_programs_that_are_no_harm(tmp_path):
