@@ -985,6 +985,9 @@ class Methods:
     def sgn_(self) -> Tensor:
         """sgn in place; returns x itself."""
 
+    def short(self, memory_format: Any = ...) -> Tensor:
+        """x as int16."""
+
     def sigmoid(self) -> Tensor:
         """z = 1 / (1 + e⁻ˣ), computed from e^−|x| so that nothing overflows"""
 
