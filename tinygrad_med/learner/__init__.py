@@ -22,4 +22,4 @@ from tinygrad_med.learner.pictures import (
 )
 from tinygrad_med.learner.progress import Progress as Progress
 from tinygrad_med.learner.recorder import Recorder as Recorder
-from tinygrad_med.learner.state import Checkpoint as Checkpoint
+from tinygrad_med.learner.state import Checkpoint as Checkpoint, to_pth as to_pth

@@ -1,7 +1,8 @@
 """All that decides how a training goes on, in one file, and back again.
 
 `Checkpoint` is what a loop of one's own uses; a `Learner` has its callback `SaveCheckpoint`, which uses it too.
-`snapshot` and `restore` are what both are made of: one flat dict of tensors that `save` can write.
+`snapshot` and `restore` are what both are made of: one flat dict of tensors that `save` can write. `to_pth` is the door
+to PyTorch, for a training that has become too large for this package.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
 from tinygrad_med.nn import Module
 from tinygrad_med.random import default_generator
-from tinygrad_med.serialization import load, save
+from tinygrad_med.serialization import PTH, load, save
 
 
 class Checkpoint:
@@ -216,6 +217,38 @@ def restore(state: Mapping[str, Tensor], model: Module, optimizer: Any = None, *
     model.load_state_dict({n.removeprefix("model."): value for n, value in state.items() if n.startswith("model.")})
     for name, part in parts.items():
         part.load_state_dict(_put_together(rest[name], state))
+
+
+def to_pth(checkpoint: str | Path, file: str | Path) -> Path:
+    """Rewrite a checkpoint as PyTorch's recipe has it, so that its training goes on there; returns the file.
+
+        state = torch.load("last.pt")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+
+    PyTorch's model must have the same names and its optimizer the same groups, as for any such file. What a `Learner`
+    has trained has two groups of each layer group: first its weights, then its normalizations and biases.
+
+    Args:
+        checkpoint: what `Checkpoint`, `SaveCheckpoint` or `Learner.save` wrote, of any number of processes.
+        file: ends with `.pt` or `.pth`. It gets a dict: the states of the model and of each part, and what else the
+            checkpoint says, under `facts`. Where the random numbers stood is left out: PyTorch has others.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or holds nothing of a model.
+    """
+    source, state = Path(checkpoint), load(checkpoint)
+    if Path(file).suffix not in PTH:
+        raise ValueError(f"to_pth: {Path(file).name} must end with .pt or .pth")
+    model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    if not model:
+        raise ValueError(f"to_pth: {source} is no checkpoint: it holds nothing of a model")
+    with naming_damage(f"{source} is damaged: its parts can't be read (…)"):
+        rest = _from_bytes(state["parts"]) if "parts" in state else {}
+        facts = _from_bytes(state["facts"]) if "facts" in state else {}
+        parts = {name: _put_together(part, state) for name, part in rest.items() if name != "random"}
+    save({"model": model, **parts, "facts": facts}, file)
+    return Path(file)
 
 
 def holds(state: Mapping[str, Tensor], part: str) -> bool:
