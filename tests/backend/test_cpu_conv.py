@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from tinygrad_med.backend import cpu, gpu
-from tinygrad_med.backend.cpu import convolution, im2col, reference, winograd
+from tinygrad_med.backend.cpu import convolution, few_channels, im2col, reference, winograd
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 
 
@@ -80,15 +80,18 @@ def close(found, expected, tolerance):
 @pytest.fixture(params=[0, 10_000], ids=["chunks of tiles", "blocks of channels"])
 def schedule(request, monkeypatch):
     """Each of Winograd's two schedules in turn, for any number of channels."""
+    monkeypatch.setattr(few_channels, "FEW", 0)
     monkeypatch.setattr(winograd, "FEW_CHANNELS", 0)
     monkeypatch.setattr(winograd, "FEW_SAVED", -math.inf)
     monkeypatch.setattr(winograd, "FEW_TILES", request.param)
 
 
-@pytest.fixture(params=[0, 10_000], ids=["bands of pixels", "few pixels"])
+@pytest.fixture(params=[(0, 0), (0, 10_000), (99, 0)], ids=["bands of pixels", "few pixels", "few channels"])
 def order(request, monkeypatch):
-    """Each of im2col's two orders of columns in turn, for any number of pixels."""
-    monkeypatch.setattr(im2col, "FEW_PIXELS", request.param)
+    """Each of the three orders of columns in turn, for any number of pixels and channels."""
+    few_channels_, few_pixels = request.param
+    monkeypatch.setattr(few_channels, "FEW", few_channels_)
+    monkeypatch.setattr(im2col, "FEW_PIXELS", few_pixels)
 
 
 @pytest.fixture

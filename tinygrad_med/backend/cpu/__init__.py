@@ -3,7 +3,8 @@ sums, normalization.
 
 Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is differentiated when. Reading order:
 `threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `finish` (what follows a
-convolution), `im2col`, `winograd`, `convolution` (the choice between them), `pool`, `products`, `sums`, `norm`.
+convolution), `im2col`, `few_channels`, `winograd`, `convolution` (the choice between them), `pool`, `products`, `sums`,
+`norm`.
 """
 
 from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd

@@ -5,7 +5,8 @@
 Each is linear in both operands, so the three are each other's derivatives, to any order. `reference.py` has the
 formulas; here they are fast:
 
-- a product over columns (`im2col.py`) serves every case, over one, two or three axes;
+- a product over columns (`im2col.py`) serves every case, over one, two or three axes; images with few channels have
+  theirs laid in another order (`few_channels.py`);
 - float32 over two axes with stride 1, 3×3 or 5×5 taps, not too few channels and not too small an output takes
   Winograd's algorithm (`winograd.py`): 3 to 5 times fewer multiplications, 5 to 20 times the rounding error. float64
   never takes it, nor does an image with outliers, near which it would err; `set_winograd` switches it off;
@@ -23,7 +24,7 @@ import numpy as np
 
 from tinygrad_med.backend.geometry import Geometry
 
-from . import im2col, winograd
+from . import few_channels, im2col, winograd
 from .finish import NOTHING, Finish
 from .layout import to_channels_last, to_public
 
@@ -55,26 +56,30 @@ def conv_finished(
     if scale is not None and w.size <= len(x) * len(w) * math.prod(geometry.out):  # fewer weights than results
         w, scale = w * scale.reshape(-1, *(1,) * (w.ndim - 1)), None
     finish = Finish(scale, shift, None if plus is None else to_channels_last(plus), relu)
-    y = _correlate(_widen(to_channels_last(x)), w, geometry, finish)
+    y = _correlate(_widen(x), w, geometry, finish)
     return to_public(y.astype(x.dtype, copy=False))
 
 
 def conv_input(g: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
     """The gradient of conv with respect to x: g (N, K, *out) → (N, C, *size)."""
-    g_last, w_wide, groups = _widen(to_channels_last(g)), _widen(w), geometry.groups
+    w_wide, groups = _widen(w), geometry.groups
     turned = _turned(geometry)
     if turned is None:
-        dx = im2col.input_gradient(g_last, w_wide, geometry)
+        dx = im2col.input_gradient(_widen(to_channels_last(g)), w_wide, geometry)
     else:
         turn = (..., *(slice(None, None, -1) for _ in geometry.kernel))
         swapped = w_wide.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)[turn]  # (groups, C', K', *kernel)
-        dx = _correlate(g_last, swapped.reshape(groups * w.shape[1], -1, *geometry.kernel), turned)
+        dx = _correlate(_widen(g), swapped.reshape(groups * w.shape[1], -1, *geometry.kernel), turned)
     return to_public(dx.astype(g.dtype, copy=False))
 
 
 def conv_weight(x: np.ndarray, g: np.ndarray, *, geometry: Geometry) -> np.ndarray:
     """The gradient of conv with respect to w: → (K, C/groups, *kernel)."""
-    x_last, g_last = _widen(to_channels_last(x)), _widen(to_channels_last(g))
+    g_last = _widen(to_channels_last(g))
+    if few_channels.suits(x, geometry):
+        dw = few_channels.weight_gradient(_widen(x), g_last, geometry)
+        return dw.astype(g.dtype, copy=False)
+    x_last = _widen(to_channels_last(x))
     if _takes_winograd(x_last, geometry):
         dw = winograd.weight_gradient(x_last, g_last, geometry)
     else:
@@ -100,6 +105,10 @@ _winograd = os.environ.get("TINYGRAD_MED_WINOGRAD", "1") != "0"
 
 
 def _correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
+    """x (N, C, *size) → y (N, *out, K)"""
+    if few_channels.suits(x, geometry):
+        return few_channels.correlate(x, w, geometry, finish)
+    x = to_channels_last(x)
     if not _takes_winograd(x, geometry):
         return im2col.correlate(x, w, geometry, finish)
     outlying = winograd.outlying(x)
