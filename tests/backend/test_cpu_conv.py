@@ -81,8 +81,7 @@ def close(found, expected, tolerance):
 def schedule(request, monkeypatch):
     """Each of Winograd's two schedules in turn, for any number of channels."""
     monkeypatch.setattr(few_channels, "FEW", 0)
-    monkeypatch.setattr(winograd, "FEW_CHANNELS", 0)
-    monkeypatch.setattr(winograd, "FEW_SAVED", -math.inf)
+    monkeypatch.setattr(winograd, "pays", lambda _x, _geometry: True)
     monkeypatch.setattr(winograd, "FEW_TILES", request.param)
 
 

@@ -22,6 +22,7 @@ from tinygrad_med.backend.geometry import Geometry
 
 from .finish import NOTHING, Finish
 from .layout import Chunk, chunks
+from .products import in_parts, product
 from .threads import parallel_for, parallel_sum
 
 FEW = 7  # channels
@@ -35,12 +36,12 @@ def suits(x: np.ndarray, geometry: Geometry) -> bool:
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
     """x (N, C, *size), w (K, C, *kernel) → y (N, *out, K), finished."""
     by_tap = w.transpose(*range(2, w.ndim), 1, 0)
-    matrix = np.ascontiguousarray(by_tap).reshape(-1, len(w))  # (kh·kw·C, K)
+    matrix = in_parts(np.ascontiguousarray(by_tap).reshape(-1, len(w)))  # of (kh·kw·C, K)
     y = np.empty((len(x), *geometry.out, len(w)), x.dtype)
     todo = _chunks(x, geometry)
 
     def band(i: int) -> None:
-        np.matmul(_columns(x, todo[i], geometry).T, matrix, out=y[todo[i]].reshape(-1, len(w)))
+        product(_columns(x, todo[i], geometry).T, matrix, out=y[todo[i]].reshape(-1, len(w)))
         finish(y, todo[i])
 
     parallel_for(band, len(todo))
@@ -54,8 +55,8 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, geometry: Geometry) -> np.ndar
         return np.zeros((out_channels, x.shape[1], *geometry.kernel), x.dtype)
 
     def band(i: int) -> np.ndarray:
-        product: np.ndarray = _columns(x, todo[i], geometry) @ g[todo[i]].reshape(-1, out_channels)
-        return product
+        dw: np.ndarray = _columns(x, todo[i], geometry) @ g[todo[i]].reshape(-1, out_channels)
+        return dw
 
     by_tap = parallel_sum(band, len(todo)).reshape(*geometry.kernel, x.shape[1], out_channels)
     return np.ascontiguousarray(by_tap.transpose(-1, -2, *range(len(geometry.kernel))))

@@ -31,6 +31,7 @@ from tinygrad_med.backend.geometry import Geometry
 
 from .finish import NOTHING, Finish
 from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, shares
+from .products import in_parts, part_width, product
 from .threads import parallel_for, parallel_sum
 
 FEW_PIXELS = 2  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
@@ -42,11 +43,11 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
     y = np.empty((len(x), *geometry.out, out_channels), x.dtype)
     if _few_pixels(len(x), out_channels, geometry):
         matrix = w.reshape(groups, -1, group_channels * math.prod(kernel)).transpose(0, 2, 1)  # (groups, C'·kh·kw, K')
-        columns, product = _columns_like_weights(x, geometry), _by_group(y, groups)
+        columns, products = _columns_like_weights(x, geometry), _by_group(y, groups)
         parts = shares(out_channels // groups)
 
         def some_channels(i: int) -> None:
-            np.matmul(columns, matrix[..., parts[i]], out=product[..., parts[i]])
+            np.matmul(columns, matrix[..., parts[i]], out=products[..., parts[i]])
             if groups == 1:
                 finish(y, (), parts[i])
 
@@ -55,11 +56,13 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
             finish(y, ())
         return y
     by_tap = w.reshape(groups, -1, group_channels, *kernel).transpose(0, *range(3, 3 + len(kernel)), 2, 1)
-    matrix = np.ascontiguousarray(by_tap).reshape(groups, math.prod(kernel) * group_channels, -1)  # (…, kh·kw·C', K')
+    some = part_width(math.prod(kernel) * group_channels, out_channels // groups, w.dtype)
+    parts = by_tap.reshape(*by_tap.shape[:-1], -1, some)  # a view; (groups, *kernel, C', parts, some of K')
+    matrix = np.ascontiguousarray(np.moveaxis(parts, -2, 1)).reshape(groups, parts.shape[-2], -1, some)
     todo = _chunks(x, w, geometry)
 
     def band(i: int) -> None:
-        np.matmul(_columns(x, todo[i], geometry), matrix, out=_by_group(y[todo[i]], groups))
+        product(_columns(x, todo[i], geometry), matrix, out=_by_group(y[todo[i]], groups))
         finish(y, todo[i])
 
     parallel_for(band, len(todo))
@@ -69,7 +72,7 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
 def input_gradient(g: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """g (N, *out, K), w (K, C/groups, *kernel) → ∂x (N, *size, C)."""
     (out_channels, group_channels, *kernel), groups = w.shape, geometry.groups
-    matrix = np.ascontiguousarray(np.moveaxis(w, 1, -1)).reshape(groups, out_channels // groups, -1)
+    matrix = in_parts(np.ascontiguousarray(np.moveaxis(w, 1, -1)).reshape(groups, out_channels // groups, -1))
     dx = np.empty((len(g), *geometry.size, groups * group_channels), g.dtype)
     todo = bands_by_images(_chunks(dx, w, geometry))
     other_axes, within = (slice(None),) * (len(kernel) - 1), (slice(None), *geometry.inside)
@@ -79,8 +82,9 @@ def input_gradient(g: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarr
         padded = np.zeros((images.stop - images.start, *geometry.padded, dx.shape[-1]), g.dtype)
         cells = _windows(padded, geometry)
         for rows in bands:  # one after the other: neighbouring bands add to the same pixels
-            columns = np.matmul(_by_group(g[images, rows], groups), matrix)  # (groups, pixels, kh·kw·C')
-            columns = columns.reshape(cells[:, :, rows].shape)
+            pixels = _by_group(g[images, rows], groups)  # (groups, pixels, K')
+            columns = np.empty(cells[:, :, rows].shape, g.dtype)
+            product(pixels, matrix, out=columns.reshape(*pixels.shape[:2], -1))  # (groups, pixels, kh·kw·C')
             for tap in np.ndindex(*kernel):
                 read_by, from_tap = (slice(None), slice(None), rows, *other_axes, *tap), (..., *tap, slice(None))
                 cells[read_by] += columns[from_tap]

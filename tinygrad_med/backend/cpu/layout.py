@@ -83,8 +83,8 @@ def spans(length: int, item_bytes: int) -> list[slice]:
 
 
 def shares(length: int) -> list[slice]:
-    """Cut a length into even spans, the same for any number of threads."""
-    return _split(length, min(length, PARTS // 2))
+    """Cut a length of channels into two even spans, or up to `PARTS` while they have 128 or more."""
+    return _split(length, min(length, max(2, min(PARTS, length // 128))))
 
 
 def _split(length: int, parts: int) -> list[slice]:

@@ -1,4 +1,8 @@
-"""The product of a batch with a weight matrix, taken in the order in which BLAS computes it faster.
+"""Products of matrices, cut and ordered so that BLAS computes them faster.
+
+OpenBLAS copies ("packs") the operands of a product before it multiplies. With its kernels for AVX-512 it multiplies
+small products, of up to a million pairs of numbers, where they lie, and that is up to 1.5 times faster. So a large
+product is cut into small ones: `in_parts` cuts the right operand, once for many products, `product` the left one.
 
 x · weightᵀ and (weight · xᵀ)ᵀ are the same numbers. OpenBLAS splits and packs the two operands in different ways, and
 where the weights have far more rows than the batch, the second way takes half of the first one's time: for 16 images
@@ -11,8 +15,55 @@ from __future__ import annotations
 
 import numpy as np
 
+from .threads import openblas_kernels
+
 SMALL = 1 << 20
 """Up to so many products of two numbers, OpenBLAS multiplies without packing, and the order is no matter."""
+MULTIPLIES_SMALL = ("SkylakeX", "Cooperlake", "SapphireRapids")
+"""OpenBLAS's kernels that multiply small products without packing."""
+PAIRS = 1_000_000
+"""How many pairs of numbers such a product has at most."""
+WIDTHS, ROWS = (64, 32), 8
+"""How many columns such a product has, fewer if it is deep, and how many rows it should have at least."""
+
+
+def part_width(depth: int, width: int, dtype: np.dtype) -> int:
+    """How many columns the parts have into which a right operand (depth, width) is best cut for `product`."""
+    for some in WIDTHS if _multiplies_small(dtype) else ():
+        if width % some == 0 and depth * some * ROWS <= PAIRS:
+            return some
+    return width
+
+
+def in_parts(b: np.ndarray) -> np.ndarray:
+    """A right operand (…, D, K) as `product` takes it, (…, parts, D, columns of a part), each part in one piece."""
+    depth, width = b.shape[-2:]
+    some = part_width(depth, width, b.dtype)
+    return np.ascontiguousarray(np.moveaxis(b.reshape(*b.shape[:-1], -1, some), -2, -3))
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """out[…] = a @ b, with b in parts: a (…, P, D), b (…, parts, D, some), out (…, P, parts · some)."""
+    (rows, depth), (parts, _, some) = a.shape[-2:], b.shape[-3:]
+    a, z = a[..., None, :, :], np.moveaxis(out.reshape(*out.shape[:-1], parts, some), -2, -3)
+    most = PAIRS // max(1, depth * some)
+    if rows <= most or most < ROWS or not _multiplies_small(a.dtype):
+        np.matmul(a, b, out=z)
+        return out
+    group = -(-rows // -(-rows // most))  # even groups of rows
+    whole = rows // group * group
+    np.matmul(_groups(a[..., :whole, :], group), b[..., None, :, :], out=_groups(z[..., :whole, :], group))
+    np.matmul(a[..., whole:, :], b, out=z[..., whole:, :])
+    return out
+
+
+def _multiplies_small(dtype: np.dtype) -> bool:
+    return dtype == np.float32 and openblas_kernels() in MULTIPLIES_SMALL
+
+
+def _groups(a: np.ndarray, rows: int) -> np.ndarray:
+    """(…, P, D) → a view (…, P / rows, rows, D)."""
+    return a.reshape(*a.shape[:-2], -1, rows, a.shape[-1])
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

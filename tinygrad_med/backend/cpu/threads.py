@@ -112,6 +112,11 @@ class _OpenBLAS:
         """Whether OpenBLAS's thread count can be set here."""
         return self._functions is not None
 
+    @property
+    def kernels(self) -> str:
+        """For which processor its kernels are."""
+        return "" if self._functions is None else self._functions.kernels
+
     def set(self, n: int) -> None:
         """Use n threads: from now on, or from the end of the threaded loops that run now."""
         with self._lock:
@@ -143,6 +148,12 @@ class _OpenBLAS:
 class _Functions(NamedTuple):
     get: Callable[[], int]
     set: Callable[[int], None]
+    kernels: str  # for which processor
+
+
+def openblas_kernels() -> str:
+    """For which processor the kernels of NumPy's OpenBLAS are, such as "SkylakeX"; "" where there is no OpenBLAS."""
+    return _blas.kernels
 
 
 def _openblas_functions() -> _Functions | None:
@@ -161,10 +172,12 @@ def _openblas_functions() -> _Functions | None:
         for prefix in ("scipy_openblas", "openblas"):
             for suffix in ("64_", ""):
                 with contextlib.suppress(AttributeError):
-                    return _Functions(
-                        getattr(library, f"{prefix}_get_num_threads{suffix}"),
-                        getattr(library, f"{prefix}_set_num_threads{suffix}"),
+                    get, set_, name = (
+                        getattr(library, f"{prefix}_{function}{suffix}")
+                        for function in ("get_num_threads", "set_num_threads", "get_corename")
                     )
+                    name.restype = ctypes.c_char_p
+                    return _Functions(get, set_, (name() or b"").decode())
     return None
 
 

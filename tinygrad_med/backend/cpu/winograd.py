@@ -52,7 +52,7 @@ POINTS = (0, 1, -1, 2, -1 / 2, -2)
 OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
 CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
 FEW_CHANNELS = 7  # of the data, up to which the transforms cost more than the multiplications that they save
-FEW_SAVED = 1500  # multiplications per weight, up to which transforming that weight costs more than they do
+WEIGHT_TILES = 20  # to transform a weight costs as much as multiplying it with so many tiles
 OUTLIER = 1000  # times the mean magnitude of an image: from there on a number is too large for its tile
 SAMPLE = 1 << 12  # of about so many numbers is that mean taken
 FEW_TILES = 1 / 4  # tiles per input channel up to which it pays to cut the work by output channels, not by tiles
@@ -90,8 +90,8 @@ def suits(geometry: Geometry) -> bool:
 def pays(x: np.ndarray, geometry: Geometry) -> bool:
     """Whether it saves more multiplications of x (N, H, W, C) than the transforms cost; few channels or tiles don't."""
     tiling, pixels = Tiling(x, geometry), len(x) * geometry.out[0] * geometry.out[1]
-    saved = pixels * tiling.r**2 - tiling.count * tiling.t**2  # for each pair of an input and an output channel
-    return x.shape[3] > FEW_CHANNELS and saved > FEW_SAVED
+    plain, cost = pixels * tiling.r**2, (tiling.count + WEIGHT_TILES) * tiling.t**2  # of a pair of channels, in and out
+    return x.shape[3] > FEW_CHANNELS and plain > cost
 
 
 def outlying(x: np.ndarray) -> np.ndarray:
@@ -134,8 +134,8 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
         V = _all_tiles(tiling.data, x, todo, tiling)
 
         def some_channels(i: int) -> None:
-            U = _weights_in(w[blocks[i]], tiling)  # (t², some of K, C)
-            store(V @ U.transpose(0, 2, 1), tiling.everything, blocks[i])
+            U = _weights_in(w[blocks[i]].swapaxes(0, 1), tiling)  # (t², C, some of K)
+            store(V @ U, tiling.everything, blocks[i])
 
         parallel_for(some_channels, len(blocks))
     return y
@@ -168,10 +168,11 @@ class Tiling:
     def __init__(self, x: np.ndarray, geometry: Geometry) -> None:
         self.geometry, self.r = geometry, geometry.kernel[0]
 
-        def products(m: int) -> int:
-            return -(-geometry.out[0] // m) * -(-geometry.out[1] // m) * (m + self.r - 1) ** 2
+        def cost(m: int) -> int:
+            tiles = len(x) * -(-geometry.out[0] // m) * -(-geometry.out[1] // m)
+            return (tiles + WEIGHT_TILES) * (m + self.r - 1) ** 2
 
-        self.m = min(OUTPUTS[self.r], key=products)
+        self.m = min(OUTPUTS[self.r], key=cost)
         self.t = self.m + self.r - 1
         self.down, self.across = -(-geometry.out[0] // self.m), -(-geometry.out[1] // self.m)
         self.A, self.G, self.B = transforms(self.m, self.r)
@@ -188,7 +189,7 @@ class Tiling:
         """With few tiles: blocks of output channels, so that weights are transformed, used and dropped in the cache."""
         if self.count > FEW_TILES * in_channels:
             return None
-        return [slice(k, k + 16) for k in range(0, out_channels, 16)]
+        return [slice(k, k + 32) for k in range(0, out_channels, 32)]
 
     def span(self, chunk: Chunk) -> slice:
         """Where the tiles of a chunk stand among all tiles."""
