@@ -6,9 +6,9 @@ each tap and channel with its numbers for all windows,
 
     y = columns(x)ᵀ · W,      ∂W = columns(x) · g        columns (kh·kw·C, pixels)
 
-so runs are as long as a row of windows. They are laid in two steps: for the taps of one row of the kernel, which is a
-copy with the stride of the windows; then each of the kernel's rows is a copy of whole rows of these. Any stride,
-padding, dilation and layout of x, without groups.
+so runs are as long as a row of windows. And each number is copied for the taps of one row of the kernel only, kw/sw
+times: laid down row after row of x, the columns of a row of windows are those of the kh rows that it covers, one behind the
+other, and the next row's begin sh rows later. Any stride, padding, dilation and layout of x, without groups.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from tinygrad_med.backend.geometry import Geometry
 
@@ -29,8 +29,9 @@ FEW = 7  # channels
 
 
 def suits(x: np.ndarray, geometry: Geometry) -> bool:
-    """Whether x (N, C, *size) has few channels, and windows more than a pixel."""
-    return x.shape[1] <= FEW and geometry.groups == 1 and math.prod(geometry.kernel) > 1 and math.prod(geometry.out) > 0
+    """Whether x (N, C, *size) has few channels, two axes or three, and windows of more than a pixel."""
+    several = len(geometry.kernel) > 1 and math.prod(geometry.kernel) > 1
+    return x.shape[1] <= FEW and geometry.groups == 1 and several and math.prod(geometry.out) > 0
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
@@ -41,7 +42,8 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
     todo = _chunks(x, geometry)
 
     def band(i: int) -> None:
-        product(_columns(x, todo[i], geometry).T, matrix, out=y[todo[i]].reshape(-1, len(w)))
+        columns = _columns(x, todo[i], geometry)
+        product(columns.swapaxes(-1, -2), matrix, out=_by_row(y[todo[i]]))
         finish(y, todo[i])
 
     parallel_for(band, len(todo))
@@ -55,40 +57,45 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, geometry: Geometry) -> np.ndar
         return np.zeros((out_channels, x.shape[1], *geometry.kernel), x.dtype)
 
     def band(i: int) -> np.ndarray:
-        dw: np.ndarray = _columns(x, todo[i], geometry) @ g[todo[i]].reshape(-1, out_channels)
-        return dw
+        columns = _columns(x, todo[i], geometry)  # (N, rows, kh·kw·C, windows of a row)
+        dw = np.empty((*columns.shape[:3], out_channels), x.dtype)
+        total: np.ndarray = product(columns, _by_row(g[todo[i]])[..., None, :, :], out=dw).sum((0, 1))
+        return total
 
     by_tap = parallel_sum(band, len(todo)).reshape(*geometry.kernel, x.shape[1], out_channels)
     return np.ascontiguousarray(by_tap.transpose(-1, -2, *range(len(geometry.kernel))))
 
 
 def _chunks(x: np.ndarray, geometry: Geometry) -> list[Chunk]:
-    """Bands of output rows whose columns fit the cache."""
+    """Bands of output rows whose columns would fit the cache, if they were copied for every row of windows."""
     row_bytes = math.prod(geometry.out[1:]) * math.prod(geometry.kernel) * x.shape[1] * x.itemsize
     return chunks(len(x), geometry.out[0], row_bytes)
 
 
+def _by_row(part: np.ndarray) -> np.ndarray:
+    """(N, rows, *other axes, K) → its view (N, rows, windows of a row, K)."""
+    return part.reshape(*part.shape[:2], math.prod(part.shape[2:-1]), part.shape[-1])
+
+
 def _columns(x: np.ndarray, chunk: Chunk, geometry: Geometry) -> np.ndarray:
-    """The columns (kh·kw·C, pixels) of a band of output rows."""
-    (images, rows), (kernel, *other_taps) = chunk, geometry.kernel
-    stride, step, outs = geometry.stride[0], geometry.dilation[0], geometry.out[1:]
+    """The columns (N, rows, kh·kw·C, windows of a row) of a band of output rows."""
+    (images, rows), axes = chunk, tuple(range(3, x.ndim))  # of a band (N, rows, C, *others)
+    stride, dilation = geometry.stride[0], geometry.dilation[0]
     down, first = rows.stop - rows.start, rows.start * stride - geometry.padding[0][0]
     count = (down - 1) * stride + geometry.extent[0]
-    inside = x[images, :, max(0, first) : max(0, first + count)].swapaxes(0, 1)
-    band = np.zeros((*inside.shape[:2], count, *geometry.padded[1:]), x.dtype)
+    inside = x[images, :, max(0, first) : max(0, first + count)].swapaxes(1, 2)
+    band = np.zeros((len(inside), count, x.shape[1], *geometry.padded[1:]), x.dtype)
     above = max(0, -first)
-    within = (slice(None), slice(None), slice(above, above + inside.shape[2]), *geometry.inside[1:])
+    within = (slice(None), slice(above, above + inside.shape[1]), slice(None), *geometry.inside[1:])
     band[within] = inside
 
-    axes = tuple(range(3, band.ndim))
-    v = sliding_window_view(band, geometry.extent[1:], axis=axes) if axes else band  # (C, N, rows, *places, *taps)
-    places = (slice(0, (o - 1) * s + 1, s) for o, s in zip(outs, geometry.stride[1:], strict=True))
+    v = sliding_window_view(band, geometry.extent[1:], axis=axes)  # (N, rows, C, *places, *taps)
+    places = (slice(0, (o - 1) * s + 1, s) for o, s in zip(geometry.out[1:], geometry.stride[1:], strict=True))
     key = (*(slice(None),) * 3, *places, *(slice(None, None, d) for d in geometry.dilation[1:]))
-    v = v[key]
-    wide = np.ascontiguousarray(v.transpose(*range(3 + len(axes), v.ndim), *range(3 + len(axes))))  # (*taps, C, N, …)
+    by_tap = v[key].transpose(0, 1, *range(x.ndim, v.ndim), 2, *axes)
+    laid = np.ascontiguousarray(by_tap).reshape(len(band), count, -1, math.prod(geometry.out[1:]))
 
-    columns = np.empty((kernel, *wide.shape[: len(axes) + 2], down, *outs), x.dtype)
-    for tap in range(kernel):
-        key = (*(slice(None),) * (len(axes) + 2), slice(tap * step, tap * step + (down - 1) * stride + 1, stride))
-        columns[tap] = wide[key]
-    return columns.reshape(kernel * math.prod(other_taps) * x.shape[1], -1)
+    image, row, *within_row = laid.strides
+    shape = (len(laid), down, geometry.kernel[0], *laid.shape[2:])
+    covered = as_strided(laid, shape, (image, stride * row, dilation * row, *within_row), writeable=False)
+    return covered.reshape(len(laid), down, -1, laid.shape[3])  # without dilation a view

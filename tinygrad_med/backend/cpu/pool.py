@@ -33,7 +33,7 @@ def max_pool(x: np.ndarray, *, geometry: Geometry, choice: bool = True) -> tuple
 
     x (N, C, *size) → y and taps, both (N, C, *out). Of equal maxima the first wins; NaN wins over numbers, and of
     several NaN the last: both as in PyTorch. `windows.positions` turns taps into PyTorch's indices. Without `choice`
-    there are no taps, and it takes a quarter of the passes over memory.
+    there are no taps, and the maxima are those along the rows of the maxima along the columns: a fraction of the work.
     """
     x = to_channels_last(x)
     y = np.empty((len(x), *geometry.out, x.shape[-1]), x.dtype)
@@ -42,10 +42,18 @@ def max_pool(x: np.ndarray, *, geometry: Geometry, choice: bool = True) -> tuple
 
     def largest(i: int) -> None:
         images, rows = todo[i]
-        best = y[images, rows]
-        best[...] = lowest
-        for tap in _taps(geometry, rows):
-            np.maximum(best[tap.windows], x[images][tap.cells], out=best[tap.windows])
+        along = x[images]
+        for axis, band in enumerate((rows, *(slice(0, out) for out in geometry.out[1:]))):  # one axis after the other
+            best = np.full(
+                (*along.shape[: 1 + axis], band.stop - band.start, *along.shape[2 + axis :]), lowest, x.dtype
+            )
+            for tap in range(geometry.kernel[axis]):
+                served, cells = _one_axis(geometry, axis, tap, band)
+                if served.start < served.stop:
+                    to, of = ((*(slice(None),) * (1 + axis), s) for s in (served, cells))
+                    np.maximum(best[to], along[of], out=best[to])
+            along = best
+        y[images, rows] = along
 
     if not choice:
         parallel_for(largest, len(todo))
