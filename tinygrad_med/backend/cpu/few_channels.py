@@ -7,8 +7,8 @@ each tap and channel with its numbers for all windows,
     y = columns(x)ᵀ · W,      ∂W = columns(x) · g        columns (kh·kw·C, pixels)
 
 so runs are as long as a row of windows. And each number is copied for the taps of one row of the kernel only, kw/sw
-times: laid down row after row of x, the columns of a row of windows are those of the kh rows that it covers, one behind the
-other, and the next row's begin sh rows later. Any stride, padding, dilation and layout of x, without groups.
+times: laid down row after row of x, the columns of a row of windows are those of the kh rows that it covers, one behind
+the other, and the next row's begin sh rows later. Any stride, padding, dilation and layout of x, without groups.
 """
 
 from __future__ import annotations
