@@ -1,6 +1,7 @@
 """Writes in the graph: a tensor that is written in place becomes the result of the write, as in PyTorch."""
 
 import gc
+import inspect
 from collections import Counter
 from contextlib import nullcontext
 from random import Random
@@ -445,3 +446,24 @@ def test_we_refuse_little_that_pytorch_lets_pass(torch):
     for _ in range(300):
         refused.update(refusal(torch, drawn(random)))
     assert set(refused) <= REFUSED and refused.total() <= 6, refused
+
+
+def test_the_error_names_the_line_of_the_write_and_no_other():
+    x = tm.tensor(X, requires_grad=True)
+    y = x * 1
+    z = (y * y).sum()
+    look = y.detach()
+    line = inspect.currentframe().f_lineno + 1
+    look.mul_(2)
+    look = None
+    with pytest.raises(RuntimeError, match=rf"overwritten in place at \S*test_inplace.py:{line};"):
+        z.backward()
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (300, 500), (0, 3)])
+def test_zeroing_leaves_no_bit_and_touches_nothing_else(shape):
+    for dtype in ("float32", "float64", "int64", "bool"):
+        memory = np.ones((*shape, 2), dtype)
+        for array in (np.ones(shape, dtype), memory[..., 1], np.ones(shape, dtype).T):
+            assert tm.from_numpy(array).zero_().array.tobytes() == bytes(array.nbytes)
+        assert (memory[..., 0] == 1).all()

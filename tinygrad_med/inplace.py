@@ -21,12 +21,12 @@ from typing import Any
 import numpy
 
 from tinygrad_med import backend, ops, random
-from tinygrad_med.backend.kernels import kernels
+from tinygrad_med.backend.kernels import LARGE, kernels
 from tinygrad_med.core.broadcast import cast
 from tinygrad_med.core.modes import mode, next_number
 from tinygrad_med.core.primitive import Record
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.engine.compiled import QuickRecord
+from tinygrad_med.engine.compiled import PLAIN, QuickRecord
 from tinygrad_med.engine.conversions import as_array, own_memory
 from tinygrad_med.engine.errors import REFUSALS, refuse, refuse_foreign
 from tinygrad_med.engine.hooks import Retain
@@ -41,9 +41,9 @@ from tinygrad_med.ops.scattering import overwrite
 
 def flows(x: Tensor, *others: Any) -> bool:
     """Whether a write to x belongs into the graph: a gradient flows through it, or through what is written."""
-    if not (mode.grad and x.dtype.kind == "f"):
+    if not mode.grad or not (x.requires_grad or any(isinstance(o, Tensor) and o.requires_grad for o in others)):
         return False
-    return x.requires_grad or any(isinstance(o, Tensor) and o.requires_grad for o in others)
+    return bool(x.dtype.kind == "f")
 
 
 def rewrite(x: Tensor, name: str, operation: Callable[[Tensor], Tensor]) -> Tensor:
@@ -281,10 +281,19 @@ def arithmetic(
 ) -> tuple[Callable[..., Tensor], Callable[..., Any]]:
     """`x.mul_(y)` and `x *= y`; of `add_` and `sub_` also `x.add_(y, alpha=1)`, which adds alpha · y."""
 
+    of_numpy = None if hasattr(kernels(numpy), ufunc) else getattr(numpy, ufunc)
+
     def in_place(x: Tensor, y: Any) -> Tensor:
         if flows(x, y):
             return rewrite(x, name, lambda old: operation(old, y))
-        value = y.array if isinstance(y, Tensor) else y
+        array, value = x.array, y.array if isinstance(y, Tensor) else y
+        if of_numpy is not None and type(array) is numpy.ndarray and type(value) in PLAIN:  # the ordinary case
+            writes.note(array)
+            try:
+                of_numpy(array, value, out=array, casting="same_kind")
+            except REFUSALS as error:
+                refuse(name, error, (array, value))
+            return x
         refuse_foreign(name, (value,))
         backend.same_device(name, (x.array, value))
         xp = backend.array_module(x.array)
@@ -336,6 +345,11 @@ def instead(old: Tensor, new: Any) -> Tensor:
 
 def zero_(x: Tensor) -> Tensor:
     """Set every element to 0 in place; returns x itself."""
+    if type(x.array) is numpy.ndarray and not flows(x):  # the ordinary case
+        writes.note(x.array)
+        large = x.array.flags.c_contiguous and x.array.nbytes > LARGE
+        (x.array.view("uint8") if large else x.array).fill(0)  # as bytes it is done by C's memset
+        return x
     return fill_(x, 0)
 
 

@@ -12,6 +12,7 @@ import tinygrad_med as tg
 from tests.op_cases import ROWS, Row
 from tinygrad_med.autograd import by_definition, detect_anomaly, steps
 from tinygrad_med.core.primitive import Primitive, Record
+from tinygrad_med.engine import compiled
 from tinygrad_med.engine.compiled import TOGETHER, QuickRecord
 from tinygrad_med.testing.strategies import Call
 
@@ -142,3 +143,20 @@ def test_a_watcher_sees_calls_that_were_generated_before_it_came():
         pytest.raises(tg.autograd.AnomalyError, match=r"log: its output has 1 infinite .*both_ways"),
     ):
         x.log()
+
+
+def test_a_method_that_was_taken_before_its_first_call_is_generated_once(monkeypatch):
+    @tg.primitive
+    def twice(xp, x):
+        """z = 2 · x
+
+        ∂x: 2 · g
+        """
+        return 2 * x
+
+    generated = []
+    generate = compiled._generate
+    monkeypatch.setattr(compiled, "_generate", lambda p, form: generated.append(p) or generate(p, form))
+    taken = type(twice).__call__
+    assert [taken(2.0), taken(3.0), twice(4.0)] == [4.0, 6.0, 8.0]
+    assert generated == [twice]

@@ -225,8 +225,10 @@ def attach(p: Primitive, name: str, form: str = CALL) -> None:
 
 
 def _postpone(p: Primitive, form: str) -> None:
+    generated = functools.cache(lambda: _generate(p, form))  # `f = x.relu` keeps what is installed now, for ever
+
     def first_call(*args: Any, **kwargs: Any) -> Any:
-        function = _generate(p, form)
+        function = generated()
         _install(p, form, function)
         return function(*args, **kwargs)
 

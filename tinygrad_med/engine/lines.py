@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import types
@@ -14,21 +15,27 @@ GENERATED = "<tinygrad_med:"
 
 
 class Place(NamedTuple):
-    """A line of running code; cheap to keep, since its text is made only when somebody reads it."""
+    """An instruction of running code; cheap to keep, since its line is looked up only when somebody reads it."""
 
     code: types.CodeType
-    line: int
+    instruction: int
 
     def __str__(self) -> str:
-        return f"{self.code.co_filename}:{self.line}"
+        lines = [line for start, end, line in self.code.co_lines() if start <= self.instruction < end]
+        return f"{self.code.co_filename}:{lines[0] if lines else self.code.co_firstlineno}"
 
 
 def user_place() -> Place | None:
     """The innermost running line outside this package."""
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, GENERATED)):
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
-    return None if frame is None else Place(frame.f_code, frame.f_lineno)
+    return None if frame is None else Place(frame.f_code, frame.f_lasti)
+
+
+@functools.cache
+def _is_ours(file: str) -> bool:
+    return file.startswith((_PACKAGE, GENERATED))
 
 
 def user_line() -> str:

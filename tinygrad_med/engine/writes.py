@@ -90,7 +90,7 @@ class Writes:
         """
         if isinstance(array, numpy.generic):
             return
-        owner = backend.memory_owner(array)
+        owner = array if array.base is None else backend.memory_owner(array)
         key = id(owner)
         with self._lock:
             self.last = next_number()

@@ -52,19 +52,22 @@ _index = index  # for `gather` and `index_select`, which have an argument of thi
 def _with_ellipsis(key: Any) -> Any:
     """`key` with an ellipsis, so that even x[0] of a vector is a 0-d view of its memory rather than a copied scalar."""
     parts = key if isinstance(key, tuple) else (key,)
-    if any(not isinstance(p, int) for p in parts):
-        return key
+    for part in parts:
+        if not isinstance(part, int):
+            return key
     return (*parts, ...)
 
 
 def _reads_each_once(key: Any) -> bool:
     """Whether the key can't name a place twice: it has slices, ints and at most one mask, but no array of indices."""
     parts = key if isinstance(key, tuple) else (key,)
-    return not any(backend.is_array(p) and p.dtype != bool for p in parts)
+    return not any(backend.is_array(p) and p.dtype.kind != "b" for p in parts)
 
 
 def on_library(xp: Any, key: Any) -> Any:
     """The arrays in a key, moved to the array library that is to use it."""
+    if not backend.cuda_in_use:  # then all are NumPy's
+        return key
     if isinstance(key, tuple):
         return tuple(on_library(xp, p) for p in key)
     return backend.indices_for(xp, key) if backend.is_array(key) else key
@@ -82,12 +85,19 @@ def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
         key: as Python has it.
         shape: that of the tensor to index; indices are looked at here, because CuPy wraps those outside around.
     """
-    parts = [_as_part(part) for part in (key if isinstance(key, tuple) else (key,))]
-    if not any(backend.is_array(part) for part in parts):
+    given = key if isinstance(key, tuple) else (key,)
+    if PLAIN.issuperset(map(type, given)):
+        return (key,)
+    parts = [_as_part(part) for part in given]
+    arrays = [backend.is_array(part) for part in parts]
+    if not any(arrays):
         return (tuple(parts) if isinstance(key, tuple) else parts[0],)
-    parts = _without_ellipsis(parts, len(shape))
+    alone = all(arrays) and sum(map(_dims_read, parts)) <= len(shape)
+    parts = parts if alone else _without_ellipsis(parts, len(shape))
     if backend.cuda_in_use:
         _check_parts(parts, shape)
+    if alone:
+        return (tuple(parts),)
     everything = slice(None)
     integers: list[Any] = []
     others: list[Any] = []
@@ -98,6 +108,10 @@ def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
             integers += [everything] * _dims_read(part)
             others.append(part)
     return (tuple(integers), tuple(others)) if len(others) < len(parts) else (tuple(others),)
+
+
+PLAIN = frozenset((int, slice, type(None), type(Ellipsis)))
+"""The types of the parts of a key that are as NumPy takes them, and read a view."""
 
 
 def _check_parts(parts: list[Any], shape: tuple[int, ...]) -> None:
@@ -140,9 +154,9 @@ def _as_part(part: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
         return as_array(part) if isinstance(part, bool) else part
     if backend.is_array(part) and part.dtype.kind in "iub":
-        if part.dtype == "uint8":  # as in PyTorch, whose masks once were of bytes
+        if part.dtype.char == "B":  # bytes, as in PyTorch, whose masks once were of them
             return part.astype(bool)
-        return part if part.ndim or part.dtype == bool else int(part)
+        return part if part.ndim or part.dtype.kind == "b" else int(part)
     refuse_foreign("index", (part,))
     kind = part.dtype if backend.is_array(part) else type(part).__name__
     raise IndexError(

@@ -16,7 +16,7 @@ from typing import Any
 from tinygrad_med import backend
 from tinygrad_med.backend.cpu.threads import parallel_for
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.engine.conversions import as_array, own_memory
 from tinygrad_med.engine.switches import enable_grad
 from tinygrad_med.engine.writes import writes
 
@@ -100,7 +100,10 @@ class Optimizer:
                 return type(value)(plain(name, v) for v in value)
             return number(value, f"{self._name}: {name}") if isinstance(value, Tensor) else value
 
-        return {name: value if name == "params" else plain(name, value) for name, value in group.items()}
+        return {
+            name: value if name == "params" or type(value) in (float, int, bool) else plain(name, value)
+            for name, value in group.items()
+        }
 
     def check(self, group: Group) -> None:
         """Raise a ValueError for options that make no sense; those that are tensors come as numbers."""
@@ -141,9 +144,9 @@ class Optimizer:
         groups = [self._numbers(group) for group in self.param_groups]
         parameters = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
-        if any(p.is_cuda for p, _ in parameters):
+        if _any_on_gpu(parameters):
             _on_gpu(jobs)
-        elif sum(block[0].nbytes for _, block in jobs) < 4 * BLOCK:  # too little for a second thread
+        elif sum(p.array.nbytes for p, _ in parameters) < 4 * BLOCK:  # too little for a second thread
             for move, block in jobs:
                 move(*block)
         else:
@@ -152,13 +155,15 @@ class Optimizer:
 
     def _jobs(self, p: Tensor, group: Group) -> Iterator[Move]:
         """What is to be done for one parameter, block by block."""
-        if p.grad is not None and p.grad.shape != p.shape:
-            raise ValueError(f"{self._name}: the gradient has shape {p.grad.shape}, its parameter {p.shape}")
+        grad = p.grad
+        if grad is not None and grad.shape != p.shape:
+            raise ValueError(f"{self._name}: the gradient has shape {grad.shape}, its parameter {p.shape}")
         writes.note(p.array)
-        p.array = backend.array_module(p.array).asarray(p.array)  # a NumPy scalar is no memory to write into
+        p.array = own_memory(p.array)
         move, arrays = self.update(p, self.state[p], group)
-        backend.same_device(self._name, [a for a in arrays if backend.is_array(a)])
-        for block in [arrays] if p.is_cuda else blocks(arrays):
+        if backend.cuda_in_use:
+            backend.same_device(self._name, [a for a in arrays if backend.is_array(a)])
+        for block in [arrays] if _any_on_gpu([(p, group)]) else blocks(arrays):
             yield move, block
 
     def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
@@ -227,6 +232,11 @@ def _on_gpu(jobs: Iterable[Move]) -> None:
         if not (hasattr(move, "to_all") and move.to_all(parameters)):
             for arrays in parameters:
                 move(*arrays)
+
+
+def _any_on_gpu(parameters: list[tuple[Tensor, Group]]) -> bool:
+    """Whether a parameter is on a GPU."""
+    return backend.cuda_in_use and any(p.is_cuda for p, _ in parameters)
 
 
 def blocks(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

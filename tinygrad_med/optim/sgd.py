@@ -60,8 +60,8 @@ class SGD(Optimizer):
 
     def update(self, p: Tensor, state: dict[str, Any], group: Group) -> Move:
         """The formulas of the class; state: momentum_buffer, the velocity."""
-        lr, momentum, decay, nesterov = (group[name] for name in ("lr", "momentum", "weight_decay", "nesterov"))
-        maximize = group["maximize"]
+        lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+        nesterov, maximize = group["nesterov"], group["maximize"]
         arrays: tuple[Any, ...] = (p.array, p.grad.array)  # type: ignore[union-attr]
         share = 1 - group["dampening"]
         if momentum:
