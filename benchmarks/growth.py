@@ -6,7 +6,7 @@ the side of a picture from 64 to 512 pixels, for ResNet-18, predicting one and t
 means that the work costs in proportion to its size.
 
     python benchmarks/growth.py memory      # each work in a process of its own: some minutes
-    python benchmarks/growth.py scalars     # then the times; batches, pictures likewise, each a minute or two
+    python benchmarks/growth.py scalars     # the times; batches, pictures likewise, each a minute or two
     python benchmarks/growth.py draw        # the picture, from the files of the others; nothing is measured
 
 Memory is what the work adds to the process's peak, in training with the gradients and the optimizer's state; what was
@@ -79,7 +79,7 @@ def pass_of(who, library, name, count, side):
 
 
 def network(who, library, name):
-    """ResNet-18 or the small CNN; ours predicts with its batch normalization folded into the convolutions."""
+    """ResNet-18 or the small CNN."""
     if who == "PyTorch":
         import torch_networks
 
@@ -87,10 +87,7 @@ def network(who, library, name):
         return torch_networks.ResNet18(6) if "ResNet" in name else torch_networks.SmallCNN(6)
     for part in ("nn", "optim", "models"):
         importlib.import_module(f"tinygrad_med.{part}")
-    if "ResNet" not in name:
-        return library.models.small_cnn(6)
-    net = library.models.resnet18(num_classes=6)
-    return net.eval().fused() if "prediction" in name else net
+    return library.models.resnet18(num_classes=6) if "ResNet" in name else library.models.small_cnn(6)
 
 
 def scalars(library, operations):
@@ -129,15 +126,25 @@ def tell_added_memory(who, name, size):
 
 
 def measure_memory():
-    """Write `results/growth_memory.csv`."""
+    """Write the table `results/growth_memory.md`, and the bytes to the CSV file beside it."""
     from tinygrad_med._files import writing
 
     rows = []
-    for group in SERIES.values():
-        for series in group:
-            for size in series.sizes:
-                rows += [(series.name, size, who, added_memory(who, series, size)) for who in LIBRARIES]
-                print(*rows[-2:])
+    lines = [
+        "# How does memory grow with the work, beside PyTorch's?",
+        "",
+        "| work | operations, batch or side | ours, of one | PyTorch, of one | ratio |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for series in [series for group in SERIES.values() for series in group]:
+        for size in series.sizes:
+            mine, theirs = (added_memory(who, series, size) for who in LIBRARIES)
+            rows += [(series.name, size, who, count) for who, count in zip(LIBRARIES, (mine, theirs), strict=True)]
+            cells = [series.name, f"{size:,}", *(_bytes(count / series.units(size)) for count in (mine, theirs))]
+            lines.append(f"| {' | '.join(cells)} | {mine / theirs:.2f} |")
+            print(lines[-1])
+    with writing(RESULTS / "growth_memory.md") as path:
+        path.write_text("\n".join(lines) + "\n", "utf-8")
     with writing(RESULTS / "growth_memory.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("work", "size", "who", "bytes"), *rows])
 
@@ -153,16 +160,7 @@ def memory():
 
 def measure_times(name):
     """Write the table `results/growth_<name>.md` and the single times beside it."""
-    found, comparisons = memory(), []
-    lines = [
-        f"# {__doc__.partition(chr(10))[0]} {name.capitalize()}",
-        "",
-        f"{machine()}.",
-        f"Of one {'operation' if name == 'scalars' else 'picture'} each; the ratio is a median over the rounds.",
-        "",
-        f"| work | {SERIES[name][0].unit} | ours | PyTorch | ÷ PyTorch | ours, memory | PyTorch, memory |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    comparisons, rows = [], []
     for series in SERIES[name]:
         for size in series.sizes:
             contenders = {who: work(who, series, size) for who in LIBRARIES}
@@ -170,11 +168,19 @@ def measure_times(name):
             comparisons.append(result)
             units = series.units(size)
             times = [_time(result.median(who) / units) for who in LIBRARIES]
-            bytes_ = [_bytes(found[series.name, size, who] / units) for who in LIBRARIES]
             ratio = f"{result.ratio('ours', 'PyTorch'):.2f}"
             what = f"{size}×{size}" if series.unit == "pictures" else f"{size:,}"
-            lines.append(f"| {series.name} | {what} | {' | '.join(times)} | {ratio} | {' | '.join(bytes_)} |")
-    write(f"growth_{name}", [*lines, ""], comparisons)
+            rows.append(f"| {series.name} | {what} | {' | '.join(times)} | {ratio} |")
+    lines = [
+        f"# {__doc__.partition(chr(10))[0]} {name.capitalize()}",
+        "",
+        f"{machine()}.",
+        "Times of one operation, or of one picture; the ratio is the median over the rounds.",
+        "",
+        f"| work | {SERIES[name][0].unit} | ours, of one | PyTorch, of one | ÷ PyTorch |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    write(f"growth_{name}", [*lines, *rows, ""], comparisons)
 
 
 def _row(series, size):

@@ -52,3 +52,16 @@ def test_infinities_stay_in_their_column(rows):
     expected = np.full(20, rows, "float32")
     expected[3] = np.inf
     np.testing.assert_array_equal(cpu.sum(x, (0,)), expected)
+
+
+@pytest.mark.parametrize("library", [cpu, gpu])
+def test_numbers_are_spread_as_numpy_does_it(library):
+    for x in (np.float32(2), np.full((1, 1), 3.0), np.array(4), np.arange(3.0)):
+        for shape in ((2, 3), (0, 3), (1, 3), (2, 1, 3)):
+            expected = np.broadcast_to(x, shape)
+            z = library.broadcast_to(x, shape)
+            assert (z.dtype, z.shape, z.tolist()) == (expected.dtype, shape, expected.tolist())
+            assert not z.flags.writeable
+    for x, shape in ((np.ones((1, 1)), (3,)), (np.ones(2), (3,)), (np.ones(1), (-1,))):
+        with pytest.raises(ValueError, match=r"broadcast|negative|more dimensions"):
+            library.broadcast_to(x, shape)

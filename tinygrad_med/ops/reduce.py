@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from tinygrad_med.backend.kernels import kernels
-from tinygrad_med.core.broadcast import cast
+from tinygrad_med.core.broadcast import cast, expand
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
@@ -18,7 +18,7 @@ from tinygrad_med.dtypes import float16, float32, float64
 from tinygrad_med.ops.dims import F, all_dims, bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
 from tinygrad_med.ops.indexing import gather
-from tinygrad_med.ops.shape import _reshape, cat, expand, flip, narrow, squeeze
+from tinygrad_med.ops.shape import _reshape, cat, flip, narrow, squeeze
 
 __all__ = [
     "ValuesAndIndices",
@@ -85,7 +85,7 @@ def _sum(xp, x, *, dims, keepdim):
     return kernels(xp).sum(x, dims, keepdim)
 
 
-_sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), x_shape))
+_sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), shape=x_shape))
 
 
 @method
@@ -109,7 +109,9 @@ def _mean(xp, x, *, dims, keepdim):
 
 
 _mean.vjp(
-    x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims) / (math.prod(x_shape[d] for d in dims) or 1), x_shape)
+    x=lambda g, x_shape, dims: expand(
+        restore(g, x_shape, dims) / (math.prod(x_shape[d] for d in dims) or 1), shape=x_shape
+    )
 )
 
 

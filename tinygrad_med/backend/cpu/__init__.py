@@ -12,7 +12,7 @@ from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainde
 from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
-from .sums import sum
+from .sums import broadcast_to, sum
 from .threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_stats",
     "batch_norm_update",
+    "broadcast_to",
     "channel_sum",
     "conv",
     "conv_finished",
