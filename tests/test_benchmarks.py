@@ -41,7 +41,7 @@ def test_contenders_take_turns_in_rotating_order(timing):
 
 
 def test_ratios_compare_turns_of_one_round(timing):
-    comparison = timing.Comparison("drift", {"a": [1.0, 20.0, 3.0], "b": [2.0, 40.0, 5.0]}, None, math.nan)
+    comparison = timing.Comparison("drift", {"a": [1.0, 20.0, 3.0], "b": [2.0, 40.0, 5.0]}, (), math.nan)
     assert comparison.ratio("a", over="b") == 0.5
     assert comparison.median("a") == 3.0
 
@@ -49,8 +49,8 @@ def test_ratios_compare_turns_of_one_round(timing):
 def test_report(timing, capsys, tmp_path):
     seconds = {"ours": [0.002] * 3, "theirs": [0.004] * 3}
     comparisons = [
-        timing.Comparison("adding", seconds, ("ours", "theirs", 0.6), 0.0),
-        timing.Comparison("summing", seconds, ("ours", "theirs", 0.4), 0.7),
+        timing.Comparison("adding", seconds, (("ours", "theirs", 0.6),), 0.0),
+        timing.Comparison("summing", seconds, (("ours", "theirs", 0.4),), 0.7),
     ]
     table = timing.report("sums", "What does a sum cost?", comparisons, over="theirs")
     assert capsys.readouterr().out.strip() == table.strip()
