@@ -73,6 +73,15 @@ def add_data_parallel(parser: argparse.ArgumentParser, batchnorm: bool = False) 
         )
 
 
+@contextlib.contextmanager
+def advising(option: str, argument: str) -> Iterator[None]:
+    """Within the block, an error whose advice is to pass this argument of the package advises to say the option."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"pass {argument}", f"say {option}")) from error
+
+
 def demand_work(options: argparse.Namespace, count: int, what: str) -> None:
     """There must be something for each rank to do.
 
@@ -107,6 +116,8 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
                     "--data-parallel: this process is alone. Start several by mpirun -n 4 python … --data-parallel; if "
                     "you did, mpirun is of another MPI than mpi4py's: take the one beside this Python"
                 )
+            if options.device == "cuda":
+                options.ranks.take_gpu()
             sys.stdout = sys.stdout if options.ranks.rank == 0 else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         told = story(options)
         return ended(options, told.status if told else 0)

@@ -186,7 +186,8 @@ def load_images(options: argparse.Namespace) -> medical_mnist.Images:
     if options.phantoms:
         pixels, labels = phantoms.generate(options.phantoms)
         return medical_mnist.Images(pixels, labels, medical_mnist.CLASSES, "phantoms, as asked", is_phantom=True)
-    return medical_mnist.load(options.data, check_counts=not options.subset)
+    with command.advising("--subset", "check_counts=False"):
+        return medical_mnist.load(options.data, check_counts=not options.subset)
 
 
 def story(options: argparse.Namespace) -> command.Run:

@@ -210,10 +210,11 @@ def story(options: argparse.Namespace) -> command.Run:
         )
     with ranks.rank_0_first():
         data = phantoms(options) if options.phantoms else own(options.data) if options.own else options.data
-    exams, valid = (
-        mrnet.Exams(data, split, labels, check_counts=not (options.phantoms or options.own), shrink=options.shrink)
-        for split in ("train", "valid")
-    )
+    with command.advising("--own", "check_counts=False"):
+        exams, valid = (
+            mrnet.Exams(data, split, labels, check_counts=not (options.phantoms or options.own), shrink=options.shrink)
+            for split in ("train", "valid")
+        )
     model = build(options, len(labels))
     criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(exams.pos_weight, device=options.device))
     optimizer = optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)

@@ -63,10 +63,11 @@ def training(
             optimizer.zero_grad()
             loss.backward()
             for name, p in model.named_parameters():
-                found[f"gradient {step} {name}"] = p.grad.numpy().copy()
+                found[f"gradient {step} {name}"] = p.grad.cpu().numpy().copy()
             optimizer.step()
             losses.append(ranks.sum(np.array(loss.item())))
-    return found | {"losses": np.array(losses)} | {f"weight {n}": p.numpy() for n, p in model.state_dict().items()}
+    weights = {f"weight {name}": p.cpu().numpy() for name, p in model.state_dict().items()}
+    return found | {"losses": np.array(losses)} | weights
 
 
 def plain(ranks: Ranks) -> dict[str, np.ndarray]:
@@ -76,6 +77,39 @@ def plain(ranks: Ranks) -> dict[str, np.ndarray]:
         for p in model.parameters():
             p.data.zero_()
     return training(ranks, model)
+
+
+class SumByMPI:
+    """In NCCL's place, where there is none: the arrays are summed on the CPU, when all work before it has been done."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm
+
+    def all_reduce(self, array: Any, out: Any, op: str, stream: Any) -> None:
+        """As CuPy's group of processes."""
+        assert (op, stream.device_id) == ("sum", array.device.id)
+        stream.synchronize()
+        own = array.get()
+        total = np.empty_like(own)
+        self.comm.Allreduce(own, total)
+        out.set(total, stream)
+
+
+def on_gpus(ranks: Ranks) -> dict[str, np.ndarray]:
+    """A training on a GPU of each rank's own."""
+    import cupy
+    from cupyx import distributed
+
+    if not cupy.cuda.nccl.available:
+        assert "GPU_ON_CPU_HOME" in os.environ, "there is no NCCL"
+        distributed.init_process_group = lambda *_, **__: SumByMPI(ranks.MPI.COMM_WORLD)
+    ranks.take_gpu()
+    model = network().to(device="cuda")
+    if ranks.rank:
+        for p in model.parameters():
+            p.data.zero_()
+    found = training(ranks, model, apply=lambda model, x: model(x.to(device="cuda")).to(device="cpu"))
+    return found | {"device": np.array(str(model[0].weight.device))}
 
 
 def one_message(ranks: Ranks) -> dict[str, np.ndarray]:

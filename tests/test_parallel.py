@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests import ranks as program
-from tinygrad_med.parallel import Ranks
+from tinygrad_med import cuda
+from tinygrad_med.parallel import MPIRanks, Ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = Path(sys.executable).with_name("mpirun")  # where PyPI's mpich puts it
@@ -26,8 +27,9 @@ needs_mpi = pytest.mark.skipif(
 )
 
 
-def mpirun(n: int, *command: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def mpirun(n: int, *command: object, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program on n ranks."""
+    path = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
     return subprocess.run(
         [MPIRUN or "mpirun", "-n", str(n), sys.executable, *map(str, command)],
         capture_output=True,
@@ -35,7 +37,7 @@ def mpirun(n: int, *command: object, seconds: float = 120) -> subprocess.Complet
         check=False,
         timeout=seconds,
         cwd=ROOT,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | environment,
     )
 
 
@@ -79,6 +81,34 @@ def test_a_learner_goes_on_with_another_number_of_ranks(tmp_path):
         assert ended.returncode == 0, ended.stderr
     found = [dict(np.load(tmp_path / f"gone_on_with-{rank}.npz")) for rank in range(2)]
     assert_equal_to_one(found, program.gone_on_with(Ranks()))
+
+
+@needs_mpi
+@pytest.mark.cuda
+def test_two_ranks_train_on_a_gpu_each(tmp_path):
+    """With NCCL where there are two cards, and up to its sum on two GPUs out of this CPU."""
+    if cuda.device_count() < 2 and "GPU_ON_CPU_HOME" not in os.environ:
+        pytest.skip("NCCL needs two GPUs")
+    ended = mpirun(2, ROOT / "tests" / "ranks.py", tmp_path, "on_gpus", GPU_ON_CPU_DEVICES="2")
+    assert ended.returncode == 0, ended.stderr
+    found = [dict(np.load(tmp_path / f"on_gpus-{rank}.npz")) for rank in range(2)]
+    assert [str(rank.pop("device")) for rank in found] == ["cuda:0", "cuda:1"]
+    assert_equal_to_one(found, program.plain(Ranks()))
+
+
+def test_ranks_take_the_gpus_of_their_machine_one_by_one(monkeypatch):
+    monkeypatch.setattr(cuda, "device_count", lambda: 2)
+    taken = []
+    monkeypatch.setattr(cuda, "set_device", taken.append)
+    ranks = MPIRanks.__new__(MPIRanks)
+    ranks.rank, ranks.size, ranks.neighbours = 3, 4, (1, 2)  # the second of the second machine
+    ranks.take_gpu()
+    assert taken == [1]
+    ranks.neighbours = (3, 4)
+    with pytest.raises(RuntimeError, match="4 ranks on a machine with 2 GPUs: NCCL wants one for each; start 2"):
+        ranks.take_gpu()
+    Ranks().take_gpu()  # alone, there is nothing to share
+    assert taken == [1]
 
 
 @needs_mpi

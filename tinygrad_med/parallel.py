@@ -18,7 +18,8 @@ computed, but for the order of the additions. What looks at several rows at once
 the statistics of its own part, unless it is a `SyncBatchNorm`; a dropout draws for its own part.
 
 The sum is computed while the walk goes on (`Summing`). The messages are MPI's (mpi4py, the extra `mpi`); between GPUs
-they are NCCL's. `Ranks()` is a single process, which talks to nobody: with it the same program runs without MPI.
+they are NCCL's, after `ranks.take_gpu()` (what of that has been run: see `backend/nccl.py`). `Ranks()` is a single
+process, which talks to nobody: with it the same program runs without MPI.
 
 If a process dies, `mpirun` ends the others; an exception that nobody handles ends all of them at once; and a rank that
 waits longer than `timeout` for the others, because one hangs, raises `TimeoutError`, with the same end.
@@ -36,7 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from tinygrad_med import backend
+from tinygrad_med import backend, cuda
 from tinygrad_med._files import optional
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Primitive, Record, primitive
@@ -69,11 +70,13 @@ class Ranks:
         rank: the number of this one; rank 0 writes files and prints.
         size: how many there are.
         idle: whether the last share was empty.
+        neighbours: this one's number among the ranks on its machine, and how many these are.
     """
 
     rank = 0
     size = 1
     idle = False
+    neighbours = (0, 1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
         """Themselves: a copy of a model with a `SyncBatchNorm` talks to the same processes."""
@@ -117,6 +120,13 @@ class Ranks:
         if not self.rank:
             self.barrier()
 
+    def take_gpu(self) -> None:
+        """Let "cuda" mean a GPU of this rank's own from now on: of a machine's ranks the first takes the first.
+
+        Raises:
+            RuntimeError: the machine has fewer GPUs than ranks, or none; NCCL wants one for each.
+        """
+
     def abort(self, status: int = 1) -> None:
         """End all ranks now; the exit status of `mpirun` is `status`. A single process goes on."""
 
@@ -151,6 +161,8 @@ class MPIRanks(Ranks):
         self.comm = MPI.COMM_WORLD.Dup()
         self.of_gradients = MPI.COMM_WORLD.Dup()  # so that their messages meet no others
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
+        near = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+        self.neighbours = near.Get_rank(), near.Get_size()
         self._nccl: Any = None
 
     def sum(self, array: Any) -> Any:
@@ -186,6 +198,13 @@ class MPIRanks(Ranks):
     def barrier(self) -> None:
         """Wait until all ranks are here."""
         self.wait(self.comm.Ibarrier(), "a barrier")
+
+    def take_gpu(self) -> None:
+        """Let "cuda" mean a GPU of this rank's own from now on."""
+        (number, ranks), gpus = self.neighbours, cuda.device_count()
+        if 0 < gpus < ranks:
+            raise RuntimeError(f"{ranks} ranks on a machine with {gpus} GPUs: NCCL wants one for each; start {gpus}")
+        cuda.set_device(number)
 
     def abort(self, status: int = 1) -> None:
         """End all ranks now."""

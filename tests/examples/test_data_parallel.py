@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -49,3 +50,29 @@ def test_what_all_ranks_meet_is_one_line_and_the_same_exit_status(tmp_path):
     assert ended.stderr.count("error:") == 1
     assert "say --accumulate 2" in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+# One process, or too many --------------------------------------------------------------------------------------------
+
+
+def test_without_mpirun_it_says_how_to_begin(tmp_path):
+    """A process alone: it was started without `mpirun`, or by that of another MPI."""
+    ended = mpirun(1, ROOT / "examples" / "medical_mnist.py", *OPTIONS, "--out", tmp_path)
+    assert ended.returncode == 2
+    assert "mpirun -n 4 python … --data-parallel" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_mpi4py_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+    assert medical_mnist.main([*OPTIONS, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "mpi4py" in said and "tinygrad_med[mpi]" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_are_not_more_processes_than_images_in_a_batch(tmp_path):
+    options = ["--batch-size", 2, "--weights", tmp_path / "weights.safetensors", "--out", tmp_path, "--data-parallel"]
+    ended = mpirun(3, ROOT / "examples" / "pretrain.py", *options)
+    assert ended.returncode == 2
+    assert "2 images in a batch, too few for 3 processes; say mpirun -n 2" in ended.stderr

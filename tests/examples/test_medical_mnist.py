@@ -295,6 +295,7 @@ def test_a_class_is_missing(example, scans, tmp_path, capsys):
 def test_fewer_images_than_published(example, scans, tmp_path, capsys):
     line = refused(example, capsys, "--data", str(scans), "--out", str(tmp_path / "out"))
     assert "AbdomenCT has 2, not 10,000" in line
+    assert "or say --subset for a subset" in line
     assert example.main(["--data", str(scans), "--subset", "--epochs", "1", "--out", str(tmp_path / "out")]) == 0
     assert files(tmp_path / "out") == FILES
 

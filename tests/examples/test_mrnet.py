@@ -262,3 +262,11 @@ def test_own_exams_are_not_painted(capsys):
     with pytest.raises(SystemExit):
         story.parse(["--own", "--phantoms", "16"])
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_other_exams_than_mrnets_want_the_option_that_says_so(data: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.undo()  # the number of exams is checked
+    assert story.main(["--data", str(data), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "exams, not 1,130" in said and "say --own for a subset, or for exams of your own" in said
+    assert "check_counts" not in said

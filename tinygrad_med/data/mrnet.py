@@ -320,5 +320,5 @@ def _demand_released(root: Path, split: str, table: dict[str, dict[str, int]]) -
     if wrong:
         raise ValueError(
             f"mrnet: {root} does not hold the {split} split as it was released: {'; '.join(wrong)}. Restore the files, "
-            "or pass check_counts=False for a subset"
+            "or pass check_counts=False for a subset, or for exams of your own"
         )
