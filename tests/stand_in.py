@@ -42,6 +42,10 @@ class OutOfMemoryError(MemoryError):
     """What CuPy raises where a GPU's memory is full."""
 
 
+class PinnedMemoryPointer:
+    """Memory of the CPU that a GPU can read by itself; here there is none."""
+
+
 class MemoryHook:
     """What is called whenever memory is taken or given back, once it was entered."""
 
@@ -235,6 +239,7 @@ class _Library(types.ModuleType):
     cuda = types.SimpleNamespace(
         Device=Device,
         MemoryHook=MemoryHook,
+        PinnedMemoryPointer=PinnedMemoryPointer,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,

@@ -38,6 +38,27 @@ def from_numpy(array: Any) -> Tensor:
     return wrap(as_array(array))
 
 
+def from_dlpack(ext_tensor: Any, *, device: str | backend.Device | None = None, copy: bool | None = None) -> Tensor:
+    """A tensor that shares the memory of another library's: of anything with `__dlpack__`, on the CPU or on a GPU.
+
+    Args:
+        ext_tensor: a tensor of PyTorch's, an array of NumPy's, CuPy's, JAX's …; no bare capsule.
+        device: where to; another device than that of `ext_tensor` means a copy.
+        copy: `True` for memory of its own, `False` for an error where a copy would be needed.
+
+    Raises:
+        TypeError: for what doesn't speak the protocol, or a dtype that tensors can't have.
+        BufferError: for a tensor in a graph; detach it first.
+    """
+    array = backend.from_dlpack(ext_tensor)
+    if array.dtype != as_dtype(array.dtype):
+        raise TypeError(f"from_dlpack: its numbers are {array.dtype}, not in this machine's byte order; copy them")
+    found = wrap(array if device is None else backend.to_device(array, device))
+    if copy is False and found.array is not array:
+        raise ValueError(f"from_dlpack: to {backend.Device(device or 'cpu')} there is no way without a copy")
+    return wrap(array.copy()) if copy and found.array is array else found
+
+
 def FloatTensor(data: Any) -> Tensor:
     """A float32 tensor with a copy of `data`; an older name for `tensor(data, dtype=float32)`."""
     return tensor(data, dtype="float32")

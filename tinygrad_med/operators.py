@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_med import backend, inplace, ops
+from tinygrad_med.backend import transfer
 from tinygrad_med.core.backward import backward
 from tinygrad_med.core.broadcast import cast
 from tinygrad_med.core.methods import METHODS, Methods
@@ -31,18 +32,19 @@ def to(
     *targets: Any,
     dtype: Any = None,
     device: str | backend.Device | None = None,
-    non_blocking: bool = False,  # noqa: ARG001 - PyTorch's argument
+    non_blocking: bool = False,
     copy: bool = False,
-    memory_format: Any = None,  # noqa: ARG001 - likewise
+    memory_format: Any = None,  # noqa: ARG001 - PyTorch's argument
 ) -> Tensor:
     """x in another dtype, on another device, or like another tensor; x itself where nothing changes.
 
     `x.to("cuda")`, `x.to(1)` (the GPU of that number), `x.to(float64)`, `x.to("cuda", float64)`, `x.to(other)`. With
-    `copy`, in memory of its own in any case. `non_blocking` and `memory_format` do nothing here, and a bool after the
-    targets is one of the former two.
+    `copy`, in memory of its own in any case. With `non_blocking`, x in pinned memory (`pin_memory()`) is copied to a
+    GPU while that computes; x must not be written until then. `memory_format` does nothing here, and a bool after the
+    targets is one of `non_blocking` and `copy`.
     """
     targets, flags = (tuple(t for t in targets if not isinstance(t, bool)), [t for t in targets if isinstance(t, bool)])
-    copy = flags[1] if len(flags) > 1 else copy
+    non_blocking, copy = flags[0] if flags else non_blocking, flags[1] if len(flags) > 1 else copy
     before = x
     for target in targets:
         if isinstance(target, Tensor):
@@ -54,6 +56,8 @@ def to(
         else:
             dtype = target
     if device is not None and backend.Device(device) != x.device:
+        if non_blocking and backend.is_pinned(x.array) and not x.requires_grad:
+            return to(wrap(transfer.to_gpu(x.array, backend.Device(device))), dtype=dtype)
         x = ops.to_device(x, device=backend.Device(device), source=x.device)
     if dtype is not None and (dtype := as_dtype(dtype)) != x.dtype:
         between_floats = x.is_floating_point() and dtype.kind == "f"
@@ -69,13 +73,29 @@ def _to_dtype(name: str) -> Callable[[Tensor], Tensor]:
     return convert
 
 
-def cuda(x: Tensor, device: int | str | None = None, non_blocking: bool = False) -> Tensor:  # noqa: ARG001 - likewise
-    """x on a GPU.
+def cuda(x: Tensor, device: int | str | None = None, non_blocking: bool = False) -> Tensor:
+    """x on a GPU; `non_blocking` as in `to`.
 
     Raises:
         RuntimeError: without CuPy, a driver or a card; it says which of the three, and what to install.
     """
-    return to(x, device=f"cuda:{device}" if isinstance(device, int) else device or "cuda")
+    return to(x, device=f"cuda:{device}" if isinstance(device, int) else device or "cuda", non_blocking=non_blocking)
+
+
+def pin_memory(x: Tensor) -> Tensor:
+    """x in page-locked memory of the CPU, from which `to("cuda", non_blocking=True)` copies while the GPU computes.
+
+    Raises:
+        RuntimeError: for a tensor on a GPU; and without CUDA: it says what is missing.
+    """
+    if x.is_cuda:
+        raise RuntimeError(f"pin_memory: this tensor is on {x.device}; only the CPU's memory can be pinned")
+    return x if is_pinned(x) else wrap(transfer.pin(x.array))
+
+
+def is_pinned(x: Tensor) -> bool:
+    """Whether x is in memory that `pin_memory` made."""
+    return backend.is_pinned(x.array)
 
 
 def cpu(x: Tensor) -> Tensor:
@@ -124,7 +144,7 @@ def _attach() -> None:
     conversions = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
     conversions |= {"short": "int16"}
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
-    methods |= {f.__name__: f for f in (to, cuda, cpu, contiguous, type_as, backward)}
+    methods |= {f.__name__: f for f in (to, cuda, cpu, pin_memory, is_pinned, contiguous, type_as, backward)}
     methods |= inplace.methods(methods)
     methods |= {f.__name__: f for f in (new_tensor, new_full, new_zeros, new_ones, new_empty)}
     methods |= {"__getitem__": ops.getitem, "where": _where, "__getattr__": _missing}

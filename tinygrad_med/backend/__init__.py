@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,12 @@ cuda_in_use = False
 """Whether an array has moved to a GPU; as long as not, every array is NumPy's."""
 current_gpu = 0
 """The number of the GPU that `"cuda"` means; `cuda.set_device` changes it."""
+tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+"""Whether a GPU's products may round float32 operands to 10 bits; CuPy's own variable says so at first."""
+
+
+DLPACK_CPU, DLPACK_CUDA, DLPACK_PINNED = 1, 2, 3
+"""The DLPack protocol's numbers for kinds of devices; pinned memory is the CPU's."""
 
 
 class DeviceError(RuntimeError):
@@ -117,9 +124,12 @@ def to_device(array: Array, device: str | Device) -> Array:
     if cupy is numpy:
         return to_numpy(array)
     try:
-        return array.copy() if isinstance(array, cupy.ndarray) else cupy.asarray(array)
+        moved = array.copy() if isinstance(array, cupy.ndarray) else cupy.asarray(array)
     except MemoryError as error:
         raise out_of_memory(f"to {device}", error) from error
+    if is_pinned(array):
+        cupy.cuda.get_current_stream().synchronize()  # else whoever writes the array next may be before the copy
+    return moved
 
 
 def to_numpy(array: Array) -> numpy.ndarray:
@@ -127,6 +137,13 @@ def to_numpy(array: Array) -> numpy.ndarray:
     if _cupy is not None and isinstance(array, _cupy.ndarray):
         return _cupy.asnumpy(array)
     return numpy.asarray(array)
+
+
+def is_pinned(array: Array) -> bool:
+    """Whether an array is in page-locked memory of the CPU, that `transfer.pin` made."""
+    if _cupy is None or not isinstance(array, numpy.ndarray):
+        return False
+    return isinstance(memory_owner(array).base, _cupy.cuda.PinnedMemoryPointer)
 
 
 def as_array(x: object) -> Array:
@@ -175,6 +192,27 @@ def indices_for(xp: ModuleType, indices: Array) -> Array:
     return xp.asarray(indices)
 
 
+def from_dlpack(x: Any) -> Array:
+    """An array that shares the memory of `x`, which has `__dlpack__`.
+
+    Raises:
+        TypeError: where it has not, or is on a device of another kind.
+    """
+    if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
+        raise TypeError(
+            f"from_dlpack: {type(x).__name__} has no __dlpack__; give a tensor or an array, not its capsule"
+        )
+    kind, number = x.__dlpack_device__()
+    if int(kind) == DLPACK_CUDA:
+        return module_of(Device("cuda", number)).from_dlpack(x)
+    if int(kind) not in (DLPACK_CPU, DLPACK_PINNED):
+        raise TypeError(f"from_dlpack: DLPack's device {int(kind)} is neither the CPU (1) nor CUDA (2); move it first")
+    try:
+        return numpy.from_dlpack(x)
+    except RuntimeError as error:  # NumPy's text names the struct of the protocol
+        raise TypeError(f"from_dlpack: NumPy can't have its numbers ({getattr(x, 'dtype', error)})") from error
+
+
 def memory_owner(array: Array) -> Array:
     """The array that owns the memory which `array`, perhaps as a view, looks at."""
     base = getattr(array, "base", None)
@@ -191,7 +229,7 @@ def address(array: Array) -> int:
 def cuda_problem() -> str | None:
     """Why there is no CUDA here (no CuPy, no driver or no card) and what to do; `None` where it works."""
     try:
-        if importlib.util.find_spec("cupy") is None:
+        if not cupy_is_installed():
             return 'CuPy is not installed; pip install "tinygrad_med[cuda13]" (or [cuda12], to match the driver)'
         cupy = importlib.import_module("cupy")
     except ImportError as error:
@@ -237,7 +275,42 @@ def require_cupy() -> ModuleType:
             raise RuntimeError(f"cuda: {problem}")
         _cupy = importlib.import_module("cupy")
         cuda_in_use = True
+        if tf32:
+            allow_tf32(tf32)
     return _cupy
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU's products of float32 matrices, and with them convolutions, use TF32, or forbid it.
+
+    TF32 has float32's range and 10 bits of precision, and is several times faster on cards since 2020. CuPy applies it
+    to single products; stacks of matrices stay in float32.
+    """
+    global tf32
+    tf32 = allowed
+    if _cupy is not None:
+        products = importlib.import_module("cupy._core._routines_linalg")
+        products.set_compute_type("float32", products.COMPUTE_TYPE_TF32 if allowed else products.COMPUTE_TYPE_DEFAULT)
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """`"highest"` for products of float32 matrices in float32, `"high"` or `"medium"` to let a GPU use TF32 for them.
+
+    On the CPU they are in float32 in any case.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"set_float32_matmul_precision: give 'highest', 'high' or 'medium', got {precision!r}")
+    allow_tf32(precision != "highest")
+
+
+def get_float32_matmul_precision() -> str:
+    """`"high"` where TF32 is allowed, else `"highest"`."""
+    return "high" if tf32 else "highest"
+
+
+def cupy_is_installed() -> bool:
+    """Whether there is a CuPy, which may lack a driver and a card."""
+    return importlib.util.find_spec("cupy") is not None
 
 
 def builtin_erf(xp: ModuleType) -> Any:

@@ -168,6 +168,30 @@ class Conversions(Methods):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return numpy.array(self.numpy(), dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """The memory for another library, by the DLPack protocol: `numpy.from_dlpack(x)`, `cupy.from_dlpack(x)` …"""
+        return self._shared("__dlpack__").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        """DLPack's number for the kind of device, 1 for the CPU and 2 for CUDA, and the device's own."""
+        return self._shared("__dlpack_device__", in_graph=True).__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where the numbers are on a GPU, for Numba, CuPy and others; the CPU's tensors have none."""
+        if not self.is_cuda:
+            raise AttributeError("__cuda_array_interface__: this tensor is on the CPU")
+        return self._shared("__cuda_array_interface__").__cuda_array_interface__
+
+    def _shared(self, protocol: str, in_graph: bool = False) -> Any:
+        """The array as memory that others may share."""
+        if self.requires_grad and not in_graph:
+            raise BufferError(
+                f"{protocol}: this tensor requires a gradient, which another library can't carry; use x.detach()"
+            )
+        self.array = own_memory(self.array)
+        return self.array
+
     def item(self) -> Any:
         """The single element as a Python number."""
         if self.array.size != 1:

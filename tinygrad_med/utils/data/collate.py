@@ -76,6 +76,25 @@ def default_convert(data: Any) -> Any:
     return data
 
 
+def collate_pinned(collate_fn: Callable[[Any], Any], items: Any) -> Any:
+    """What `collate_fn` makes of some items, with its tensors in page-locked memory."""
+    return pinned(collate_fn(items))
+
+
+def pinned(batch: Any) -> Any:
+    """A batch with its tensors in page-locked memory; what else is in it stays as it is, or pins itself."""
+    if isinstance(batch, Tensor):
+        return batch if batch.is_cuda else batch.pin_memory()
+    if isinstance(batch, Mapping):
+        found = {key: pinned(value) for key, value in batch.items()}
+        return _in_kind(batch, lambda kind: kind(found), found)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(pinned, batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(map(pinned, batch))
+    return batch.pin_memory() if hasattr(batch, "pin_memory") else batch
+
+
 def _in_kind(first: Any, make: Callable[[type], Any], otherwise: Any) -> Any:
     """A container of the kind of `first`, where its constructor takes what dict's and list's take."""
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from tinygrad_med.backend import cuda_problem
 from tinygrad_med.random import Generator, randint
-from tinygrad_med.utils.data.collate import default_collate, default_convert
+from tinygrad_med.utils.data.collate import collate_pinned, default_collate, default_convert, pinned
 from tinygrad_med.utils.data.dataset import IterableDataset
 from tinygrad_med.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from tinygrad_med.utils.data.workers import END, Maker, Task, Workers
@@ -29,7 +31,9 @@ class DataLoader:
         num_workers: how many make batches ready while the caller computes; 0: none. They are threads, which share the
             data set and begin at once; NumPy, Pillow and files let them run side by side. (PyTorch's are processes.)
         collate_fn: makes a batch of a list of items; by default `default_collate`.
-        pin_memory: without effect, as `pin_memory_device` and `in_order`.
+        pin_memory: put the tensors of a batch into page-locked memory, in the thread that makes it, so that
+            `x.to("cuda", non_blocking=True)` copies them while the GPU computes; without a GPU nothing is done.
+        pin_memory_device, in_order: without effect.
         drop_last: leave out a last batch that is smaller.
         timeout: how many seconds a batch of a worker may take; 0: any.
         worker_init_fn: called in each worker with its number, from 0 on.
@@ -80,6 +84,7 @@ class DataLoader:
         self.multiprocessing_context, self.pin_memory_device = multiprocessing_context, pin_memory_device
         self.in_order, self.generator = in_order, generator
         self.collate_fn = collate_fn or (default_collate if self._in_batches else default_convert)
+        self._pins = pin_memory and cuda_problem() is None
         self.epoch = 0
         if persistent_workers and not num_workers:
             raise ValueError("DataLoader: persistent_workers needs num_workers above 0")
@@ -126,7 +131,9 @@ class DataLoader:
 
     def _maker(self) -> Maker:
         by_number = not isinstance(self.dataset, IterableDataset)
-        return Maker(self.dataset, self.collate_fn, self.batch_size, self.drop_last, by_number, self._in_batches)
+        pins = self._pins and self.multiprocessing_context is None  # a process can't give its memory away
+        collate_fn = functools.partial(collate_pinned, self.collate_fn) if pins else self.collate_fn
+        return Maker(self.dataset, collate_fn, self.batch_size, self.drop_last, by_number, self._in_batches)
 
     def _tasks(self, seed: int) -> Iterator[Task]:
         """For each batch what `Maker.make` takes; of an iterable data set there is no end to them."""
@@ -141,7 +148,8 @@ class DataLoader:
             context = self.multiprocessing_context
             workers = Workers(self._maker(), self.num_workers, self.worker_init_fn, seed, context)
         try:
-            yield from workers.batches(tasks, self.prefetch_factor or 2, self.timeout)
+            batches = workers.batches(tasks, self.prefetch_factor or 2, self.timeout)
+            yield from map(pinned, batches) if self._pins and self.multiprocessing_context is not None else batches
         finally:
             if self.persistent_workers and self._kept is None:
                 self._kept = workers
