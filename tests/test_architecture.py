@@ -28,7 +28,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path i
 
 # The way up through the engine: each part may use those before it, none after it.
 HOUSE = [
-    *("backend", "dtypes", "core", "engine"),
+    *("backend", "dtypes", "core", "engine", "amp"),
     *("creation", "random", "cuda"),
     *("ops", "linalg", "inplace", "operators", "autograd"),
     *("serialization", "nn", "models"),
@@ -42,11 +42,12 @@ MAY_IMPORT |= {
     "core": {"backend", "dtypes", "engine"},
     "engine": {"backend", "dtypes", "core", "inplace", "operators"},  # of the operators it writes the stubs
     "serialization": {"backend", "dtypes", "core", "_files", "_zips"},
+    "backends": {"backend"},
     "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
     "optim": {"backend", "core", "engine"},  # sees only tensors, whose arrays it writes in place
     "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays
-    "utils": {"core", "engine", "creation", "random", "ops", "autograd", "nn", "_files"},
+    "utils": {"backend", "core", "engine", "creation", "random", "ops", "autograd", "nn", "_files"},
     "as_torch": {"engine"},  # of all others it knows the names, and imports those that are asked for
     "transforms": {*HOUSE[: HOUSE.index("linalg")], "_files"},
     "testing": set(HOUSE[: HOUSE.index("nn")]),

@@ -18,7 +18,9 @@ from typing import Any
 from numpy import finfo as finfo, iinfo as iinfo
 
 from tinygrad_med import (
+    amp as amp,
     autograd as autograd,
+    backends as backends,
     cuda as cuda,
     linalg as linalg,
     nn as nn,
@@ -27,6 +29,7 @@ from tinygrad_med import (
     random as random,
     utils as utils,
 )
+from tinygrad_med.amp import autocast as autocast, is_autocast_enabled as is_autocast_enabled
 from tinygrad_med.autograd import (
     enable_grad as enable_grad,
     grad as grad,
@@ -35,7 +38,11 @@ from tinygrad_med.autograd import (
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )
-from tinygrad_med.backend import Device as device
+from tinygrad_med.backend import (
+    Device as device,
+    get_float32_matmul_precision as get_float32_matmul_precision,
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from tinygrad_med.backend.cpu import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from tinygrad_med.core.primitive import primitive as primitive
 from tinygrad_med.core.tensor import Tensor as Tensor
@@ -47,6 +54,7 @@ from tinygrad_med.creation import (
     empty as empty,
     empty_like as empty_like,
     eye as eye,
+    from_dlpack as from_dlpack,
     from_numpy as from_numpy,
     full as full,
     full_like as full_like,

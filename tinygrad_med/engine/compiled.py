@@ -13,8 +13,8 @@ prints the call of an operation. For `mul` it reads, shortened:
         …                                                the other choices of operands that need a gradient
 
 Whatever is out of the ordinary (plain arrays, several dtypes, a GPU, somebody watching, arguments by other names,
-memory that was written in the graph, an error) goes to `general`, which runs the definition and explains errors.
-`tests/engine` holds the two together, bit for bit. The source is generated at the first call, as
+memory that was written in the graph, `autocast`, an error) goes to `general`, which runs the definition and explains
+errors. `tests/engine` holds the two together, bit for bit. The source is generated at the first call, as
 `collections.namedtuple` does it, because the cost of function calls is what limits a graph of scalars.
 """
 
@@ -35,7 +35,7 @@ from tinygrad_med.core.methods import Methods
 from tinygrad_med.core.modes import mode, next_number
 from tinygrad_med.core.primitive import Primitive, Record, Rule
 from tinygrad_med.core.tensor import Tensor
-from tinygrad_med.engine import signatures, switches
+from tinygrad_med.engine import autocast, signatures, switches
 from tinygrad_med.engine.errors import REFUSALS, refuse, refuse_foreign
 from tinygrad_med.engine.lines import GENERATED
 from tinygrad_med.engine.promotion import needs_single
@@ -252,6 +252,8 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if writes.rewritten and mode.grad:
         for x in (*args, *kwargs.values()):
             follow(x)
+    if autocast.casting.dtypes and (found := autocast.wanted(p.__name__, (*args, *kwargs.values()))):
+        args, kwargs = autocast.converted(args, *found), autocast.converted(kwargs, *found)
     if mode.definition:
         return p.apply(*args, **kwargs)
     operands, constants = signatures.bind(p, args, kwargs)
@@ -325,6 +327,7 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
         "switches": switches,
         "mode": mode,
         "rewritten": writes.rewritten,
+        "casting": autocast.casting,
         "MISSING": MISSING,
         "REFUSALS": REFUSALS,
         "PLAIN": PLAIN,
@@ -344,6 +347,8 @@ def _generate(p: Primitive, form: str) -> Callable[..., Any]:
 def _head(p: Primitive, form: str) -> list[str]:
     """The arguments, and what sends a call away from the straight line."""
     required = [c for c in p.constants if p.__signature__.parameters[c].default is Parameter.empty]
+    watched = ["_mode.watchers", "_mode.definition", "_rewritten"]
+    watched += ["_casting.dtypes"] if p.__name__ in autocast.LISTED else []
     odd = ["_backend.cuda_in_use"]
     if form != CALL:
         arguments = list(p.operands if form == OPERATOR else p.operands[::-1])
@@ -357,7 +362,7 @@ def _head(p: Primitive, form: str) -> list[str]:
         "    _recording = True",
         "    if _switches.unusual:",
         "        _recording = _mode.grad",
-        f"        if _mode.watchers or _mode.definition or _rewritten: {_away(p, form)}",
+        f"        if {' or '.join(watched)}: {_away(p, form)}",
         f"    if {' or '.join(odd)}: {_away(p, form)}",
         *(f"    if isinstance({c}, _Tensor): {c} = {c}.array" for c in p.constants),
     ]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_med.engine import autocast
 from tinygrad_med.engine.conversions import Conversions
 from tinygrad_med.engine.errors import did_you_mean
 
@@ -63,7 +64,10 @@ def check_tensors(operation: Any, names: Sequence[str], operands: Sequence[Any])
 
 
 def by_other_names(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of tensors that takes its arguments by those names too, as a primitive does; `input` is the first."""
+    """A function of tensors that takes its arguments by those names too, as a primitive does; `input` is the first.
+
+    Under `autocast` it is one operation, whose operands are converted.
+    """
     own = list(inspect.signature(function).parameters)
     renamed = {name: ours for name, ours in OTHER_NAMES.items() if ours in own and name not in own}
     firsts = [name for name in ("input", "self") if own and name not in own[1:]]
@@ -79,6 +83,8 @@ def by_other_names(function: Callable[..., Any]) -> Callable[..., Any]:
             kwargs[renamed[name]] = kwargs.pop(name)
         if of_tensors:
             check_tensors(function, own, [*args, *(kwargs[name] for name in own[len(args) :] if name in kwargs)][:2])
+        if autocast.threads and autocast.casting.dtypes:
+            return autocast.call(function, args, kwargs)
         return function(*args, **kwargs)
 
     return call

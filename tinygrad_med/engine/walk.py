@@ -12,7 +12,7 @@ from tinygrad_med.core.backward import Node, steps
 from tinygrad_med.core.broadcast import sum_to
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.primitive import Record
-from tinygrad_med.engine import errors
+from tinygrad_med.engine import autocast, errors
 from tinygrad_med.engine.compiled import QuickRecord, back
 from tinygrad_med.engine.hooks import run_hooks
 from tinygrad_med.engine.writes import writes
@@ -27,6 +27,8 @@ def walk(
     if targets is None and not (create_graph or mode.watchers or mode.definition):
         return leaves(start, bool(retain_graph))
     walked = steps(start, targets, retain_graph, create_graph)
+    if autocast.casting.dtypes:
+        walked = autocast.unconverted(walked)
     for watcher in mode.watchers:
         walked = watcher.walk(walked)
     return walked

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend import OutOfMemoryError as OutOfMemoryError
+from tinygrad_med.cuda import amp as amp
 from tinygrad_med.random import manual_seed as _manual_seed
 
 DeviceLike = str | int | backend.Device | None
