@@ -101,7 +101,7 @@ def read_in_steps(machine: Machine, keep_some: bool = False) -> bool:
     for k in range(12):
         batch = np.full(4, k, "uint8")
         SOURCES[batch.ctypes.data] = weakref.ref(batch)
-        x = lane.copy(batch, 0)
+        x = lane.bring(batch, 0)
         expected.append(batch.tobytes())
         del batch
         ptr = x.data.memory.ptr
@@ -132,7 +132,7 @@ def test_a_copy_may_run_while_the_step_before_computes() -> None:
     for k in range(5):
         batch = np.full(4, k, "uint8")
         SOURCES[batch.ctypes.data] = weakref.ref(batch)
-        x = lane.copy(batch, 0)
+        x = lane.bring(batch, 0)
         machine.main.do(lambda: None)  # the step
         while machine.side.can_go_on():  # only the second stream goes on
             machine.side.work.pop(0)[1]()

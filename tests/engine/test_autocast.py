@@ -61,13 +61,13 @@ def theirs(torch: ModuleType, row: Row, call: Call, dtype: str, device: str) -> 
 
 
 # What can't be compared, and why.
+LINALG = ("inv", "solve", "pinv", "det", "cholesky", "eigh", "qr")
 ON_THE_CPU = {
+    **dict.fromkeys(LINALG, "the rows call them from within; see below"),
     "einsum": "PyTorch's has the dtype of the products that it is made of, ours is a product",
-    "pinv": "PyTorch's has a product at its end",
-    "det": "there is none in float16",
 }
 ON_CUDA = {
-    **dict.fromkeys(("inv", "solve", "pinv", "det", "cholesky", "eigh", "qr"), "there is none in float16"),
+    **dict.fromkeys(LINALG, "there is none in float16"),
     **dict.fromkeys(("index", "getitem", "index_add", "unfold", "grid_sample"), "PyTorch has no shapes without a card"),
     "gaussian_nll_loss": "PyTorch looks at a number, and there is none",
     "binary_cross_entropy": "both refuse it, see below",
@@ -79,26 +79,20 @@ def rows(excluded: dict[str, str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", found, ids=lambda row: row.name)
 
 
-each_dtype = pytest.mark.parametrize("dtype", ["float32", "float16"])
-
-
 @rows(ON_THE_CPU)
-@each_dtype
-def test_the_dtypes_are_pytorchs_on_the_cpu(row: Row, dtype: str, torch: ModuleType) -> None:
-    compared = []
-
+def test_the_dtypes_are_pytorchs_on_the_cpu(row: Row, torch: ModuleType) -> None:
     @settings(max_examples=2)
     @given(row.calls)
     def compare(call: Call) -> None:
-        try:
-            expected = theirs(torch, row, call, dtype, "cpu")
-        except RuntimeError as error:
-            assert "Half" in str(error), error  # noqa: PT017 - of what else went wrong we want to know
-            return
-        compared.append(ours(row, call, dtype, "cpu") == expected)
+        for dtype in ("float32", "float16"):
+            try:
+                expected = theirs(torch, row, call, dtype, "cpu")
+            except RuntimeError as error:
+                assert "Half" in str(error), error  # noqa: PT017 - of what else went wrong we want to know
+                continue
+            assert ours(row, call, dtype, "cpu") == expected
 
     compare()
-    assert all(compared)
 
 
 @pytest.fixture
@@ -112,18 +106,34 @@ def stand_in() -> Iterator[None]:
 
 
 @rows(ON_CUDA)
-@each_dtype
-def test_the_dtypes_are_pytorchs_on_cuda(row: Row, dtype: str, torch: ModuleType, stand_in: None) -> None:
+def test_the_dtypes_are_pytorchs_on_cuda(row: Row, torch: ModuleType, stand_in: None) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     @settings(max_examples=2)
     @given(row.calls)
     def compare(call: Call) -> None:
-        with FakeTensorMode():
-            expected = theirs(torch, row, call, dtype, "cuda")
-        assert ours(row, call, dtype, "cuda") == expected
+        for dtype in ("float32", "float16"):
+            with FakeTensorMode():
+                expected = theirs(torch, row, call, dtype, "cuda")
+            assert ours(row, call, dtype, "cuda") == expected
 
     compare()
+
+
+@pytest.mark.parametrize(
+    "name", ["inv", "solve", "cholesky", "eigh", "eigvalsh", "svdvals", "qr", "cond", "matrix_rank", "tensorinv"]
+)
+def test_linear_algebra_runs_in_float32_on_the_cpu(name: str, torch: ModuleType) -> None:
+    matrix = [[4.0, 1.0], [1.0, 3.0]]
+    for lib in (tm, torch):
+        A = lib.tensor(matrix, dtype=lib.float16)
+        if name == "tensorinv":
+            A = A.reshape(2, 1, 2)
+        with lib.autocast("cpu", dtype=lib.float16):
+            found = getattr(lib.linalg, name)(
+                *[A] * (2 if name == "solve" else 1), **({"ind": 1} if A.ndim == 3 else {})
+            )
+        assert set(dtypes(found)) <= {"float32"} and (dtypes(found) or name == "matrix_rank"), lib
 
 
 def test_what_pytorch_refuses_on_cuda(torch: ModuleType, stand_in: None) -> None:

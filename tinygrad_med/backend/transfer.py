@@ -42,7 +42,7 @@ def to_gpu(array: Array, device: Device) -> Array:
     if not array.size or not backend.is_pinned(array):  # nothing, or a view that had to be copied
         return cupy.asarray(array)
     lane = _lanes.setdefault(device.index or 0, _Lane(cupy))
-    return lane.copy(array, device.index or 0)
+    return lane.bring(array, device.index or 0)
 
 
 class _Lane:
@@ -53,7 +53,7 @@ class _Lane:
         self.free: dict[int, list[tuple[Any, Any]]] = {}
         self.on_the_way: list[tuple[Any, Array]] = []
 
-    def copy(self, array: Array, number: int) -> Array:
+    def bring(self, array: Array, number: int) -> Array:
         cuda = self.cupy.cuda
         main = cuda.get_current_stream()
         free = self.free.get(array.nbytes)
