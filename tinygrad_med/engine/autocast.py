@@ -29,7 +29,7 @@ from tinygrad_med.engine.promotion import convert
 _PRODUCTS = """
     matmul mm bmm linear addmm addbmm baddbmm einsum
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    prelu scaled_dot_product_attention multi_dot vecdot
+    prelu scaled_dot_product_attention multi_dot vecdot affine_grid
 """
 _LOSSES = """
     cross_entropy nll_loss kl_div l1_loss smooth_l1_loss huber_loss mse_loss binary_cross_entropy_with_logits
