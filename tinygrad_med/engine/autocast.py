@@ -29,7 +29,7 @@ from tinygrad_med.engine.promotion import convert
 _PRODUCTS = """
     matmul mm bmm linear addmm addbmm baddbmm einsum
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    prelu scaled_dot_product_attention multi_dot vecdot affine_grid
+    prelu scaled_dot_product_attention multi_dot vecdot
 """
 _LOSSES = """
     cross_entropy nll_loss kl_div l1_loss smooth_l1_loss huber_loss mse_loss binary_cross_entropy_with_logits
@@ -52,7 +52,7 @@ def _names(*tables: str) -> set[str]:
     return set(" ".join(tables).split())
 
 
-IN_HALF = {"cuda": _names(_PRODUCTS, "mv addmv addr"), "cpu": _names(_PRODUCTS)}
+IN_HALF = {"cuda": _names(_PRODUCTS, "mv addmv addr"), "cpu": _names(_PRODUCTS, "affine_grid")}
 """By device the operations that run in float16: products, which are fast in it."""
 
 IN_SINGLE = {"cuda": _names(_LOSSES, _POWERS, _NORMS, _SUMS), "cpu": _names(_LOSSES, _CPU)}
