@@ -43,7 +43,8 @@ _NORMS = """
 _SUMS = "sum prod cumsum cumprod softmax log_softmax logsumexp interpolate lp_pool1d lp_pool2d lp_pool3d"
 _CPU = """
     binary_cross_entropy prod quantile nanquantile trace cdist
-    max_pool3d max_unpool1d max_unpool2d max_unpool3d avg_pool3d lp_pool3d adaptive_max_pool3d adaptive_avg_pool3d grid_sample
+    max_pool3d max_unpool1d max_unpool2d max_unpool3d adaptive_max_pool3d grid_sample
+    avg_pool3d lp_pool3d adaptive_avg_pool3d
     inv solve cholesky eigh eigvalsh svd svdvals qr cond matrix_rank tensorinv tensorsolve
 """
 
