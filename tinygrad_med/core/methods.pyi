@@ -333,7 +333,7 @@ class Methods:
         """x in the memory of the CPU."""
 
     def cuda(self, device: _int | str | None = ..., non_blocking: _bool = ...) -> Tensor:
-        """x on a GPU."""
+        """x on a GPU; `non_blocking` as in `to`."""
 
     def cummax(self, dim: _int) -> Any:
         """The largest element so far along `dim`, and its index, the last of several equal ones."""
@@ -589,6 +589,9 @@ class Methods:
 
     def int(self, memory_format: Any = ...) -> Tensor:
         """x as int32."""
+
+    def is_pinned(self) -> _bool:
+        """Whether x is in memory that `pin_memory` made."""
 
     def isclose(self, y: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = ...) -> Tensor:
         """Whether |x − y| ≤ atol + rtol · |y|, a bool per element"""
@@ -885,6 +888,9 @@ class Methods:
 
     def permute(self, *dims: Any) -> Tensor:
         """x with its dims in another order, a view."""
+
+    def pin_memory(self) -> Tensor:
+        """x in page-locked memory of the CPU, from which `to("cuda", non_blocking=True)` copies while the GPU computes."""
 
     def positive(self) -> Tensor:
         """+x: x itself."""
