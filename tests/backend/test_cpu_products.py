@@ -13,10 +13,8 @@ def kernels(request, monkeypatch):
     monkeypatch.setattr(products, "openblas_kernels", lambda: "SkylakeX" if request.param else "Haswell")
     monkeypatch.setattr(products, "PAIRS", 1000)
     monkeypatch.setattr(products, "WIDTHS", (8, 4))
+    monkeypatch.setattr(products, "THIN_ROWS", 4)
     return request.param
-
-
-sizes = st.integers(0, 3)
 
 
 @pytest.mark.usefixtures("kernels")
@@ -39,6 +37,21 @@ def test_it_is_the_product(batch, rows, depth, width, dtype, turned):
     assert products.product(a, parts, out) is out
     np.testing.assert_array_equal(out, a @ b)  # of whole numbers, which no order of sums can round
     assert np.isnan(wide[..., width:]).all()
+
+
+@pytest.mark.usefixtures("kernels")
+@given(
+    rows=st.integers(0, 9).map(lambda n: 4 * n) | st.integers(0, 20),
+    depth=st.integers(0, 300),
+    width=st.integers(0, 70),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_thin_product_is_one(rows, depth, width, dtype):
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((rows, depth), (depth, width)))
+    found = products.thin(a, b)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, a @ b)
 
 
 def test_it_is_cut_where_that_is_faster(kernels):

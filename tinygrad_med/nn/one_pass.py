@@ -78,8 +78,8 @@ def _in_one_pass(conv: Any, norm: Any, x: Tensor, plus: Tensor | None, then: Any
     if not known or x.ndim != conv.axes + 2 or (norm is not None and x.ndim not in norm.dims):
         return None
     of_channels = [] if norm is None else [norm.running_mean, norm.running_var, norm.weight, norm.bias]
-    operands = [v for v in (x, conv.weight, conv.bias, plus, *of_channels) if v is not None]
-    if any(v.dtype not in (float32, float64) or v.dtype != x.dtype or v.device != x.device for v in operands):
+    first, *others = (v.array for v in (x, conv.weight, conv.bias, plus, *of_channels) if v is not None)
+    if first.dtype not in (float32, float64) or any(a.dtype != first.dtype or a.device != first.device for a in others):
         return None
     geometry = conv_geometry(
         *(x.shape, conv.weight.shape),
@@ -95,7 +95,7 @@ def _in_one_pass(conv: Any, norm: Any, x: Tensor, plus: Tensor | None, then: Any
         return None
     if plus is not None and plus.shape != (x.shape[0], *channels, *geometry.out):
         return None
-    xp = backend.array_module(x.array)
+    xp = backend.array_module(first)
     scale, shift = None, None if conv.bias is None else conv.bias.array
     if norm is not None:
         scale = 1 / xp.sqrt(norm.running_var.array + norm.eps)
@@ -103,7 +103,7 @@ def _in_one_pass(conv: Any, norm: Any, x: Tensor, plus: Tensor | None, then: Any
         shift = -norm.running_mean.array * scale if shift is None else (shift - norm.running_mean.array) * scale
         shift = shift if norm.bias is None else norm.bias.array + shift
     return kernels(xp).conv_finished(
-        x.array,
+        first,
         conv.weight.array,
         geometry=geometry,
         scale=scale,

@@ -14,7 +14,7 @@ It is written for two axes here, and works over one, two or three alike; "rows" 
 A window can be laid into its row in two orders. Pixel by pixel, (*kernel, C), is quick to copy, but the weights, which
 callers keep as (K, C, kh, kw), have to be re-ordered to match. Where there are few pixels to many weights, as in the
 deep layers of a network that looks at one image, that costs more than the product; then the columns are laid in the
-weights' own order, (C, kh, kw), and in a single band, so that the weights are read once and never moved.
+weights' own order, (C, kh, kw), as rows and in a single band, so that the weights are read once and never moved.
 
 This file knows arrays (N, *size, C), C-contiguous, and geometries that have been checked; it doesn't know what callers
 see, nor when another algorithm is better.
@@ -31,7 +31,7 @@ from tinygrad_med.backend.geometry import Geometry
 
 from .finish import NOTHING, Finish
 from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, shares
-from .products import in_parts, part_width, product
+from .products import in_parts, part_width, product, thin
 from .threads import parallel_for, parallel_sum
 
 FEW_PIXELS = 2  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
@@ -42,12 +42,13 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
     (out_channels, group_channels, *kernel), groups = w.shape, geometry.groups
     y = np.empty((len(x), *geometry.out, out_channels), x.dtype)
     if _few_pixels(len(x), out_channels, geometry):
-        matrix = w.reshape(groups, -1, group_channels * math.prod(kernel)).transpose(0, 2, 1)  # (groups, C'·kh·kw, K')
+        rows = w.reshape(groups, -1, group_channels * math.prod(kernel))  # (groups, K', C'·kh·kw)
         columns, products = _columns_like_weights(x, geometry), _by_group(y, groups)
         parts = shares(out_channels // groups)
 
         def some_channels(i: int) -> None:
-            np.matmul(columns, matrix[..., parts[i]], out=products[..., parts[i]])
+            for weights, group, result in zip(rows, columns, products, strict=True):
+                result[:, parts[i]] = thin(weights[parts[i]], group).T
             if groups == 1:
                 finish(y, (), parts[i])
 
@@ -100,7 +101,7 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, geometry: Geometry) -> np.ndar
     out_channels, group_channels = g.shape[-1], x.shape[-1] // groups
     w_shape = (out_channels, group_channels, *kernel)
     if _few_pixels(len(x), out_channels, geometry):
-        columns = _columns_like_weights(x, geometry)
+        columns = _columns_like_weights(x, geometry).transpose(0, 2, 1)
         g_ = _by_group(g, groups).transpose(0, 2, 1)  # (groups, K', pixels)
         dw = np.empty((*g_.shape[:2], columns.shape[2]), x.dtype)
         parts = shares(g_.shape[1])
@@ -155,16 +156,16 @@ def _columns(x: np.ndarray, chunk: Chunk, geometry: Geometry) -> np.ndarray:
 
 
 def _columns_like_weights(x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The columns (groups, pixels, C'·kh·kw) of all output rows, tap by tap: faster than one copy in runs of kw."""
+    """The columns (groups, C'·kh·kw, pixels) of all output rows, a row for each weight of an output channel."""
     (top, _), *sides = geometry.padding
     count = (geometry.out[0] - 1) * geometry.stride[0] + geometry.extent[0]
     v = _windows(padded_rows(x, slice(0, len(x)), -top, count, sides), geometry)
     pixels = v.shape[1 : 2 + len(geometry.kernel)]
-    columns = np.empty((geometry.groups, *pixels, v.shape[-1], *geometry.kernel), x.dtype)
+    columns = np.empty((geometry.groups, v.shape[-1], *geometry.kernel, *pixels), x.dtype)
     for tap in np.ndindex(*geometry.kernel):
-        there, here = (..., *tap), (..., *tap, slice(None))
-        columns[there] = v[here]
-    return columns.reshape(geometry.groups, math.prod(pixels), -1)
+        there, here = (slice(None), slice(None), *tap), (..., *tap, slice(None))
+        columns[there] = np.moveaxis(v[here], -1, 1)
+    return columns.reshape(geometry.groups, -1, math.prod(pixels))
 
 
 def _by_group(part: np.ndarray, groups: int) -> np.ndarray:

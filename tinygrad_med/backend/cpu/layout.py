@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
 def to_channels_last(x: np.ndarray) -> np.ndarray:
     """(N, C, *spatial) in any layout → C-contiguous (N, *spatial, C); a view where the memory lies so already."""
-    x = np.moveaxis(x, 1, -1)
+    x = x.transpose(0, *range(2, x.ndim), 1)
     if x.flags.c_contiguous:
         return x
     y = np.empty(x.shape, x.dtype)
@@ -45,7 +45,7 @@ def to_channels_last(x: np.ndarray) -> np.ndarray:
 
 def to_public(x: np.ndarray) -> np.ndarray:
     """(N, *spatial, C) → its (N, C, *spatial) view."""
-    return np.moveaxis(x, -1, 1)
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def memory_order(x: np.ndarray) -> list[int] | None:

@@ -25,6 +25,8 @@ PAIRS = 1_000_000
 """How many pairs of numbers such a product has at most."""
 WIDTHS, ROWS = (64, 32), 8
 """How many columns such a product has, fewer if it is deep, and how many rows it should have at least."""
+THIN, THIN_ROWS = 64, 32
+"""Up to how many columns a product is thin, or pieces it is cut into, and how many rows these have."""
 
 
 def part_width(depth: int, width: int, dtype: np.dtype) -> int:
@@ -55,6 +57,21 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
     np.matmul(_groups(a[..., :whole, :], group), b[..., None, :, :], out=_groups(z[..., :whole, :], group))
     np.matmul(a[..., whole:, :], b, out=z[..., whole:, :])
     return out
+
+
+def thin(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b, (M, D) and (D, P), where b has few columns: a, which has many numbers, is read once, where it lies.
+
+    The depth is cut as well, so that each product has rows enough, and what the pieces give is added.
+    """
+    (rows, depth), width = a.shape, b.shape[1]
+    cuts = (n for n in range(1, THIN + 1) if depth % n == 0 and depth // n * width * THIN_ROWS <= PAIRS)
+    pieces = next(cuts, 0)
+    if not pieces or width > THIN or rows % THIN_ROWS or not (a.size and b.size and _multiplies_small(a.dtype)):
+        return a @ b
+    left = a.reshape(-1, THIN_ROWS, pieces, depth // pieces).swapaxes(1, 2)  # (groups of rows, pieces, rows, depth)
+    z: np.ndarray = np.matmul(left, b.reshape(pieces, depth // pieces, width)).sum(1)
+    return z.reshape(rows, width)
 
 
 def _multiplies_small(dtype: np.dtype) -> bool:
