@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import as_dtype, get_default_dtype
 from tinygrad_med.engine.conversions import as_array, own_memory
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _in_memory(make: F) -> F:
+    """`make`, which says what to do where a GPU's memory is full."""
+
+    @functools.wraps(make)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return make(*args, **kwargs)
+        except MemoryError as error:
+            raise backend.out_of_memory(make.__name__, error) from error
+
+    return call  # type: ignore[return-value]
 
 
 def tensor(
@@ -88,6 +104,7 @@ def _library(device: str | backend.Device | None) -> Any:
     return backend.module_of(device or "cpu")
 
 
+@_in_memory
 def zeros(
     *lengths: Any,
     size: Sequence[int] | None = None,
@@ -99,6 +116,7 @@ def zeros(
     return _leaf(_library(device).zeros(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
+@_in_memory
 def ones(
     *lengths: Any,
     size: Sequence[int] | None = None,
@@ -110,6 +128,7 @@ def ones(
     return _leaf(_library(device).ones(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
+@_in_memory
 def empty(
     *lengths: Any,
     size: Sequence[int] | None = None,
@@ -121,6 +140,7 @@ def empty(
     return _leaf(_library(device).empty(shape_of(lengths, size), as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
+@_in_memory
 def full(
     size: Any,
     fill_value: Any,
@@ -149,6 +169,7 @@ def _length(value: Any, operation: str, name: str) -> int:
     return int(value)
 
 
+@_in_memory
 def arange(
     start: Any = 0,
     end: Any = None,
@@ -171,6 +192,7 @@ def arange(
     return _leaf(_library(device).arange(start, end, step).astype(as_dtype(dtype)), requires_grad)
 
 
+@_in_memory
 def linspace(
     start: float,
     end: float,
@@ -187,6 +209,7 @@ def linspace(
     )
 
 
+@_in_memory
 def logspace(
     start: float,
     end: float,
@@ -202,6 +225,7 @@ def logspace(
     return _leaf((base**exponents).astype(as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
+@_in_memory
 def eye(
     n: int,
     m: int | None = None,
@@ -215,6 +239,7 @@ def eye(
     return _leaf(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
+@_in_memory
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: Any = "int64", device: str | backend.Device | None = None
 ) -> Tensor:
@@ -222,6 +247,7 @@ def tril_indices(
     return _triangle("tril_indices", row, col, dtype, device, lambda i, j: j - i <= offset)
 
 
+@_in_memory
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: Any = "int64", device: str | backend.Device | None = None
 ) -> Tensor:

@@ -110,6 +110,14 @@ def same_device(operation: object, arrays: Sequence[Array]) -> None:
         raise DeviceError(f"{operation}: operands are on {names}; move them to one device with .to(...) first")
 
 
+def refuse_integer_power(x: Array, y: Array) -> None:
+    """Refuse negative powers of integers, as NumPy does it on the CPU; CuPy's are 0."""
+    if _cupy is None or not (isinstance(x, _cupy.ndarray) or isinstance(y, _cupy.ndarray)):
+        return
+    if _cupy.result_type(x, y).kind in "iu" and (y < 0 if isinstance(y, int) else bool((y < 0).any())):
+        raise ValueError("Integers to negative integer powers are not allowed.")
+
+
 def to_device(array: Array, device: str | Device) -> Array:
     """`array` on `device`: itself if it is there already, a copy otherwise.
 

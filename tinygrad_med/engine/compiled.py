@@ -262,6 +262,8 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if backend.cuda_in_use:
         values = (c for name, c in constants.items() if name != "key")  # a key may come from the CPU
         backend.same_device(p, [*arrays, *(c.array if isinstance(c, Tensor) else c for c in values)])
+        if p.__name__ == "pow":
+            backend.refuse_integer_power(*arrays)
     try:
         output = p.apply(*operands, **constants)
     except REFUSALS as error:

@@ -63,6 +63,8 @@ def leaves(start: Mapping[Node, Any], retain_graph: bool) -> Iterator[Step]:
                     record.saved, record.inputs = None, ()
         except errors.RULE_FAILURES as error:
             errors.refuse_rule(record, error)
+        except MemoryError as error:
+            raise backend.out_of_memory(f"backward of {record.primitive}", error) from error
     for leaf, g in pending.items():
         yield leaf, run_hooks(leaf.hooks, g, False), ()
 

@@ -10,7 +10,7 @@ work on them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tinygrad_med import backend
@@ -141,7 +141,14 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        groups = [self._numbers(group) for group in self.param_groups]
+        try:
+            self._move_all([self._numbers(group) for group in self.param_groups])
+        except MemoryError as error:
+            raise backend.out_of_memory(self._name, error) from error
+        return loss
+
+    def _move_all(self, groups: Sequence[Group]) -> None:
+        """One step of all parameters, in blocks."""
         parameters = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
         if _any_on_gpu(parameters):
@@ -151,7 +158,6 @@ class Optimizer:
                 move(*block)
         else:
             parallel_for(lambda i: jobs[i][0](*jobs[i][1]), len(jobs))
-        return loss
 
     def _jobs(self, p: Tensor, group: Group) -> Iterator[Move]:
         """What is to be done for one parameter, block by block."""
