@@ -472,7 +472,7 @@ def try_apart(name: str, seed: int, count: int) -> Tried:
     """As `try_reader`, in processes of their own. Of one that died only the mutant that it died of is counted."""
     fates, seconds, longest, first = collections.Counter[str](), 0.0, 0.0, 0
     command = [sys.executable, __file__, "--reader", name, "--seed", str(seed)]
-    quiet = {**os.environ, "TQDM_DISABLE": "1"}
+    quiet = {**os.environ, "TQDM_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     while first < count:
         with tempfile.TemporaryFile() as told:
             stop = min(count, first + BATCH)

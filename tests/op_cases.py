@@ -30,7 +30,7 @@ from tinygrad_med.core.broadcast import cast, expand as engine_expand, sum_to
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.explain.tape import _as_recorded
 from tinygrad_med.nn.hooks import _gate, _pass_through, through_gate
-from tinygrad_med.ops import conv, elementwise, linear_algebra, normalization, pool, resize
+from tinygrad_med.ops import conv, elementwise, linear_algebra, normalization, pool, rearrange, resize
 from tinygrad_med.ops.indexing import _index_add, _setitem
 from tinygrad_med.ops.loss import _binary_cross_entropy
 from tinygrad_med.ops.matmul import _einsum, _linear, _matmul
@@ -381,14 +381,20 @@ row(ops.unsqueeze, of_shape(lambda draw, s: (draw(st.integers(-len(s) - 1, len(s
 row(ops.permute, of_shape(lambda draw, s: (orders(draw, s),)), primitive=_permute, view=True, order=3)
 row(ops.transpose, of_shape(two_dims, min_dims=1), view=True)
 row(ops.t, calls(arrays(shapes(max_dims=2))), view=True)
-row(ops.flip, of_shape(some_dims), primitive=_flip, view=True, order=3)
+row(ops.flip, of_shape(some_dims), primitive=_flip, order=3)
+row(
+    ops.diagonal,
+    calls(arrays(shapes(2, 4)), st.integers(-3, 3), st.just(0), st.sampled_from((1, -1))),
+    "diagonal",
+    primitive=rearrange._last_diagonal,
+    view=True,
+)
 row(ops.tril, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
 row(ops.triu, calls(arrays(shapes(2, 3)), st.integers(-2, 2)))
 row(
     ops.repeat,
     of_shape(lambda draw, s: draw(st.tuples(*[st.integers(1, 2)] * (len(s) + 1)))),
     "Tensor.repeat",
-    view=True,
 )
 
 
@@ -636,7 +642,7 @@ row(ops.mm, calls(arrays((2, 3)), arrays((3, 4))))
 row(ops.bmm, calls(arrays((2, 3, 1)), arrays((2, 1, 4))))
 row(ops.dot, calls(arrays((3,)), arrays((3,))))
 row(ops.outer, calls(arrays((3,)), arrays((4,))), order=3)
-row(ops.einsum, einsums(), primitive=_einsum, view=True)
+row(ops.einsum, einsums(), primitive=_einsum)
 row(
     ops.einsum,
     calls("...ij,...jk->...ik", arrays((2, 3, 4)), arrays((4, 2))),

@@ -145,6 +145,18 @@ def test_asking_for_an_inner_gradient_leaves_the_graph_behind_it():
     assert x.grad.item() == 4
 
 
+def test_a_tensor_behind_a_freed_graph_is_not_called_unused():
+    """Whether a result depends on it can't be known any more, and `None` would be taken for "it doesn't"."""
+    x, w = tm.tensor([1.0, 2.0], requires_grad=True), tm.tensor(3.0, requires_grad=True)
+    y = x * 2
+    y.sum().backward()
+    for unused in (True, False):
+        with pytest.raises(RuntimeError, match="mul: the graph was walked before"):
+            tm.grad((y * w).sum(), [w, x], retain_graph=True, allow_unused=unused)
+    assert tm.grad((y * w).sum(), [w, y])[0].item() == 6  # where the way doesn't lead through it, it doesn't matter
+    assert tm.grad(w * 2, [w, x], allow_unused=True)[1] is None
+
+
 def test_retain_graph_allows_a_second_walk():
     x = leaf(2.0)
     y = x * x

@@ -251,7 +251,7 @@ def addresses(xp: Any, start: int, shape: tuple[int, ...], strides: tuple[int, .
 # Outside the graph --------------------------------------------------------------------------------------------------
 
 
-def write(x: Tensor, compute: Callable[[Any], Any]) -> Tensor:
+def write(x: Tensor, name: str, compute: Callable[[Any], Any]) -> Tensor:
     """Let `compute(array)` write into the memory of x, or, for a NumPy scalar, exchange the value."""
     writes.note(x.array)
     backend.array_module(x.array)  # of several GPUs, let that of x compute
@@ -260,17 +260,20 @@ def write(x: Tensor, compute: Callable[[Any], Any]) -> Tensor:
         compute(box)
         x.array = box[()]
     else:
+        if not getattr(x.array.flags, "writeable", True):
+            refuse_overlap(x.array, name)
+            raise RuntimeError(f"{name}: the memory of x may be read only, as that of the array it is from; clone() it")
         compute(x.array)
     return x
 
 
-def assign(x: Tensor, array: Any) -> Tensor:
+def assign(x: Tensor, name: str, array: Any) -> Tensor:
     """Write the numbers of an array, broadcast and converted, into the memory of x."""
 
     def into(a: Any) -> None:
         a[...] = array
 
-    return write(x, into)
+    return write(x, name, into)
 
 
 # The methods --------------------------------------------------------------------------------------------------------
@@ -306,7 +309,7 @@ def arithmetic(
                 xp.copyto(a, own(a, value), casting="same_kind")
 
         try:
-            return write(x, compute)
+            return write(x, name, compute)
         except REFUSALS as error:
             refuse(name, error, (x.array, value))
 
@@ -329,7 +332,7 @@ def of_operation(name: str, operation: Callable[..., Tensor]) -> Callable[..., T
         if z.shape != x.shape:
             raise ValueError(f"{name}_: the result has shape {z.shape}, it does not fit into x of shape {x.shape}")
         refuse_dtype(f"{name}_", z.dtype, x.dtype)
-        return assign(x, z.array)
+        return assign(x, f"{name}_", z.array)
 
     in_place.__name__ = in_place.__qualname__ = f"{name}_"
     in_place.__doc__ = f"{name} in place; returns x itself."
@@ -359,7 +362,7 @@ def fill_(x: Tensor, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             return copy_(x, ops.reshape(value, ()))
         return rewrite(x, "fill_", lambda old: instead(old, float(value)))
-    return write(x, lambda a: a.fill(value.item() if isinstance(value, Tensor) else value))
+    return write(x, "fill_", lambda a: a.fill(value.item() if isinstance(value, Tensor) else value))
 
 
 def copy_(x: Tensor, other: Any) -> Tensor:
@@ -369,7 +372,7 @@ def copy_(x: Tensor, other: Any) -> Tensor:
         value = value if value.dtype == x.dtype else value.to(x.dtype)
         value = value if value.device == x.device else value.to(x.device)
         return rewrite(x, "copy_", lambda old: instead(old, value))
-    return assign(x, as_array(other, x.dtype, x.device))
+    return assign(x, "copy_", as_array(other, x.dtype, x.device))
 
 
 def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
@@ -400,7 +403,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
             except ValueError as error:
                 raise ValueError(f"item assignment: {error}; x has shape {x.shape}, the value {array.shape}") from None
 
-        write(x, into)
+        write(x, "item assignment", into)
         return
     keys = as_keys(key, x.shape)
     if isinstance(value, Tensor) and written_through(x, keys, value):

@@ -136,6 +136,39 @@ def test_against_pytorch(row: Row, device: str, torch: ModuleType) -> None:
     compare()
 
 
+PASSED_ON = {"to_device", "gate", "pass_through", "cast"}
+"""Of the engine alone: whoever calls them wants the same memory, or doesn't mind."""
+COPIED = {"einsum"}
+"""PyTorch's shares memory where it moves dims alone."""
+
+
+def memory(lib: ModuleType, fn: Any, call: Call) -> list[tuple[bool, ...]]:
+    """By result: with which operands it shares memory, and whether several of its elements are one place."""
+    contiguous = [x.copy() if isinstance(x, np.ndarray) else x for x in call.args]
+    args, kwargs, inputs = arguments(lib, Call(tuple(contiguous), call.kwargs), "cpu")
+    operands = [x.detach().numpy() for x in inputs]
+    results = [z.detach().numpy() for z in floats(fn(*args, **kwargs))]
+    return [
+        (
+            *(bool(z.size) and np.shares_memory(z, x) for x in operands),
+            bool(z.size) and any(step == 0 and n > 1 for step, n in zip(z.strides, z.shape, strict=True)),
+        )
+        for z in results
+    ]
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.name not in PASSED_ON | COPIED], ids=lambda row: row.name)
+def test_a_result_shares_memory_where_pytorchs_does(row: Row, torch: ModuleType) -> None:
+    """Else a write to one changes the other in one library alone."""
+
+    @settings(max_examples=3)
+    @given(row.calls)
+    def compare(call: Call) -> None:
+        assert memory(tg, row.op, call) == memory(torch, row.reference(torch), call)
+
+    compare()
+
+
 def in_float32(x: Any) -> Any:
     return x.astype("float32") if isinstance(x, np.ndarray) and x.dtype == "float64" else x
 

@@ -37,6 +37,20 @@ def test_three_orders_are_those_of_the_function_itself() -> None:
         np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-12)
 
 
+def test_an_argument_that_is_not_used_gets_no_gradient() -> None:
+    x, w = (tg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    called: list[Any] = []
+    w.register_hook(called.append)
+    y = checkpoint(lambda a, b: a * 3 + b.detach(), x, w)
+    g, none = tg.grad(y.sum(), [x, w], create_graph=True, allow_unused=True)
+    assert g is not None and g.tolist() == [3.0, 3.0] and none is None and called == []
+    y.sum().backward()
+    assert w.grad is None and x.grad is not None
+    assert not checkpoint(lambda a, b: tg.zeros(2), x, w).requires_grad
+    same, other = checkpoint(lambda a, b: (b, a * 2), x, w)  # what is passed on is used
+    assert [g.tolist() for g in tg.grad((same * 5 + other).sum(), [x, w])] == [[2.0, 2.0], [5.0, 5.0]]
+
+
 def after_dropout() -> float:
     tg.manual_seed(1)
     network_ = nn.Dropout(0.5)

@@ -125,8 +125,7 @@ def steps(
     if isinstance(start, Tensor):
         start = {node_of(start, "steps"): upstream(start, None, create_graph, "steps")}
     retain_graph = create_graph if retain_graph is None else retain_graph
-    pending = dict(start)
-    found = newest_first(pending)
+    pending, found = dict(start), newest_first(start)
     wanted = leading_to(targets, found)
     for record in found:
         if record not in pending or record not in wanted:
@@ -189,6 +188,7 @@ def leading_to(targets: Collection[Node] | None, found: list[Record]) -> set[Nod
     for record in reversed(found):
         if any(node in wanted for node in record.inputs):
             wanted.add(record)
+    errors.refuse_cut_off(targets, found)
     return wanted
 
 

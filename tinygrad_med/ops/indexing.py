@@ -186,7 +186,7 @@ def _setitem(xp, x, y, *, key):
     ∂x: g with zeros at those places
     ∂y: g at those places
     """
-    z = x.copy() if hasattr(x, "copy") else xp.array(x)
+    z = xp.array(x, order="C")  # a copy; of a NumPy scalar an array, too
     z[_with_ellipsis(on_library(xp, key))] = y
     return z
 

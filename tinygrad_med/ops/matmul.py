@@ -132,7 +132,8 @@ def _einsum(xp, *xs, terms, result):
 
     ∂xs: Σ g x₁ x₂ … without the operand itself, over the labels that it does not have
     """
-    return xp.einsum(f"{','.join(terms)}->{result}", *xs, optimize=True)
+    z = xp.einsum(f"{','.join(terms)}->{result}", *xs, optimize=True)
+    return z.copy() if len(xs) == 1 else z  # of one operand it may be a view
 
 
 def _einsum_rule(g: Any, i: int, xs: tuple[Any, ...], xs_shape: Any, terms: tuple[str, ...], result: str) -> Any:

@@ -9,10 +9,11 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.core.methods import method
+from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.dims import also_named, bools_are_bools, integer, one_dim, sizes
 from tinygrad_med.ops.elementwise import clone, where
-from tinygrad_med.ops.indexing import gather, index, index_select
+from tinygrad_med.ops.indexing import _index_add, gather, index, index_select
 from tinygrad_med.ops.shape import (
     _permute,
     _reshape,
@@ -502,7 +503,7 @@ def _split_along(x: Any, parts: Any, dim: int, least: int, operation: str) -> tu
 
 @method
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """The diagonals of the matrices in two dims, as the last dim.
+    """The diagonals of the matrices in two dims, as the last dim; a view.
 
     Args:
         input: at least two dims.
@@ -516,9 +517,27 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
         raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same dim of shape {tuple(input.shape)}")
     x = movedim(input, (first, second), (-2, -1))
     k = integer(offset, "diagonal", "offset")
-    length = max(0, min(x.shape[-2] + min(k, 0), x.shape[-1] - max(k, 0)))
-    i = _positions(x, length)
-    return index(x, key=(*[slice(None)] * (len(x.shape) - 2), i + max(-k, 0), i + max(k, 0)))
+    return _last_diagonal(x, offset=k) if -x.shape[-2] < k < x.shape[-1] else x[..., 0, :0]
+
+
+@primitive(view=True)
+def _last_diagonal(xp, x, *, offset):
+    """z[…, i] = x[…, i, i + offset] (x[…, i − offset, i] for a negative one)
+
+    ∂x: g on the diagonals of zeros
+    """
+    z = xp.diagonal(x, offset, -2, -1)
+    if getattr(x.flags, "writeable", False):
+        z.flags.writeable = True  # it is a view, and NumPy means to let it be written one day
+    return z
+
+
+def _on_diagonal(g: Any, x_shape: tuple[int, ...], offset: int) -> Any:
+    i = _positions(g, g.shape[-1])
+    return _index_add(g, key=(..., i + max(-offset, 0), i + max(offset, 0)), shape=x_shape)
+
+
+_last_diagonal.vjp(x=_on_diagonal)
 
 
 @method

@@ -165,13 +165,13 @@ def t(x: Tensor) -> Tensor:
     return _permute(x, tuple(reversed(range(x.ndim))))
 
 
-@primitive(view=True)
+@primitive
 def _flip(xp, x, *, dims):
     """z = x with the order of the elements reversed along `dims`
 
     ∂x: g reversed likewise
     """
-    return xp.flip(x, dims)
+    return xp.flip(x, dims).copy()
 
 
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
@@ -216,7 +216,7 @@ def repeat(x: Any, *repeats: Any) -> Any:
     shape = (1,) * (len(counts) - len(x.shape)) + tuple(x.shape)
     interleaved = _reshape(x, shape=tuple(n for size in shape for n in (1, size)))
     tiled = expand(interleaved, tuple(n for pair in zip(counts, shape, strict=True) for n in pair))
-    return _reshape(tiled, shape=tuple(c * n for c, n in zip(counts, shape, strict=True)))
+    return _reshape(clone(tiled), shape=tuple(c * n for c, n in zip(counts, shape, strict=True)))
 
 
 # Joining and splitting ----------------------------------------------------------------------------------------------

@@ -144,7 +144,12 @@ class _Part:
         nodes = {id(node): node for record in met for node in record.inputs if isinstance(node, Tensor)}
         self.leaves = [leaf for leaf in nodes.values() if not any(leaf is x for x in inside)]
         self.results = tuple(wrap(z.array) for z in results)
-        outputs = _Recomputed.apply(self, *xs, *self.leaves)
+        used = [id(x) in nodes or any(z is x for z in results) for x in inside]
+        for i, x, is_used in zip(self.flowing, xs, used, strict=True):
+            self.args[i] = None if is_used else x.detach().requires_grad_()  # no gradient leaves it, not even of zeros
+        self.flowing = [i for i, is_used in zip(self.flowing, used, strict=True) if is_used]
+        flowing = [x for x, is_used in zip(xs, used, strict=True) if is_used]
+        outputs = _Recomputed.apply(self, *flowing, *self.leaves) if flowing or self.leaves else self.results
         return outputs if several else outputs[0]
 
 
