@@ -107,6 +107,13 @@ def refuse_overlap(array: Any, name: str) -> None:
         raise RuntimeError(f"{name}: several elements of x are one place in memory, as after expand; clone() it first")
 
 
+def refuse_read_only(array: Any, name: str) -> None:
+    """Views by expand can't be written outside of the graph either, nor arrays that NumPy may only read."""
+    if not getattr(array.flags, "writeable", True):
+        refuse_overlap(array, name)
+        raise RuntimeError(f"{name}: the memory of x may be read only, as that of the array it is from; clone() it")
+
+
 def newer_than(number: int, record: Record) -> list[Record]:
     """The records with a larger number that lead to this one, itself included."""
     found = [record]
@@ -260,9 +267,7 @@ def write(x: Tensor, name: str, compute: Callable[[Any], Any]) -> Tensor:
         compute(box)
         x.array = box[()]
     else:
-        if not getattr(x.array.flags, "writeable", True):
-            refuse_overlap(x.array, name)
-            raise RuntimeError(f"{name}: the memory of x may be read only, as that of the array it is from; clone() it")
+        refuse_read_only(x.array, name)
         compute(x.array)
     return x
 
@@ -295,6 +300,7 @@ def arithmetic(
             try:
                 of_numpy(array, value, out=array, casting="same_kind")
             except REFUSALS as error:
+                refuse_read_only(array, name)
                 refuse(name, error, (array, value))
             return x
         refuse_foreign(name, (value,))

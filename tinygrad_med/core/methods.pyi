@@ -372,7 +372,7 @@ class Methods:
         """The matrix that has all elements of x as its diagonal."""
 
     def diagonal(self, offset: _int = ..., dim1: _int = ..., dim2: _int = ...) -> Tensor:
-        """The diagonals of the matrices in two dims, as the last dim."""
+        """The diagonals of the matrices in two dims, as the last dim; a view."""
 
     def diff(self, n: _int = ..., dim: _int = ..., prepend: Any = ..., append: Any = ...) -> Tensor:
         """The differences of neighbours along `dim`, n times; first with `prepend` before and `append` after x."""
