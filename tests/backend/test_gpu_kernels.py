@@ -316,3 +316,67 @@ def test_a_parameter_with_gaps_is_moved_by_array_code() -> None:
     p.grad = tm.ones(4, 3, device="cuda")
     tm.optim.SGD([p], lr=0.25).step()
     assert LAUNCHED == [] and p.tolist() == [[0.75] * 3] * 4
+
+
+# Mistakes that are noted ---------------------------------------------------------------------------------------------
+
+READS: dict[str, Callable[[Any, Any], Any]] = {
+    "item": lambda _, z: z.sum().item(),
+    "cpu": lambda _, z: z.cpu(),
+    "tolist": lambda _, z: z.tolist(),
+    "print": lambda _, z: str(z),
+    "if": lambda _, z: bool(z.sum() > 0),
+    "another": lambda x, _: x.cpu(),
+    "synchronize": lambda *_: tm.cuda.synchronize(),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_an_index_outside_is_an_error_when_numbers_come_back(read: str) -> None:
+    x = tm.tensor(draw(4, 3), device="cuda", requires_grad=True)
+    for label, find in (
+        (3, lambda y: tm.cross_entropy(x, y)),
+        (-1, lambda y: tm.nll_loss(x, y, reduction="none")),
+        (4, lambda y: tm.nn.functional.embedding(y, x)),
+        (-5, lambda y: x[y]),
+        (3, lambda y: x[range(4), y]),
+        (7, lambda y: tm.gather(x, 1, y.reshape(4, 1))),
+        (4, lambda y: tm.index_select(x, 0, y)),
+    ):
+        for dtype in (tm.int64, tm.int32):
+            y = tm.tensor([0, 1, label, 2], dtype=dtype, device="cuda")
+            z = find(y)
+            z.sum().backward()
+            with pytest.raises(IndexError, match=rf"{label} is out of range for (a )?dim( \d)? of length [34]"):
+                READS[read](x, z.detach())
+            x.cpu()  # once
+    assert "outside" in LAUNCHED
+
+
+def test_right_labels_and_ignored_ones_are_no_error() -> None:
+    for target in ([0, 2, 1, 2], [0, -100, 1, 2], [-100, 0, -100, -100]):
+        x, y = (tm.tensor(v, device="cuda") for v in (draw(4, 3), target))
+        found = tm.cross_entropy(x, y), tm.cross_entropy(x, y, reduction="none", label_smoothing=0.1)
+        expected = (
+            tm.cross_entropy(x.cpu(), y.cpu()),
+            tm.cross_entropy(x.cpu(), y.cpu(), reduction="none", label_smoothing=0.1),
+        )
+        for here, there in zip(expected, found, strict=True):
+            np.testing.assert_allclose(there.cpu().numpy(), here.numpy(), rtol=1e-12)
+
+
+def test_an_index_to_write_to_is_looked_at_before() -> None:
+    x = tm.zeros(3, 2, device="cuda")
+    with pytest.raises(IndexError, match="3 is out of range"):
+        x[tm.tensor([3], device="cuda")] = 1
+    with pytest.raises(IndexError, match="3 is out of range"):
+        x.scatter(0, tm.tensor([[3]], device="cuda"), 1.0)
+    assert x.tolist() == [[0, 0]] * 3
+
+
+def test_a_mistake_of_many_is_noted() -> None:
+    y = np.zeros((1000, 1000), int)
+    y[999, 999] = 5
+    z = tm.zeros(5, device="cuda")[tm.tensor(y, device="cuda")]
+    with pytest.raises(IndexError, match="5 is out of range"):
+        z.sum().item()

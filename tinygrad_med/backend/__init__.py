@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +30,10 @@ tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
 
 DLPACK_CPU, DLPACK_CUDA, DLPACK_PINNED = 1, 2, 3
 """The DLPack protocol's numbers for kinds of devices; pinned memory is the CPU's."""
+
+
+before_reading: Callable[[], None] | None = None
+"""What raises the mistakes that a GPU has noted (gpu/faults.py), as long as it was never asked to, `None`."""
 
 
 class DeviceError(RuntimeError):
@@ -143,7 +147,9 @@ def to_device(array: Array, device: str | Device) -> Array:
 def to_numpy(array: Array) -> numpy.ndarray:
     """`array` in the memory of the CPU, without a copy if it is there already."""
     if _cupy is not None and isinstance(array, _cupy.ndarray):
-        return _cupy.asnumpy(array)
+        found = _cupy.asnumpy(array)
+        raise_noted()
+        return found
     return numpy.asarray(array)
 
 
@@ -152,6 +158,12 @@ def is_pinned(array: Array) -> bool:
     if _cupy is None or not isinstance(array, numpy.ndarray):
         return False
     return isinstance(memory_owner(array).base, _cupy.cuda.PinnedMemoryPointer)
+
+
+def raise_noted() -> None:
+    """Raise the error for a mistake that a GPU has noted, if any; called where somebody waits for it anyway."""
+    if before_reading is not None:
+        before_reading()
 
 
 def as_array(x: object) -> Array:

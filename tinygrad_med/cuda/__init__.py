@@ -91,9 +91,14 @@ def get_device_name(device: DeviceLike = None) -> str:
 
 
 def synchronize(device: DeviceLike = None) -> None:
-    """Wait until a GPU has done what was asked of it."""
+    """Wait until a GPU has done what was asked of it.
+
+    Raises:
+        IndexError: where an operation on a GPU was given an index that is out of range.
+    """
     if backend.cuda_in_use:
         _cupy_at(device).cuda.Device(_number(device)).synchronize()
+        backend.raise_noted()
 
 
 class Event:

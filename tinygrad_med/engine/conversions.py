@@ -198,11 +198,17 @@ class Conversions(Methods):
             raise RuntimeError(
                 f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use tolist()"
             )
-        return self.array.item()
+        number = self.array.item()
+        if backend.cuda_in_use:
+            backend.raise_noted()
+        return number
 
     def tolist(self) -> Any:
         """The numbers as nested lists of Python numbers."""
-        return self.array.tolist()
+        numbers = self.array.tolist()
+        if backend.cuda_in_use:
+            backend.raise_noted()
+        return numbers
 
     def __float__(self) -> float:
         return float(self.item())
@@ -218,7 +224,7 @@ class Conversions(Methods):
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
-        return bool(self.array.item())
+        return bool(self.item())
 
     def __len__(self) -> int:
         if not self.ndim:

@@ -44,7 +44,7 @@ def embedding(
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight must be a matrix, got shape {tuple(weight.shape)}")
     n = weight.shape[0]
-    check_range(positions, n, "embedding")
+    check_range(positions, n, "embedding", reads=max_norm is None)
     if padding_idx is not None and not -n <= padding_idx < n:
         raise ValueError(f"embedding: padding_idx={padding_idx} is no row of the {n} of weight")
     if max_norm is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_med import backend
+from tinygrad_med.backend.gpu.faults import look_later
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
@@ -73,7 +74,7 @@ def on_library(xp: Any, key: Any) -> Any:
     return backend.indices_for(xp, key) if backend.is_array(key) else key
 
 
-def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+def as_keys(key: Any, shape: tuple[int, ...], reads: bool = False) -> tuple[Any, ...]:
     """An index as Python has it (with tensors, lists, ranges) as one or two keys, applied one after the other.
 
     PyTorch first takes the places that single integers name, which is a view, and then indexes what is left by arrays.
@@ -84,6 +85,7 @@ def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     Args:
         key: as Python has it.
         shape: that of the tensor to index; indices are looked at here, because CuPy wraps those outside around.
+        reads: whether it is only to read; see `check_range`.
     """
     given = key if isinstance(key, tuple) else (key,)
     if PLAIN.issuperset(map(type, given)):
@@ -95,7 +97,7 @@ def as_keys(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     alone = all(arrays) and sum(map(_dims_read, parts)) <= len(shape)
     parts = parts if alone else _without_ellipsis(parts, len(shape))
     if backend.cuda_in_use:
-        _check_parts(parts, shape)
+        _check_parts(parts, shape, reads)
     if alone:
         return (tuple(parts),)
     everything = slice(None)
@@ -114,16 +116,20 @@ PLAIN = frozenset((int, slice, type(None), type(Ellipsis)))
 """The types of the parts of a key that are as NumPy takes them, and read a view."""
 
 
-def _check_parts(parts: list[Any], shape: tuple[int, ...]) -> None:
+def _check_parts(parts: list[Any], shape: tuple[int, ...], reads: bool) -> None:
     """Raise an error for an index outside −n … n − 1 in an array of indices."""
     dim = 0
     for part in parts:
         if backend.is_array(part) and part.dtype != bool and part.size:
             n = shape[dim]
+            text = f"index: {{}} is out of range for dim {dim} of length {n}"
+            if reads and look_later(part, -n, n, text):
+                dim += 1
+                continue
             outside = (part < -n) | (part >= n)
             if outside.any():  # on a GPU this waits for its answer
                 bad = int(part[outside][0])
-                raise IndexError(f"index: {bad} is out of range for dim {dim} of length {n}")
+                raise IndexError(text.format(bad))
         dim += _dims_read(part)
 
 
@@ -166,7 +172,7 @@ def _as_part(part: Any) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """`x[key]`."""
-    for part in as_keys(key, tuple(x.shape)):
+    for part in as_keys(key, tuple(x.shape), reads=True):
         x = index(x, key=part)
     return x
 
@@ -211,7 +217,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     """
     positions = index.array if isinstance(index, Tensor) else index
     if positions.size and positions.ndim and len(x.shape):
-        return _index(x, key=_along(x.shape, dim, positions, "gather"))
+        return _index(x, key=_along(x.shape, dim, positions, "gather", reads=True))
     d = one_dim(dim, len(x.shape), "gather")  # where nothing is read, or one of the two is 0-d, as of one element
     if not positions.size:
         check_range(positions, 0, "gather")
@@ -230,22 +236,29 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
         raise ValueError(
             f"index_select: index must have one dim, and one element for a 0-d x, got shape {chosen.shape}"
         )
-    check_range(chosen, x.shape[d] if len(x.shape) else 1, "index_select")
+    check_range(chosen, x.shape[d] if len(x.shape) else 1, "index_select", reads=True)
     if not len(x.shape):
         return x * 1
     return _index(x, key=(slice(None),) * d + (chosen.reshape(-1),))
 
 
-def check_range(positions: Any, length: int, operation: str) -> None:
-    """Raise an error for a position outside 0 … length − 1 (CuPy would wrap it around, in silence)."""
+def check_range(positions: Any, length: int, operation: str, reads: bool = False) -> None:
+    """Raise an error for a position outside 0 … length − 1 (CuPy would wrap it around, in silence).
+
+    Where they are only for reading, a GPU looks at them, and the error comes when numbers next come back from it.
+    """
     if positions.dtype.kind not in "iu":
         raise IndexError(f"{operation}: the index must be of an integer dtype, got {positions.dtype}; use .long()")
+    if reads and look_later(
+        positions, 0, length, f"{operation}: index {{}} is out of range for a dim of length {length}"
+    ):
+        return
     if positions.size and int(positions.astype("uint64").max()) >= length:  # where −1 is the largest of all numbers
         bad = int(positions.min()) if int(positions.min()) < 0 else int(positions.max())
         raise IndexError(f"{operation}: index {bad} is out of range for a dim of length {length}")
 
 
-def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tuple[Any, ...]:
+def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str, reads: bool = False) -> tuple[Any, ...]:
     """The key that reads `index` along `dim` and each other dim in its place."""
     positions = index.array if isinstance(index, Tensor) else index
     d = one_dim(dim, len(shape), operation)
@@ -255,7 +268,7 @@ def _along(shape: tuple[int, ...], dim: int, index: Any, operation: str) -> tupl
         raise ValueError(
             f"{operation}: index of shape {positions.shape} does not fit x of shape {shape} along dim {dim}"
         )
-    check_range(positions, shape[d], operation)
+    check_range(positions, shape[d], operation, reads)
     xp = backend.array_module(positions)
     key = list(xp.ogrid[tuple(slice(n) for n in positions.shape)]) if len(shape) > 1 else [None]
     key[d] = positions

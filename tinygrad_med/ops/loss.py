@@ -63,12 +63,13 @@ def _true_classes(
     xp = backend.array_module(target.array)
     counted = target.array != ignore_index
     labels = xp.where(counted, target.array, 0).astype("int64")
-    check_range(labels, input.shape[dim], f"{operation}: target")
-    if weight is None and counted.all():
-        return dim, _Targets(counted, labels, None)
+    check_range(labels, input.shape[dim], f"{operation}: target", reads=True)
+    if weight is None:
+        if not input.is_cuda and counted.all():  # a GPU would have to be waited for
+            return dim, _Targets(counted, labels, None)
+        return dim, _Targets(counted, labels, wrap(counted.astype(input.dtype)))
     _check_weight(weight, input.shape[dim], operation)
-    of_class = xp.ones(input.shape[dim], input.dtype) if weight is None else weight.array
-    return dim, _Targets(counted, labels, wrap((of_class[labels] * counted).astype(input.dtype)))
+    return dim, _Targets(counted, labels, wrap((weight.array[labels] * counted).astype(input.dtype)))
 
 
 def _check_weight(weight: Tensor | None, classes: int, operation: str) -> None:
@@ -99,7 +100,7 @@ def nll_loss(
         reduction: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        IndexError: for a class outside 0 … C − 1.
+        IndexError: for a class outside 0 … C − 1; on a GPU not before numbers next come back from it.
     """
     dim, targets = _true_classes(input, target, weight, ignore_index, "nll_loss")
     losses = _of_true_classes(input, dim, targets)
