@@ -119,9 +119,15 @@ def test_channels(shape):
     assert_same("scale_shift", x, weight, bias)
     mean, var = assert_same("batch_norm_stats", x)
     assert_same("batch_norm", x, weight, bias, mean, 1 / np.sqrt(var + 1e-5))
+    for plus in (None, draw(*shape, seed=3)):
+        z = assert_same("batch_norm_relu", x, weight, bias, mean, 1 / np.sqrt(var + 1e-5), plus)
+        statistics = weight, mean, 1 / np.sqrt(var + 1e-5), plus is not None
+        assert_same("batch_norm_relu_backward", g, z, x, *statistics)
     running = [[draw(3, seed=2), np.ones(3)] for _ in range(2)]
     for library, (running_mean, running_var) in zip((cpu, gpu), running, strict=True):
-        moved = library.batch_norm_update(x, running_mean, running_var, 0.1, 1e-5)
+        batches = np.array(3)
+        moved = library.batch_norm_update(x, running_mean, running_var, 0.1, 1e-5, batches)
+        assert batches == 4
         np.testing.assert_allclose(moved, (mean, 1 / np.sqrt(var + 1e-5)), rtol=1e-12)
     np.testing.assert_allclose(running[1], running[0], rtol=1e-12)
     assert_same("batch_norm_backward", g, x, weight, mean, 1 / np.sqrt(var + 1e-5))

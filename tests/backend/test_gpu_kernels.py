@@ -17,6 +17,7 @@ from tinygrad_med import backend
 from tinygrad_med.backend import gpu
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 from tinygrad_med.backend.gpu import compiled, convolution, norm, optimizers
+from tinygrad_med.nn.one_pass import conv_norm
 
 pytestmark = pytest.mark.cuda
 
@@ -113,7 +114,10 @@ def test_sums_and_scales_of_channels(shape: tuple[int, ...]) -> None:
 def test_statistics_of_batch_norm(shape: tuple[int, ...], given: tuple[bool, bool]) -> None:
     def update(x: Any, mean: Any, var: Any) -> tuple[Any, ...]:
         running = [v.copy() if wanted else None for v, wanted in zip((mean, var), given, strict=True)]
-        return (*gpu.batch_norm_update(x, *running, 0.1, 1e-5), *running)
+        batches = backend.to_device(np.array(7), "cuda")
+        found = gpu.batch_norm_update(x, *running, 0.1, 1e-5, batches)
+        assert int(batches) == 8
+        return (*found, *running)
 
     x = draw(*shape) * np.arange(1, shape[1] + 1).reshape(-1, *[1] * (len(shape) - 2)) + 3
     hold(update, x, draw(shape[1]), np.abs(draw(shape[1])), kernels={"shares", "totals"})
@@ -139,6 +143,53 @@ def test_backward_of_batch_norm(shape: tuple[int, ...]) -> None:
         draw(shape[1]),
         kernels={"shares", "totals", "each"},
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batch_norm_with_a_sum_and_relu(shape: tuple[int, ...]) -> None:
+    x, plus, weight, bias = draw(*shape), draw(*shape, seed=1), draw(shape[1]), draw(shape[1], seed=2)
+    mean, var = (backend.to_device(v, "cuda") for v in (draw(shape[1], seed=2), np.abs(draw(shape[1], seed=3)) + 0.5))
+    hold(lambda *a: gpu.batch_norm_relu(*a, mean, 1 / var), x, weight, bias, kernels={"each"})
+    hold(lambda *a: gpu.batch_norm_relu(*a[:3], mean, 1 / var, a[3]), x, weight, bias, plus, kernels={"each"})
+    g, z = draw(*shape, seed=4), np.maximum(draw(*shape, seed=5), 0)
+    for summed in (False, True):
+        hold(
+            lambda *a, summed=summed: gpu.batch_norm_relu_backward(*a, mean, 1 / var, summed),
+            *(g, z, x, weight),
+            kernels={"shares", "totals", "each"},
+        )
+
+
+def test_relu_keeps_nan_behind_batch_norm() -> None:
+    x, one = there(np.array([[np.nan, 1.0], [0.5, -2.0]]), "float32", False), there(np.ones(2), "float32", False)
+    z = gpu.batch_norm_relu(x, one, one, one.astype("float64") * 0, one.astype("float64"))
+    np.testing.assert_array_equal(backend.to_numpy(z), [[np.nan, 2], [1.5, 0]])
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_network_normalizes_sums_and_cuts_in_two_passes(summed: bool) -> None:
+    def run(device: str) -> list[Any]:
+        tm.manual_seed(0)
+        conv, norm = tm.nn.Conv2d(2, 3, 3, padding=1, dtype=tm.float64), tm.nn.BatchNorm2d(3, dtype=tm.float64)
+        conv, norm = conv.to(device), norm.to(device)
+        with tm.no_grad():
+            norm.weight.copy_(tm.tensor([1.0, -2.0, 0.5]))
+            norm.bias.copy_(tm.tensor([0.3, 0.1, -0.4]))
+        x, plus = (tm.tensor(draw(4, c, 5, 6, seed=c), device=device, requires_grad=True) for c in (2, 3))
+        z = conv_norm(conv, norm, x, plus=plus if summed else None, then=tm.nn.functional.relu)
+        (z * z).sum().backward()
+        wanted = [
+            z,
+            x.grad,
+            *([plus.grad] if summed else []),
+            *(p.grad for p in (*conv.parameters(), *norm.parameters())),
+        ]
+        return [v.detach().cpu().numpy() for v in (*wanted, *norm.buffers())]
+
+    here, there = run("cpu"), run("cuda")
+    assert LAUNCHED.count("where_positive") == 0 and LAUNCHED.count("each") == 2
+    for x, y in zip(here, there, strict=True):
+        np.testing.assert_allclose(y, x, rtol=1e-9, atol=1e-11)
 
 
 def test_what_has_no_kernel_is_left_to_the_array_code() -> None:

@@ -18,7 +18,7 @@ from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.compiled import all_at_once
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops.conv import channel_sum, per_channel
-from tinygrad_med.ops.elementwise import clone, rsqrt
+from tinygrad_med.ops.elementwise import _relu_input, clone, rsqrt
 from tinygrad_med.ops.reduce import half_in_single, mean
 from tinygrad_med.ops.shape import _reshape
 
@@ -63,6 +63,50 @@ _batch_norm.vjp(
 @all_at_once(_batch_norm)
 def _batch_norm_joint(g, x, weight, mean, invstd, needed):
     gradients = kernels(backend.array_module(g)).batch_norm_backward(g, x, weight, mean, invstd)
+    return _of_needed(gradients, needed)
+
+
+@primitive
+def _batch_norm_relu(xp, x, weight, bias, *, mean, invstd, eps):
+    """z = max(batch_norm(x, weight, bias), 0)
+
+    ∂x, ∂weight, ∂bias: those of batch_norm, of g where z > 0, else 0
+    """
+    return kernels(xp).batch_norm_relu(x, weight, bias, mean, invstd)
+
+
+@primitive
+def _batch_norm_plus_relu(xp, x, weight, bias, plus, *, mean, invstd, eps):
+    """z = max(batch_norm(x, weight, bias) + plus, 0)
+
+    ∂x, ∂weight, ∂bias: those of batch_norm, of g where z > 0, else 0
+    ∂plus: g where z > 0, else 0
+    """
+    return kernels(xp).batch_norm_relu(x, weight, bias, mean, invstd, plus)
+
+
+_behind_relu: dict[str, Any] = {
+    "x": lambda g, z, x, weight, eps: _batch_norm_rule(_relu_input(g, output=z), x, weight, eps),
+    "weight": lambda g, z, x, eps: channel_sum(_relu_input(g, output=z) * standardize(x, _all_but_channels(x), eps)[0]),
+    "bias": lambda g, z: channel_sum(_relu_input(g, output=z)),
+}
+_batch_norm_relu.vjp(**_behind_relu)
+_batch_norm_plus_relu.vjp(**_behind_relu, plus=lambda g, z: _relu_input(g, output=z))
+
+
+@all_at_once(_batch_norm_relu)
+def _batch_norm_relu_joint(g, z, x, weight, mean, invstd, needed):
+    back = kernels(backend.array_module(g)).batch_norm_relu_backward
+    return _of_needed(back(g, z, x, weight, mean, invstd, False)[:3], needed)
+
+
+@all_at_once(_batch_norm_plus_relu)
+def _batch_norm_plus_relu_joint(g, z, x, weight, mean, invstd, needed):
+    back = kernels(backend.array_module(g)).batch_norm_relu_backward
+    return _of_needed(back(g, z, x, weight, mean, invstd, needed[3]), needed)
+
+
+def _of_needed(gradients, needed):
     return tuple(d if need else None for d, need in zip(gradients, needed, strict=True))
 
 
@@ -132,15 +176,40 @@ def batch_norm(
         )
     if count == 0:
         return _scale_shift(x, weight, bias)  # of no images; there is nothing to learn from either
-    running = [None if v is None else _to_write(v) for v in (running_mean, running_var)]
-    mean, invstd = kernels(xp).batch_norm_update(x.array, *running, momentum, eps)
-    return _batch_norm(x, weight, bias, mean=mean, invstd=invstd, eps=eps)
+    of_batch = _statistics(x, momentum, eps, running_mean, running_var)
+    return _batch_norm(x, weight, bias, **of_batch)
 
 
-def _to_write(x: Tensor) -> Any:
-    """The array of x, which somebody is going to overwrite."""
-    writes.note(x.array)
-    return x.array
+def batch_norm_relu(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    batches: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+    plus: Tensor | None = None,
+) -> Any:
+    """relu(batch_norm(x, …) + plus) in training, where `batches` counts how often, in two passes over memory.
+
+    Every operand must be there, and be of one dtype and device; plus is of the shape of x.
+    """
+    of_batch = _statistics(x, momentum, eps, running_mean, running_var, batches)
+    if plus is None:
+        return _batch_norm_relu(x, weight, bias, **of_batch)
+    return _batch_norm_plus_relu(x, weight, bias, plus, **of_batch)
+
+
+def _statistics(x: Tensor, momentum: float, eps: float, *running: Tensor | None) -> dict[str, Any]:
+    """Those of the batch, as the primitives take them; the running ones (mean, variance, batches) are overwritten."""
+    for v in running:
+        if v is not None:
+            writes.note(v.array)
+    mean_, var, *batches = (None if v is None else v.array for v in running)
+    update = kernels(backend.array_module(x.array)).batch_norm_update
+    mean, invstd = update(x.array, mean_, var, momentum, eps, *batches)
+    return {"mean": mean, "invstd": invstd, "eps": eps}
 
 
 # Layer and group normalization --------------------------------------------------------------------------------------

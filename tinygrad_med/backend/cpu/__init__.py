@@ -9,7 +9,16 @@ convolution), `im2col`, `few_channels`, `winograd`, `convolution` (the choice be
 
 from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd
 from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainder
-from .norm import batch_norm, batch_norm_backward, batch_norm_stats, batch_norm_update, channel_sum, scale_shift
+from .norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_relu,
+    batch_norm_relu_backward,
+    batch_norm_stats,
+    batch_norm_update,
+    channel_sum,
+    scale_shift,
+)
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
 from .sums import broadcast_to, sum
@@ -20,6 +29,8 @@ __all__ = [
     "avg_pool_input",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
     "batch_norm_stats",
     "batch_norm_update",
     "broadcast_to",

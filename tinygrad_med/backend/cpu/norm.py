@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .elementwise import relu, relu_backward
 from .layout import spans, to_channels_last, to_public
 from .sums import column_sums
 from .threads import parallel_for
@@ -80,18 +81,25 @@ def batch_norm_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batch_norm_update(
-    x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, momentum: float, eps: float
+    x: np.ndarray,
+    running_mean: np.ndarray | None,
+    running_var: np.ndarray | None,
+    momentum: float,
+    eps: float,
+    batches: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and 1/√(σ² + ε) of each channel of x, in float64 (C,), and running statistics moved towards them in place.
 
-    running ← running + momentum · (now − running), for the mean and for the variance as an unbiased estimate, of those
-    that are given.
+    running ← running + momentum · (now − running), for the mean and for the variance as an unbiased estimate, and
+    `batches` grows by 1; of those that are given.
     """
     mean, var = batch_norm_stats(x)
     count = x.size // x.shape[1]
     for running, now in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
         if running is not None:
             running += (momentum * (now - running)).astype(running.dtype)
+    if batches is not None:
+        batches += 1
     return mean, 1 / np.sqrt(var + eps)
 
 
@@ -99,6 +107,27 @@ def batch_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mean: np.nda
     """weight · (x − mean) · invstd + bias, with one of each per channel: x (N, C, *spatial), the others (C,)."""
     scale = weight * invstd
     return scale_shift(x, scale, bias - mean * scale)
+
+
+def batch_norm_relu(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    invstd: np.ndarray,
+    plus: np.ndarray | None = None,
+) -> np.ndarray:
+    """max(weight · (x − mean) · invstd + bias + plus, 0), with one of each per channel; plus is of the shape of x."""
+    y = batch_norm(x, weight, bias, mean, invstd)
+    return relu(y if plus is None else y + plus)
+
+
+def batch_norm_relu_backward(
+    g: np.ndarray, z: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, invstd: np.ndarray, plus: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """∂x, ∂γ, ∂β, and ∂plus if there was one, of z = `batch_norm_relu`(x, …)."""
+    g = relu_backward(g, z)
+    return (*batch_norm_backward(g, x, weight, mean, invstd), g if plus else None)
 
 
 def batch_norm_backward(

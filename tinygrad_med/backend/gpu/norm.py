@@ -16,6 +16,7 @@ from typing import Any
 from tinygrad_med.backend import Array, array_module
 
 from .compiled import MANY_BLOCKS, Kernel, compiles
+from .elementwise import relu, relu_backward
 from .layout import empty_like, pixels, rows
 from .sums import sum
 
@@ -31,6 +32,7 @@ extern "C" __global__ void each(const T* x, PARAMETERS T* y, long long rows, lon
   #pragma unroll 4
   for (long long row = blockIdx.x * 8LL + threadIdx.y; row < rows; row += step) {
     long long i = row * width + column;
+    INSIDE
     y[i] = T(VALUE);
   }
 }
@@ -38,10 +40,18 @@ extern "C" __global__ void each(const T* x, PARAMETERS T* y, long long rows, lon
 
 
 class Each:
-    """A kernel that makes of every number another one, with constants per channel: y = value(x, constants)."""
+    """A kernel that makes of every number another one, with constants per channel: y = value(x, constants).
 
-    def __init__(self, parameters: str, constants: str, value: str) -> None:
-        text = EACH.replace("PARAMETERS", parameters).replace("CONSTANTS", constants).replace("VALUE", value)
+    Args:
+        parameters: those beside x and y.
+        constants: the statements for a channel.
+        value: the expression for a number.
+        inside: statements before it.
+    """
+
+    def __init__(self, parameters: str, constants: str, value: str, inside: str = "") -> None:
+        text = EACH.replace("PARAMETERS", parameters).replace("CONSTANTS", constants)
+        text = text.replace("VALUE", value).replace("INSIDE", inside)
         self.kernel = Kernel("each", text)
 
     def __call__(self, x: Array, *parameters: Array) -> Array:
@@ -189,11 +199,27 @@ def batch_norm(x: Array, weight: Array, bias: Array, mean: Array, invstd: Array)
     return _batch_norm(x, weight, bias, mean, invstd)
 
 
-_batch_norm = Each(
-    "const T* weight, const T* bias, const double* mean, const double* invstd,",
-    "double scale = double(weight[channel]) * invstd[channel];"
-    "A a = A(scale), b = A(double(bias[channel]) - mean[channel] * scale);",
-    "A(x[i]) * a + b",
+WITH_STATISTICS = "const T* weight, const T* bias, const double* mean, const double* invstd,"
+A_AND_B = """double scale = double(weight[channel]) * invstd[channel];
+  A a = A(scale), b = A(double(bias[channel]) - mean[channel] * scale);"""
+_batch_norm = Each(WITH_STATISTICS, A_AND_B, "A(x[i]) * a + b")
+
+
+def batch_norm_relu(
+    x: Array, weight: Array, bias: Array, mean: Array, invstd: Array, plus: Array | None = None
+) -> Array:
+    """As `cpu.batch_norm_relu`: max(weight · (x − mean) · invstd + bias + plus, 0), with one of each per channel."""
+    if not compiles(x, weight, bias, *([] if plus is None else [plus])):
+        y = batch_norm(x, weight, bias, mean, invstd)
+        return relu(y if plus is None else y + plus)
+    if plus is None:
+        return _batch_norm_relu(x, weight, bias, mean, invstd)
+    return _batch_norm_plus_relu(x, weight, bias, mean, invstd, rows(plus))
+
+
+_batch_norm_relu = Each(WITH_STATISTICS, A_AND_B, "v < 0 ? A(0) : v", "A v = A(x[i]) * a + b;")
+_batch_norm_plus_relu = Each(
+    WITH_STATISTICS + "const T* plus,", A_AND_B, "v < 0 ? A(0) : v", "A v = A(x[i]) * a + b + A(plus[i]);"
 )
 
 
@@ -206,19 +232,28 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
 
 
 def batch_norm_update(
-    x: Array, running_mean: Array | None, running_var: Array | None, momentum: float, eps: float
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    momentum: float,
+    eps: float,
+    batches: Array | None = None,
 ) -> tuple[Array, Array]:
-    """As `cpu.batch_norm_update`: mean and 1/√(σ² + ε) of each channel; the running statistics move towards them."""
+    """As `cpu.batch_norm_update`: mean and 1/√(σ² + ε) of each channel; running statistics move towards them."""
     xp, count = array_module(x), pixels(x)
     running = [v for v in (running_mean, running_var) if v is not None]
     if not compiles(x, *running) or not all(v.flags.c_contiguous for v in running):
         mean, var = batch_norm_stats(x)
         _move(running_mean, mean, momentum)
         _move(running_var, var * (count / (count - 1)), momentum)
+        if batches is not None:
+            batches += 1
         return mean, 1 / xp.sqrt(var + eps)
     mean, invstd = xp.empty((2, x.shape[1]))
     r_mean, r_var = (xp.empty(x.shape[1], x.dtype) if v is None else v for v in (running_mean, running_var))
-    _batch_norm_update(x, (), (rows(x)[:1], mean, invstd, r_mean, r_var, float(count), float(momentum), float(eps)))
+    batches = xp.empty((), "int64") if batches is None else batches
+    numbers = float(count), float(momentum), float(eps)
+    _batch_norm_update(x, (), (rows(x)[:1], mean, invstd, r_mean, r_var, batches, *numbers))
     return mean, invstd
 
 
@@ -233,8 +268,8 @@ _batch_norm_update = Sums(
     2,
     constants="A s = A(x[channel]);",
     add="A d = A(x[i]) - s; sum[0] += d; sum[1] += d * d;",
-    results="""const T* x, double* mean, double* invstd, T* running_mean, T* running_var, double count, double momentum,
-    double eps,""",
+    results="""const T* x, double* mean, double* invstd, T* running_mean, T* running_var, long long* batches,
+    double count, double momentum, double eps,""",
     finish="""
   double d = total[0] / count, var = total[1] / count - d * d;
   if (var < 0) var = 0;
@@ -244,6 +279,7 @@ _batch_norm_update = Sums(
   T m = running_mean[channel], v = running_var[channel];
   running_mean[channel] = T(A(m) + A(T(momentum * (mean[channel] - double(m)))));
   running_var[channel] = T(A(v) + A(T(momentum * (var - double(v)))));
+  if (channel == 0) ++*batches;
 """,
 )
 
@@ -263,14 +299,10 @@ def batch_norm_backward(g: Array, x: Array, weight: Array, mean: Array, invstd: 
     return _batch_norm_input(g, of_x, mean, factors), d_weight, d_bias
 
 
-_batch_norm_sums = Sums(
-    2,
-    parameters="const T* of_x, const double* mean,",
-    constants="A m = A(mean[channel]);",
-    add="A g = A(x[i]); sum[0] += g; sum[1] += g * (A(of_x[i]) - m);",
-    results="""const T* weight, const double* mean, const double* invstd, T* d_weight, T* d_bias, double* factors,
+OF_SUMS: dict[str, Any] = {
+    "results": """const T* weight, const double* mean, const double* invstd, T* d_weight, T* d_bias, double* factors,
     double count,""",
-    finish="""
+    "finish": """
   double by = double(weight[channel]) * invstd[channel];
   d_bias[channel] = T(total[0]);
   d_weight[channel] = T(total[1] * invstd[channel]);
@@ -278,12 +310,56 @@ _batch_norm_sums = Sums(
   factors[channels + channel] = -by * invstd[channel] * invstd[channel] * total[1] / count;
   factors[2 * channels + channel] = -by * total[0] / count;
 """,
+}
+OF_INPUT = (
+    """A m = A(mean[channel]), a = A(factors[channel]), b = A(factors[channels + channel]);
+  A c = A(factors[2 * channels + channel]);""",
+    "a * g + b * (A(of_x[i]) - m) + c",
 )
-_batch_norm_input = Each(
-    "const T* of_x, const double* mean, const double* factors,",
-    "A m = A(mean[channel]), a = A(factors[channel]), b = A(factors[channels + channel]),"
-    "c = A(factors[2 * channels + channel]);",
-    "a * A(x[i]) + b * (A(of_x[i]) - m) + c",
+_batch_norm_sums = Sums(
+    2,
+    parameters="const T* of_x, const double* mean,",
+    constants="A m = A(mean[channel]);",
+    add="A g = A(x[i]); sum[0] += g; sum[1] += g * (A(of_x[i]) - m);",
+    **OF_SUMS,
+)
+_batch_norm_input = Each("const T* of_x, const double* mean, const double* factors,", *OF_INPUT, "A g = A(x[i]);")
+
+
+def batch_norm_relu_backward(
+    g: Array, z: Array, x: Array, weight: Array, mean: Array, invstd: Array, plus: bool
+) -> tuple[Array, Array, Array, Array | None]:
+    """As `cpu.batch_norm_relu_backward`: ∂x, ∂γ, ∂β, and ∂plus if there was one, of z = `batch_norm_relu`(x, …)."""
+    if not compiles(g, z, x, weight):
+        g = relu_backward(g, z)
+        return (*batch_norm_backward(g, x, weight, mean, invstd), g if plus else None)
+    xp, channels, of_x, of_z = array_module(x), x.shape[1], rows(x), rows(z)
+    d_weight, d_bias, factors = xp.empty(channels, x.dtype), xp.empty(channels, x.dtype), xp.empty((3, channels))
+    results = xp.ascontiguousarray(weight), mean, invstd, d_weight, d_bias, factors, float(pixels(x))
+    _batch_norm_relu_sums(g, (of_x, of_z, mean), results)
+    if not plus:
+        return _batch_norm_relu_input(g, of_x, of_z, mean, factors), d_weight, d_bias, None
+    d_plus = empty_like(x)
+    dx = _batch_norm_plus_relu_input(g, of_x, of_z, mean, factors, rows(d_plus))
+    return dx, d_weight, d_bias, d_plus
+
+
+_batch_norm_relu_sums = Sums(
+    2,
+    parameters="const T* of_x, const T* z, const double* mean,",
+    constants="A m = A(mean[channel]);",
+    add="A g = A(z[i]) > 0 ? A(x[i]) : A(0); sum[0] += g; sum[1] += g * (A(of_x[i]) - m);",
+    **OF_SUMS,
+)
+_batch_norm_relu_input = Each(
+    "const T* of_x, const T* z, const double* mean, const double* factors,",
+    *OF_INPUT,
+    "A g = A(z[i]) > 0 ? A(x[i]) : A(0);",
+)
+_batch_norm_plus_relu_input = Each(
+    "const T* of_x, const T* z, const double* mean, const double* factors, T* d_plus,",
+    *OF_INPUT,
+    "A g = A(z[i]) > 0 ? A(x[i]) : A(0); d_plus[i] = T(g);",
 )
 
 
