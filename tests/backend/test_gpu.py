@@ -133,6 +133,12 @@ def test_channels(shape):
     assert_same("batch_norm_backward", g, x, weight, mean, 1 / np.sqrt(var + 1e-5))
 
 
+@pytest.mark.parametrize("dims", [(1,), (0,), (0, 2)])
+def test_log_softmax(dims):
+    z = assert_same("log_softmax", draw(3, 4, 5), dims)
+    assert_same("log_softmax_backward", draw(3, 4, 5, seed=1), z, dims)
+
+
 def test_what_lies_alike_keeps_its_order() -> None:
     x, y = (np.moveaxis(draw(2, 4, 5, 3, seed=i), -1, 1) for i in range(2))
     for z in (gpu.plus(x, y), gpu.relu(x), gpu.relu_backward(x, y), gpu.relu_backward(x.copy("C"), y)):

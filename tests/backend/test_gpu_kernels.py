@@ -321,6 +321,22 @@ def test_relu_and_sums_lie_in_memory_as_their_operands(shape: tuple[int, ...]) -
     hold(lambda y: gpu.relu_backward(there(x, "float64", False), y), y, kernels={"where_positive"}, dtypes=("float64",))
 
 
+@pytest.mark.parametrize("classes", [1, 3, 128, 300])
+def test_log_softmax(classes: int) -> None:
+    x, g = 20 * draw(7, classes), draw(7, classes, seed=1)
+    x[0], x[1, 0], x[2, -1] = 1000, np.inf if classes > 1 else 0, -np.inf if classes > 1 else 0
+    with np.errstate(invalid="ignore"):
+        hold(gpu.log_softmax, x[2:], (1,), kernels={"log_softmax"})
+        z = np.log(np.random.default_rng(0).dirichlet(np.ones(classes), 7))
+        hold(gpu.log_softmax_backward, g, z, (1,), kernels={"log_softmax_backward"})
+        for dtype in DTYPES:
+            found = backend.to_numpy(gpu.log_softmax(there(x, dtype, False), (1,)))
+            np.testing.assert_allclose(found[0], -np.log(classes), rtol=2e-3)
+            assert np.isnan(found[1]).all() or classes == 1
+    hold(gpu.log_softmax, draw(3, 4, 5), (1,), kernels=set())
+    hold(gpu.log_softmax, draw(3, 4), (0,), kernels=set())
+
+
 STEPS: dict[str, tuple[str, Callable[[Any], tm.optim.Optimizer]]] = {
     "plain": ("sgd", lambda p: tm.optim.SGD(p, lr=0.1)),
     "decay": ("sgd", lambda p: tm.optim.SGD(p, lr=0.1, weight_decay=0.3, maximize=True)),

@@ -9,12 +9,14 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+from tinygrad_med import backend
 from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
+from tinygrad_med.engine.compiled import all_at_once
 from tinygrad_med.ops.dims import F, all_dims, bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
 from tinygrad_med.ops.indexing import gather
@@ -449,11 +451,15 @@ def _log_softmax(xp, x, *, dims):
 
     ∂x: g − eᶻ · Σ g
     """
-    shifted = x - x.max(dims, keepdims=True)
-    return shifted - xp.log(kernels(xp).sum(xp.exp(shifted), dims, keepdims=True))
+    return kernels(xp).log_softmax(x, dims)
 
 
 _log_softmax.vjp(x=lambda g, z, dims: g - exp(z) * _sum(g, dims=dims, keepdim=True))
+
+
+@all_at_once(_log_softmax)
+def _log_softmax_joint(g, z, dims, needed):
+    return (kernels(backend.array_module(g)).log_softmax_backward(g, z, dims),)
 
 
 @method

@@ -3,7 +3,8 @@ sums, normalization.
 
 Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is differentiated when. Reading order:
 `threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `finish` (what follows a
-convolution), `im2col`, `few_channels`, `winograd`, `convolution` (the choice between them), `pool`, `products`, `sums`,
+from .softmax import log_softmax, log_softmax_backward
+from .sums import broadcast_to, sum
 `norm`.
 """
 
@@ -21,6 +22,7 @@ from .norm import (
 )
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
+from .softmax import log_softmax, log_softmax_backward
 from .sums import broadcast_to, sum
 from .threads import get_num_threads, set_num_threads
 
@@ -44,6 +46,8 @@ __all__ = [
     "get_winograd",
     "keep",
     "linear",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",

@@ -3,7 +3,7 @@
 The functions find the array library of what they are given; with NumPy arrays the array code runs too, which is how it
 is tested where there is no GPU. A kernel takes its place where `compiled.compiles` says so, and is held to it by tests
 marked `cuda`. Reading order: `compiled` (from a source to a call), `layout` (channels last), `norm` (sums in two
-stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`, `elementwise`, `optimizers`
+stages), `places` (where windows lie), `pool`, `convolution`, `products`, `sums`, `softmax`, `elementwise`, `optimizers`
 (all parameters in one launch).
 """
 
@@ -23,6 +23,7 @@ from .norm import (
 )
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
 from .products import linear
+from .softmax import log_softmax, log_softmax_backward
 from .sums import broadcast_to, sum
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "get_compiled",
     "keep",
     "linear",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool",
     "max_pool_gather",
     "max_pool_scatter",
