@@ -172,6 +172,8 @@ def _as_part(part: Any) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """`x[key]`."""
+    if type(key) in PLAIN:  # a slice, an integer: the key as it is
+        return index(x, key=key)
     for part in as_keys(key, tuple(x.shape), reads=True):
         x = index(x, key=part)
     return x
