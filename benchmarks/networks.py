@@ -4,7 +4,7 @@ float32, two threads for each. PyTorch is eager, on the CPU, as it is by default
 weights channels-last in memory, its fastest way. DeZero does the two smaller pieces of work, in an environment of its
 own. All networks are as one writes them: none has its batch normalization folded into the convolutions beforehand.
 
-Run with the beginning of a work's name to measure only that.
+Run with the beginning of a work's name to measure only that; the other rows of the table remain as they were.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from peers import Worker, python
-from timing import RESULTS, THREADS, alternate, limit_threads, own_peak, report
+from timing import RESULTS, THREADS, Comparison, alternate, earlier, limit_threads, own_peak, report
 
 IMAGES = {"resnet": (16, 3, 224, 224), "alexnet": (24, 3, 224, 224), "small": (64, 1, 64, 64)}
 
@@ -222,23 +222,26 @@ WORKS = {
 
 def main(beginning=""):
     """Measure the works whose names begin so, and write the tables."""
-    comparisons = []
+    comparisons = {}
+    before = earlier("networks") if beginning else {}
     for work, (name, size, rounds, bar, bar_last, peer) in WORKS.items():
+        bars = [("ours", over, limit) for over, limit in (("PyTorch", bar), (LAST, bar_last)) if limit]
         if not work.startswith(beginning):
+            if work in before:
+                comparisons[work] = Comparison(work, before[work], tuple(bars), others=0.0)
             continue
         contenders = {
             "ours": ours(name, size),
             "PyTorch": pytorch(name, size),
             LAST: pytorch(name, size, channels_last=True),
         }
-        bars = [("ours", over, limit) for over, limit in (("PyTorch", bar), (LAST, bar_last)) if limit]
         compare = partial(alternate, work, rounds=rounds, bar=bars)
         if peer is None:
-            comparisons.append(compare(contenders))
+            comparisons[work] = compare(contenders)
         else:
             with Worker(python(peer.__name__), peer, name) as worker:
-                comparisons.append(compare({**contenders, "DeZero": worker}))
-    report("networks", __doc__.partition("\n")[0], comparisons, over="PyTorch")
+                comparisons[work] = compare({**contenders, "DeZero": worker})
+    report("networks", __doc__.partition("\n")[0], list(comparisons.values()), over="PyTorch")
     if not beginning:
         compare_memory()
 

@@ -234,6 +234,15 @@ def write(name: str, lines: Sequence[str], comparisons: Sequence[Comparison]) ->
     return table
 
 
+def earlier(name: str) -> dict[str, dict[str, list[float]]]:
+    """The single times of `results/<name>.csv`: {work: {who: seconds, one a round}}."""
+    found: dict[str, dict[str, list[float]]] = {}
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["work"], {}).setdefault(row["who"], []).append(float(row["seconds"]))
+    return found
+
+
 def _verdict(c: Comparison, bar: Bar) -> str:
     who, over, limit = bar
     ratio = c.ratio(who, over)
