@@ -89,3 +89,25 @@ def test_statistics_of_nothing_are_refused():
         cpu.batch_norm_stats(np.zeros((0, 3, 4, 4)))
     assert cpu.channel_sum(np.zeros((0, 3, 4, 4))).tolist() == [0, 0, 0]
     assert cpu.scale_shift(np.zeros((0, 3, 4, 4)), np.ones(3), np.ones(3)).shape == (0, 3, 4, 4)
+
+
+@given(shape=SHAPES, dtype=st.sampled_from([np.float64, np.float32]), plus=st.booleans(), last=st.booleans())
+def test_with_a_sum_and_relu_it_is_the_same_to_the_bit(shape, dtype, plus, last):
+    x, weight, bias, g = arrays(shape, dtype)
+    more = np.random.default_rng(1).standard_normal(shape).astype(dtype) if plus else None
+    if last:
+        g = np.moveaxis(np.ascontiguousarray(np.moveaxis(g, 1, -1)), -1, 1)
+    mean, var = cpu.batch_norm_stats(x)
+    invstd = 1 / np.sqrt(var + 1e-5)
+    y = cpu.batch_norm(x, weight, bias, mean, invstd)
+    z = cpu.relu(y + more if plus else y)
+    found = cpu.batch_norm_relu(x, weight, bias, mean, invstd, more)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, z)
+    cut, before = cpu.relu_backward(g, z), g.copy()
+    expected = (*cpu.batch_norm_backward(cut, x, weight, mean, invstd), cut if plus else None)
+    for one, other in zip(cpu.batch_norm_relu_backward(g, z, x, weight, mean, invstd, plus), expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(g, before)

@@ -131,6 +131,41 @@ def test_in_training_the_statistics_are_the_batch_s(passes):
     assert passes() == 0
 
 
+@pytest.mark.parametrize("with_plus", [False, True])
+def test_training_in_one_pass_is_the_same_to_the_bit(with_plus, monkeypatch):
+    conv, norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+    alike = copy.deepcopy((conv, norm))
+    x, plus = images(4, 3, 9, 9), images(4, 8, 9, 9) if with_plus else None
+    weights, used = images(4, 8, 9, 9, seed=3), []
+    normed = one_pass._normed
+    monkeypatch.setattr(one_pass, "_normed", lambda *args: used.append(1) or normed(*args))
+
+    def step(conv, norm, forward):
+        leaves = [tm.tensor(v.numpy(), requires_grad=True) for v in (x, plus) if v is not None]
+        z = forward(conv, norm, *leaves)
+        gradients = tm.autograd.grad((z * weights).sum(), [*leaves, *conv.parameters(), *norm.parameters()])
+        return [z, *gradients, *norm.buffers()]
+
+    found = step(conv, norm, lambda conv, norm, x, plus=None: conv_norm(conv, norm, x, plus=plus, then=F.relu))
+    assert used
+    expected = step(*alike, lambda conv, norm, x, plus=0: F.relu(norm(conv(x)) + plus))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.detach().numpy(), other.detach().numpy())
+
+
+def test_second_derivatives_of_training_in_one_pass():
+    conv, norm = nn.Conv2d(2, 3, 3, dtype="float64"), nn.BatchNorm2d(3, dtype="float64")
+
+    def penalty(forward):
+        x = images(3, 2, 6, 6, dtype="float64").requires_grad_()
+        (g,) = tm.autograd.grad((forward(x) ** 2).sum(), [x], create_graph=True)
+        return tm.autograd.grad((g**2).sum(), [x, conv.weight, norm.weight])
+
+    found = penalty(lambda x: conv_norm(conv, norm, x, then=F.relu))
+    for one, other in zip(found, penalty(lambda x: F.relu(norm(conv(x)))), strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9, atol=1e-9 * np.abs(other.numpy()).max())
+
+
 @pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
 @pytest.mark.parametrize("name", ["conv1", "bn1", "relu", "layer1.0.conv2", "layer1.0.bn2", "layer2.0.downsample.0"])
 def test_hooks_see_what_they_see_one_after_the_other(kind, name):

@@ -4,7 +4,7 @@ In use, that is in `eval()` and under `no_grad`, batch normalization multiplies 
 another. Done with the convolution while its result is in the cache, that costs next to nothing; and so do a sum and
 relu. It is done at every call with the numbers of that call: nothing is kept that a later change could make wrong.
 
-In training only batch normalization, the sum and relu share a pass, and only on a GPU, whose time is memory's.
+In training batch normalization, the sum and relu share a pass forward and one back.
 
 Where somebody could see the difference, the modules are called one after the other: with a hook on one of them, with a
 watcher (`explain`, `detect_anomaly`), by the definition alone, in a subclass or with another `forward`.
@@ -126,10 +126,10 @@ def _normed(norm: Any, z: Tensor, plus: Tensor | None) -> Any:
 
 
 def _norm_in_one_pass(norm: Any, z: Any, plus: Tensor | None, then: Any) -> bool:
-    """Whether batch normalization in training, a sum and relu are the same in one pass; a GPU gains by it."""
+    """Whether batch normalization in training, a sum and relu are the same in one pass."""
     if mode.watchers or mode.definition or not (_as_made(norm, *NORMS) and norm.training and norm.momentum is not None):
         return False
-    if not (then is F.relu or _as_made(then, ReLU)) or not z.is_cuda or z.ndim not in norm.dims:
+    if not (then is F.relu or _as_made(then, ReLU)) or z.ndim not in norm.dims:
         return False
     of_channels = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     if any(v is None or v.shape != z.shape[1:2] for v in of_channels) or norm.num_batches_tracked is None:
