@@ -50,8 +50,8 @@ def ours(slices: int, chunk: int | None = None) -> Any:
     return step(tm, optim, MRNet(3, chunk=chunk), slices)
 
 
-def pytorchs(slices: int) -> Any:
-    """A step of PyTorch, eager, on the same model."""
+def pytorch_model() -> Any:
+    """MRNet in PyTorch."""
     import torch
     from torch import nn
     from torch_networks import AlexNet
@@ -66,7 +66,14 @@ def pytorchs(slices: int) -> Any:
             seen = [plane(x).mean((2, 3)).max(0, keepdim=True)[0] for plane, x in zip(self.planes, exam, strict=True)]
             return self.fc(torch.cat(seen, 1))
 
-    return step(torch, torch.optim, MRNet(), slices)
+    return MRNet()
+
+
+def pytorchs(slices: int) -> Any:
+    """A step of PyTorch, eager, on the same model."""
+    import torch
+
+    return step(torch, torch.optim, pytorch_model(), slices)
 
 
 MEMORY = {
