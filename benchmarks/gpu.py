@@ -101,55 +101,15 @@ def pytorch() -> tuple[Any, str | None]:
 
 
 def operations(short: bool, clock: Clock) -> dict[str, Any]:
-    """Each row on CUDA, against float64 on the CPU."""
-    from hypothesis import HealthCheck, given, settings
-
-    from tests.op_cases import ROWS
-    from tests.ops.test_values_and_gradients import derivatives, in_float32
-    from tinygrad_med.testing.strategies import Call
-
-    found: dict[str, Any] = {"rows": len(ROWS), "not reached": [], "differ": {}, "worst in float32": {}, "calls": 0}
-    checks = settings(max_examples=1 if short else 3, derandomize=True, database=None, deadline=None)
-    for row in ROWS[:: 8 if short else 1]:
-        if clock.left() < 0:
-            found["not reached"].append(row.name)
-            continue
-        worst = {"float64": 0.0, "float32": 0.0}
-
-        @settings(checks, suppress_health_check=list(HealthCheck))
-        @given(row.calls)
-        def compare(call: Call, row: Any = row, worst: dict[str, float] = worst) -> None:
-            order = min(row.order, 2)
-            exact = derivatives(tinygrad_med, row.op, call, order, "cpu")
-            narrow = Call(tuple(map(in_float32, call.args)), {k: in_float32(v) for k, v in call.kwargs.items()})
-            for dtype, given_call in (("float64", call), ("float32", narrow)):
-                there = derivatives(tinygrad_med, row.op, given_call, order, "cuda")
-                worst[dtype] = max(worst[dtype], *map(off, there, exact), 0.0)
-            found["calls"] += 1
-
-        try:
-            compare()
-        except Exception as error:  # noqa: BLE001 - every row shall have its turn
-            found["differ"][row.name] = f"{type(error).__name__}: {str(error)[:300]}"
-            continue
-        found["worst in float32"][row.name] = float(f"{worst['float32']:.2g}")
-        if worst["float64"] > 1e-9 or worst["float32"] > 1e-2:
-            found["differ"][row.name] = {dtype: float(f"{value:.2g}") for dtype, value in worst.items()}
-    worst_rows = sorted(found["worst in float32"].items(), key=lambda item: -item[1])
-    found["worst in float32"] = dict(worst_rows[:10])
-    found["median in float32"] = statistics.median([value for _, value in worst_rows] or [0.0])
+    """What `tests/ops/on_a_card.py` finds, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "operations.json")
+        line = [sys.executable, "-m", "tests.ops.on_a_card", str(file), "--seconds", str(max(1.0, clock.left()))]
+        line += ["--every", "8", "--examples", "1"] if short else []
+        subprocess.run(line, cwd=ROOT, check=True)
+        found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    print("   ", f"{found['agree']} rows agree, {len(found['differ'])} differ, {len(found['not reached'])} not reached")
     return found
-
-
-def off(there: np.ndarray, exact: np.ndarray) -> float:
-    """How far numbers are from the exact ones, relative to the largest of these or to 1."""
-    assert there.shape == exact.shape, f"shapes {there.shape} and {exact.shape}"
-    finite = np.isfinite(exact)
-    assert (np.isfinite(there) == finite).all(), "other elements are finite"
-    if not finite.any():
-        return 0.0
-    distance = np.abs(there[finite].astype("float64") - exact[finite]).max(initial=0)
-    return float(distance / max(1.0, np.abs(exact[finite]).max()))
 
 
 # ---------------------------------------------------------------- times
@@ -476,7 +436,7 @@ def main(arguments: list[str] | None = None) -> int:
     if problem := tinygrad_med.cuda.why_not():
         print(f"error: there is no card: {problem}", file=sys.stderr)
         return 2
-    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # for tests.op_cases, and for the networks in PyTorch
+    sys.path[:0] = [str(ROOT / "benchmarks")]  # where the networks in PyTorch are
     began, whole = perf_counter(), Clock(options.seconds)
     found: dict[str, Any] = {"question": (__doc__ or "").splitlines()[0], **card(), "short": options.short}
     print(json.dumps(found, indent=1), flush=True)

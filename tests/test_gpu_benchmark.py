@@ -10,6 +10,8 @@ import pytest
 
 import tinygrad_med as tm
 from benchmarks import gpu, readme
+from tests.op_cases import ROWS
+from tests.ops.on_a_card import off, worst_of
 
 
 @pytest.mark.skipif(tm.cuda.is_available(), reason="there is a card")
@@ -20,12 +22,20 @@ def test_without_a_card_it_says_what_is_missing(capsys: pytest.CaptureFixture[st
 
 def test_numbers_are_judged_by_the_largest_of_the_exact_ones() -> None:
     exact = np.array([1.0, -1000.0, np.inf])
-    assert gpu.off(np.array([1.0, -1001.0, np.inf], "float32"), exact) == pytest.approx(1e-3)
-    assert gpu.off(np.zeros((0, 2), "float32"), np.zeros((0, 2))) == 0
+    assert off(np.array([1.0, -1001.0, np.inf], "float32"), exact) == pytest.approx(1e-3)
+    assert off(np.zeros((0, 2), "float32"), np.zeros((0, 2))) == 0
     with pytest.raises(AssertionError, match="shapes"):
-        gpu.off(exact[:2], exact)
+        off(exact[:2], exact)
     with pytest.raises(AssertionError, match="other elements are finite"):
-        gpu.off(np.array([1.0, -1000.0, 5.0]), exact)
+        off(np.array([1.0, -1000.0, 5.0]), exact)
+
+
+@pytest.mark.cuda
+def test_a_row_is_asked_on_the_card() -> None:
+    (row,) = (row for row in ROWS if row.name == "mul")
+    worst = worst_of(row, 2)
+    assert worst["float64"] < 1e-12 and 0 < worst["float32"] < 1e-5
+    assert worst_of(row._replace(op=lambda x, y: x * y * (1.001 if x.is_cuda else 1)), 2)["float64"] > 1e-5
 
 
 @pytest.mark.cuda
