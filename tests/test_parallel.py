@@ -37,7 +37,9 @@ def mpirun(n: int, *command: object, seconds: float = 120, **environment: str) -
         check=False,
         timeout=seconds,
         cwd=ROOT,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | environment,
+        env=os.environ
+        | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
+        | environment,
     )
 
 
