@@ -1,11 +1,13 @@
-"""python -m tests.gpu_on_cpu build | run WHAT… (as after `python`: a file, -m pytest …)"""
+"""python -m tests.gpu_on_cpu build | check [WORD…] | nvrtc [--all] | run WHAT… (what follows `python`)"""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from tests.gpu_on_cpu import nvrtc
 from tests.gpu_on_cpu.building import CannotBuildError, build
+from tests.gpu_on_cpu.checking import check
 from tests.gpu_on_cpu.running import environment
 
 
@@ -13,14 +15,18 @@ def main(arguments: list[str]) -> int:
     """Build the GPU, then run what is asked for in this process's place."""
     try:
         home = build()
+        match arguments:
+            case ["build"]:
+                return 0
+            case ["check", *chosen]:
+                return check(home, chosen)
+            case ["nvrtc"] | ["nvrtc", "--all"]:
+                return nvrtc.check(home, "--all" in arguments)
+            case ["run", *command] if command:
+                os.execve(sys.executable, [sys.executable, *command], environment(home))
     except CannotBuildError as error:
         print(f"gpu_on_cpu: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    match arguments:
-        case ["build"]:
-            return 0
-        case ["run", *command] if command:
-            os.execve(sys.executable, [sys.executable, *command], environment(home))
     print(__doc__, file=sys.stderr)  # noqa: T201
     return 2
 

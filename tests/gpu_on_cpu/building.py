@@ -24,9 +24,13 @@ HERE = Path(__file__).parent
 CYTHON = "cython>=3.2,<3.3"  # as CuPy's pyproject.toml asks
 FLAGS = "-std=c++17 -O1 -fPIC -w -fno-strict-aliasing -ffp-contract=off -mf16c"
 """With which kernels are compiled. As on a GPU by default, no fused multiply-add is rounded once but by ours."""
-WATCHED = (
-    "-DGPU_WATCHED -fsanitize=thread --param tsan-instrument-func-entry-exit=0 --param tsan-distinguish-volatile=1"
-)
+KINDS = {
+    "plain": "",
+    "watched": "-DGPU_WATCHED -fsanitize=thread --param tsan-instrument-func-entry-exit=0 "
+    "--param tsan-distinguish-volatile=1",
+    "sanitized": "-fsanitize=address",
+}
+"""More flags, for each kind of kernel (nvrtc.cpp)."""
 
 
 class CannotBuildError(RuntimeError):
@@ -54,7 +58,7 @@ KERNELS = ("nvrtc.cpp", "include/*.h")  # what compiled kernels follow from
 
 
 def _key(version: str, patterns: tuple[str, ...]) -> str:
-    key = hashlib.sha256(f"{version} {sys.version} {_compiler()} {FLAGS} {WATCHED}".encode())
+    key = hashlib.sha256(f"{version} {sys.version} {_compiler()} {FLAGS} {KINDS}".encode())
     for pattern in patterns:
         for file in sorted(HERE.glob(pattern)):
             key.update(file.read_bytes())
@@ -75,8 +79,8 @@ def _compiler() -> str:
 
 
 def _make(folder: Path, version: str, home: Path) -> None:
-    lib, include, work = folder / "lib", folder / "include", folder / "work"
-    for made in (lib, include, work):
+    lib, work = folder / "lib", folder / "work"
+    for made in (lib, work):
         made.mkdir(parents=True)
     sources = _cupy_sources(folder.parent, version, work)
 
@@ -97,23 +101,23 @@ def _make(folder: Path, version: str, home: Path) -> None:
     for unused in ("libcublasLt.so.13", "libcusparse.so.12", "libnvJitLink.so.13"):  # loaded along with the others
         _link(lib / unused, ours, [], [], work)
 
-    shutil.copytree(HERE / "include", include, dirs_exist_ok=True)
-    (include / "thrust/detail/config").mkdir(parents=True)
-    (include / "thrust/detail/config/namespace.h").write_text(
-        "#define THRUST_NAMESPACE_BEGIN namespace thrust {\n#define THRUST_NAMESPACE_END }\n"
-    )
-    shutil.copytree(include, folder / "watched")
-    includes = f"-I{home}/include -I{_package('cupy')}/_core/include"
+    for kind, flags in KINDS.items():
+        _header_of_kernels(folder / kind, f"{FLAGS} {flags} -I{home}/{kind} -I{_package('cupy')}/_core/include")
     (folder / "kernels").symlink_to(home.parent / f"kernels-{_key(version, KERNELS)}")
-    (folder / "flags").write_text(f"{FLAGS} {includes}")
-    (folder / "watched" / "flags").write_text(WATCHED)
-    for header, flags in ((include, ()), (folder / "watched", WATCHED.split())):  # compiled once, for all kernels
-        there = [f"-I{include}", f"-I{_package('cupy')}/_core/include"]
-        _run("g++", "-x", "c++-header", *FLAGS.split(), *flags, *there, "device.h", "-o", "device.h.gch", cwd=header)
     module = work / f"runtime{sysconfig.get_config_var('EXT_SUFFIX')}"
     _run("g++", "-shared", runtime, cuda, "-o", module)
     _site(folder, module)
     shutil.rmtree(work)
+
+
+def _header_of_kernels(folder: Path, flags: str) -> None:
+    """What comes before a kernel's source, compiled once for all kernels, and the flags that they are compiled with."""
+    shutil.copytree(HERE / "include", folder)
+    empty = folder / "thrust/detail/config/namespace.h"  # CuPy's complex numbers ask for it
+    empty.parent.mkdir(parents=True)
+    empty.write_text("#define THRUST_NAMESPACE_BEGIN namespace thrust {\n#define THRUST_NAMESPACE_END }\n")
+    (folder / "flags").write_text(flags)
+    _run("g++", "-x", "c++-header", *flags.split(), f"-I{folder}", "device.h", "-o", "device.h.gch", cwd=folder)
 
 
 def _run(*command: str | Path, cwd: Path | None = None, **settings: str) -> str:

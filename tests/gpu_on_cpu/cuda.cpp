@@ -42,6 +42,7 @@ static int allocate(void** p, size_t n, bool on_gpu) {
   if (posix_memalign(p, 512, n ? n : 1)) return fail(cudaErrorMemoryAllocation);
   if (on_gpu) used[current_device] += n;
   if (on_gpu && poison && !dry) memset(*p, 0xff, n);
+  if (dry && n < 1 << 20) memset(*p, 0, n);  // what is read back and not computed is at least always the same
   pieces[(Address)*p] = {(Address)*p, n, current_device, on_gpu};
   return 0;
 }
@@ -82,13 +83,13 @@ static int copy(void* to, const void* from, size_t n, void* stream) {
   for (auto p : {std::make_pair(t, (Address)to), std::make_pair(f, (Address)from)})
     if (p.first && p.second + n > p.first->first + p.first->bytes) return fail(cudaErrorInvalidValue, "a copy goes past the end of an array");
   bool to_gpu = t && t->on_gpu, from_gpu = f && f->on_gpu;
-  note("COPY %c%c %zu\n", from_gpu ? 'D' : 'H', to_gpu ? 'D' : 'H', n);
+  note("COPY %c%c bytes=%zu\n", from_gpu ? 'D' : 'H', to_gpu ? 'D' : 'H', n);
   if (dry && to_gpu && (from_gpu || n > 1 << 22)) return 0;  // small ones are done: pointers, sizes, labels
   enqueue(stream, [=] { memmove(to, from, n); });
   return 0;
 }
 static int set(void* p, int value, size_t n, void* stream) {
-  note("MEMSET %zu\n", n);
+  note("MEMSET - bytes=%zu\n", n);
   if (!dry || n < 1 << 20) enqueue(stream, [=] { memset(p, value, n); });
   return 0;
 }

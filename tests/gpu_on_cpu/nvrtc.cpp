@@ -1,6 +1,6 @@
 // libnvrtc.so.13: compiles a kernel's source with g++ for this CPU. What CuPy keeps as its "cubin" is a shared library.
-// Where GPU_ON_CPU_WATCH is set, a kernel whose name does not begin with "cupy" (so: ours) tells of each access to memory
-// (threads.cpp); =all: every kernel. GPU_ON_CPU_CXXFLAGS are more flags, such as -fsanitize=address.
+// A kernel whose name does not begin with "cupy" (so: ours) is "watched" where GPU_ON_CPU_WATCH is set, and tells of each
+// access to memory (threads.cpp), or "sanitized" where GPU_ON_CPU_ASAN is. GPU_ON_CPU_WATCH=all: every kernel.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -34,7 +34,7 @@ static int compile(Program& q, int n, const char** options) {
   auto found = kernels(q.source);
   bool cupys = found.empty() || !found.begin()->rfind("cupy", 0), waits = has(q.source, "__sync") || has(q.source, "__shfl");
   std::string home = setting("GPU_ON_CPU_HOME"), watch = setting("GPU_ON_CPU_WATCH");
-  bool watched = watch == "all" || (!watch.empty() && !cupys);
+  std::string kind = watch == "all" || (!watch.empty() && !cupys) ? "watched" : !cupys && getenv("GPU_ON_CPU_ASAN") ? "sanitized" : "plain";
 
   char folder[] = "/tmp/gpu_on_cpu_XXXXXX";
   if (!mkdtemp(folder)) return 6;
@@ -47,12 +47,11 @@ static int compile(Program& q, int n, const char** options) {
   f.close();
 
   // The flags are those of building.py, or the precompiled header would not be taken.
-  std::string flags = read(home + "/flags"), more = setting("GPU_ON_CPU_CXXFLAGS");
-  if (flags.empty()) flags = "-w";
-  std::string command = "g++ -c " + flags + " " + more + " -include " + home + (watched ? "/watched/device.h" : "/include/device.h");
+  std::string header = home + "/" + kind + "/device.h", flags = read(home + "/" + kind + "/flags"), end = " 2>>" + base + ".log";
+  std::string command = "g++ -c " + flags + " -include " + header;
   for (int i = 0; i < n; i++) if (!strncmp(options[i], "-I", 2) || !strncmp(options[i], "-D", 2)) command += std::string(" '") + options[i] + "'";
-  if (watched) command += " " + read(home + "/watched/flags");
-  command += " -o " + base + ".o " + base + ".cpp 2>" + base + ".log && g++ -shared " + (has(more, "sanitize") ? more : "") + " -o " + base + ".so " + base + ".o " + home + "/lib/libcuda.so.1 2>>" + base + ".log";
+  command += " -o " + base + ".o " + base + ".cpp" + end + " && g++ -shared " + (kind == "sanitized" ? "-fsanitize=address " : "");
+  command += "-o " + base + ".so " + base + ".o " + home + "/lib/libcuda.so.1" + end;
   int failed = system(command.c_str());
   q.log = read(base + ".log");
   if (!failed) q.binary = read(base + ".so");

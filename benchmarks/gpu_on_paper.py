@@ -1,0 +1,67 @@
+"""What would a step take on an H100, on paper? No card was used: launches and bytes are counted, times are a model's.
+
+    GPU_ON_CPU_POOL=0 python -m tests.gpu_on_cpu run benchmarks/gpu_on_paper.py
+
+A dry run (tests/gpu_on_cpu) counts what the GPU is asked to do. Each kernel then takes as long as its bytes need at the
+bandwidth of the units that its blocks fill, each product as long as its bytes or its operations need, and nothing is
+quicker than a launch. Python launches one thing after the other; a step takes what the longer of the two takes.
+"""
+
+from __future__ import annotations
+
+from timing import RESULTS
+
+from tests.gpu_on_cpu.budget import BARS, STEPS, cost, count
+from tests.gpu_on_cpu.dry import Counts, Work
+from tinygrad_med._files import writing
+
+BANDWIDTH = 2.6e12  # bytes a second that kernels reach of the 3.35e12 of its data sheet
+UNITS = 132
+FLOAT32, TF32 = 45e12, 250e12  # operations a second that products reach, of 67e12 and 495e12
+SHORTEST = 2e-6  # a kernel's least time
+HOST = 11e-6  # Python's, CuPy's and the driver's time for one launch
+
+
+def seconds(work: Work, flops: float) -> float:
+    """A model of the time that one kernel, product, memset or copy on the card takes."""
+    share = min(work.blocks, UNITS) / UNITS if work.kind == "kernel" else 1.0
+    return max(SHORTEST, work.bytes / (BANDWIDTH * share), work.flops / flops)
+
+
+def row(name: str, counts: Counts) -> str:
+    """The model's times of one step."""
+    on_card = [w for w in counts.of("kernel", "product", "memset", "copy") if w.name not in ("HD", "DH")]
+    narrow = sum(seconds(w, FLOAT32) for w in counts.narrow())
+    host = HOST * counts.launches
+    card = [sum(seconds(w, flops) for w in on_card) for flops in (FLOAT32, TF32)]
+    found = cost(counts)
+    cells = [f"{found.launches:,}", f"{found.gigabytes:.3g}", str(found.waits), str(found.narrow)]
+    cells += [f"{1e3 * t:.2f}" for t in (narrow, *card, host, max(card[1], host))]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Write the table to `results/gpu_on_paper.md`."""
+    bar = BARS["resnet18"]
+    text = f"""# What would a step take on an H100, on paper?
+
+**No card was used.** Launches, bytes and waits are counted in a dry run on the real CuPy. The times are a model's, and
+lower bounds: {BANDWIDTH / 1e12} TB/s shared by {UNITS} units, {FLOAT32 / 1e12:.0f} TFLOPS in float32 and
+{TF32 / 1e12:.0f} in TF32, {SHORTEST * 1e6:.0f} µs for the shortest kernel, {HOST * 1e6:.0f} µs of the host per launch.
+A narrow kernel moves over a megabyte in fewer blocks than the card has units.
+
+| step | launches | GB | waits | narrow kernels | ms in those | ms of the card | with TF32 | ms of the host | ms, TF32 |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+"""
+    text += "".join(row(name, count(name)) + "\n" for name in STEPS)
+    text += f"""
+ResNet-18 shall come to {bar.launches} launches, {bar.gigabytes:.0f} GB, no wait and no narrow kernel.
+The steps are those of tests/gpu_on_cpu/budget.py.
+"""
+    print(text)
+    with writing(RESULTS / "gpu_on_paper.md") as path:
+        path.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

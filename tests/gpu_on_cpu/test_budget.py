@@ -1,0 +1,45 @@
+"""No step costs more than budget.py allows, and the ceilings there are today's numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.gpu_on_cpu.running import needs
+
+pytestmark = needs(POOL="0")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mrnet", "linear"])
+def test_a_step_costs_what_it_may(name):
+    from tests.gpu_on_cpu.budget import CEILINGS, cost, count
+
+    found, ceiling = cost(count(name)), CEILINGS[name]
+    for what, now, most in zip(found._fields, found, ceiling, strict=True):
+        assert now <= most, f"{name}: {now} {what}, and the ceiling of tests/gpu_on_cpu/budget.py is {most}"
+        assert now >= 0.9 * most, (
+            f"{name}: {now} {what}: lower its ceiling in tests/gpu_on_cpu/budget.py, which is {most}"
+        )
+
+
+def test_what_is_counted(cupy):
+    from tests.gpu_on_cpu.dry import counted
+
+    x, scale = cupy.ones((1000, 300), "float32"), cupy.ones((300,), "float32")
+    kernel = cupy.RawKernel('extern "C" __global__ void twice(const float* x, float* y) {}', "twice")
+    with counted() as counts:
+        y = x * scale
+        y.sum(0)
+        y @ y.T
+        float(scale[0])
+        kernel((1,), (32,), (x, y))
+    times, sums, product, copy, wait, twice = [w for w in counts.work if w.kind != "memset"]
+    assert (times.bytes, times.name.split("__")[0]) == (4 * (300_000 + 300 + 300_000), "cupy_multiply")
+    assert (sums.bytes, sums.blocks, sums.threads) == (4 * (300_000 + 300), sums.blocks, 512)
+    assert (product.kind, product.bytes, product.flops) == (
+        "product",
+        4 * (2 * 300_000 + 1_000_000),
+        2 * 1000 * 1000 * 300,
+    )
+    assert (copy.name, copy.bytes, wait.kind) == ("DH", 4, "sync")
+    assert (twice.bytes, twice.blocks) == (4 * 600_000, 1)
+    assert counts.narrow() == [sums, twice] and counts.launches == 4
