@@ -1,7 +1,8 @@
 """What every test has: a clean global state, a cache of its own, and fixtures: `device`, `shared`, `torch`, `chromium`.
 
 Where something outside the repository is missing, its tests are skipped with the reason. In CI, where `.ci/run` has
-installed it, its absence is a failure: nothing is skipped there that could have run. (A CUDA card is the exception.)
+installed it, its absence is a failure: nothing is skipped there that could have run. (A CUDA card is the exception:
+`tests/gpu_on_cpu` stands in for one.)
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cuda") and not tinygrad_med.cuda.is_available():
-        pytest.skip("no CUDA card that CuPy can use")
+        pytest.skip("no CUDA card that CuPy can use; see tests/gpu_on_cpu/README.md")
 
 
 @pytest.fixture(scope="session", autouse=True)

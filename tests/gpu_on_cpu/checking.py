@@ -36,7 +36,11 @@ CHECKS = [
     ),
     Check("two devices", {"DEVICES": "2"}, (f"{HERE}/test_two_devices.py",)),
     Check("little memory", {"MEMORY": "100000000"}, (f"{HERE}/test_little_memory.py",)),
-    Check("without NVRTC, without cuBLAS", {}, (f"{HERE}/test_missing_libraries.py",)),
+    Check(
+        "copies as late as may be; without NVRTC, without cuBLAS",
+        {},
+        (f"{HERE}/test_asynchrony.py", f"{HERE}/test_missing_libraries.py"),
+    ),
     Check(
         "our kernels under address sanitizer, and mistakes planted",
         {"ASAN": "1", "POOL": "0"},

@@ -1,6 +1,8 @@
 // libcuda.so.1: CUDA's runtime and driver, for a GPU that is this CPU, as far as CuPy asks for them. Memory is malloc's,
 // a module is a shared library that g++ made of the kernel's source (nvrtc.cpp), and a launch is a call (threads.cpp).
-// Everything is done before the call returns. What CuPy links to and is not here fails with its name (building.py).
+// Everything is done before the call returns, but copies from pinned memory: they are done as late as CUDA may do them,
+// so that whoever does not wait for one sees it. What CuPy links to and is not here fails with its name (building.py).
+#include <algorithm>
 #include <cstdarg>
 #include <cstdlib>
 #include <cstring>
@@ -9,6 +11,7 @@
 #include <elf.h>
 #include <map>
 #include <mutex>
+#include <set>
 #include <unistd.h>
 #include <vector>
 #include "cupy_runtime.h"  // made by building.py: cupy_types.h and cudaDeviceProp
@@ -66,8 +69,24 @@ void note(const char* format, ...) {
   if (!trace) return;
   va_list list; va_start(list, format); vfprintf(trace, format, list); va_end(list);
 }
+
+// Copies from pinned memory that were asked for and are not done.
+struct Late { void* stream; long number; std::function<void()> work; };
+static std::vector<Late> late; static long asked;
+static std::set<void*> apart;  // streams that don't wait for the default stream, nor it for them
+
+static bool in_order(void* a, void* b) { return a == b || ((!a || !b) && !apart.count(a) && !apart.count(b)); }
+// Do those that work on a stream has to wait for, of the first `until`.
+static void catch_up(void* stream, long until = 1L << 62) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  for (size_t i = 0; i < late.size();)
+    if (in_order(late[i].stream, stream) && late[i].number < until) { late[i].work(); late.erase(late.begin() + i); } else i++;
+}
+static void catch_up_all() { std::lock_guard<std::recursive_mutex> g(lock); for (auto& l : late) l.work(); late.clear(); }
+
 void enqueue(void* stream, std::function<void()> work) {
   std::lock_guard<std::recursive_mutex> g(lock);
+  catch_up(stream);
   auto found = captured.find(stream);
   if (found != captured.end()) found->second->push_back(work); else work();
 }
@@ -76,7 +95,7 @@ static int wait(const char* whom) {
   return captured.empty() ? 0 : fail(900, "operation not permitted when stream is capturing");
 }
 
-static int copy(void* to, const void* from, size_t n, void* stream) {
+static int copy(void* to, const void* from, size_t n, void* stream, bool may_be_late = false) {
   std::lock_guard<std::recursive_mutex> g(lock);
   if (!n) return 0;
   const Piece *t = piece_at((Address)to), *f = piece_at((Address)from);
@@ -85,7 +104,8 @@ static int copy(void* to, const void* from, size_t n, void* stream) {
   bool to_gpu = t && t->on_gpu, from_gpu = f && f->on_gpu;
   note("COPY %c%c bytes=%zu\n", from_gpu ? 'D' : 'H', to_gpu ? 'D' : 'H', n);
   if (dry && to_gpu && (from_gpu || n > 1 << 22)) return 0;  // small ones are done: pointers, sizes, labels
-  enqueue(stream, [=] { memmove(to, from, n); });
+  if (to_gpu && f && !from_gpu && may_be_late && !captured.count(stream)) late.push_back({stream, asked++, [=] { memmove(to, from, n); }});
+  else enqueue(stream, [=] { memmove(to, from, n); });
   return 0;
 }
 static int set(void* p, int value, size_t n, void* stream) {
@@ -111,7 +131,8 @@ static int attribute(int which) {
   return 0;
 }
 
-struct Event { double milliseconds; };
+struct Event { double milliseconds; void* stream; long number; };  // of what was asked for on a stream, how much is before it
+static void catch_up(Event* e) { catch_up(e->stream, e->number); }
 
 extern "C" {
 
@@ -119,6 +140,7 @@ extern "C" {
 void gpu_dry(int on) { dry = on; }
 void gpu_trace(const char* path) { if (trace) fclose(trace); trace = path ? fopen(path, "w") : nullptr; }
 int gpu_units() { return UNITS; }
+void gpu_finish() { catch_up_all(); }
 
 // The runtime ------------------------------------------------------------------------------------------------------------
 
@@ -144,18 +166,18 @@ int cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   for (int i = 0; i < 3; i++) { p->maxThreadsDim[i] = attribute(2 + i); p->maxGridSize[i] = attribute(5 + i); }
   return 0;
 }
-int cudaDeviceSynchronize() { return wait("device"); }
+int cudaDeviceSynchronize() { catch_up_all(); return wait("device"); }
 int cudaDeviceCanAccessPeer(int* v, int, int) { *v = 0; return 0; }  // as most machines: devices don't see each other's memory
 
 int cudaMemGetInfo(size_t* free, size_t* total) { *total = memory; *free = memory - used[current_device]; return 0; }
 int cudaMalloc(void** p, size_t n) { return allocate(p, n, true); }
 int cudaMallocAsync(void** p, size_t n, void*) { return allocate(p, n, true); }
 int cudaHostAlloc(void** p, size_t n, unsigned) { return allocate(p, n, false); }
-int cudaFree(void* p) { return release(p); }
-int cudaFreeAsync(void* p, void*) { return release(p); }
-int cudaFreeHost(void* p) { return release(p); }
+int cudaFree(void* p) { catch_up_all(); return release(p); }
+int cudaFreeAsync(void* p, void*) { catch_up_all(); return release(p); }
+int cudaFreeHost(void* p) { catch_up_all(); return release(p); }
 int cudaMemcpy(void* to, const void* from, size_t n, int) { return copy(to, from, n, nullptr); }
-int cudaMemcpyAsync(void* to, const void* from, size_t n, int, void* stream) { return copy(to, from, n, stream); }
+int cudaMemcpyAsync(void* to, const void* from, size_t n, int, void* stream) { return copy(to, from, n, stream, true); }
 int cudaMemcpyPeer(void* to, int, const void* from, int, size_t n) { return copy(to, from, n, nullptr); }
 int cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* stream) { return copy(to, from, n, stream); }
 int cudaMemset(void* p, int value, size_t n) { return set(p, value, n, nullptr); }
@@ -169,20 +191,20 @@ int cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
 }
 
 int cudaStreamCreate(void** s) { *s = malloc(8); return 0; }
-int cudaStreamCreateWithFlags(void** s, unsigned) { return cudaStreamCreate(s); }
-int cudaStreamCreateWithPriority(void** s, unsigned, int) { return cudaStreamCreate(s); }
-int cudaStreamDestroy(void* s) { free(s); return 0; }
-int cudaStreamSynchronize(void*) { return wait("stream"); }
-int cudaStreamQuery(void*) { return 0; }
-int cudaStreamWaitEvent(void*, void*, unsigned) { return 0; }
+int cudaStreamCreateWithFlags(void** s, unsigned flags) { cudaStreamCreate(s); if (flags) apart.insert(*s); return 0; }
+int cudaStreamCreateWithPriority(void** s, unsigned flags, int) { return cudaStreamCreateWithFlags(s, flags); }
+int cudaStreamDestroy(void* s) { catch_up(s); apart.erase(s); free(s); return 0; }
+int cudaStreamSynchronize(void* s) { catch_up(s); return wait("stream"); }
+int cudaStreamQuery(void* s) { catch_up(s); return 0; }
+int cudaStreamWaitEvent(void*, void* e, unsigned) { catch_up((Event*)e); return 0; }
 int cudaStreamGetFlags(void*, unsigned* f) { *f = 0; return 0; }
 int cudaStreamGetPriority(void*, int* p) { *p = 0; return 0; }
 int cudaEventCreate(void** e) { *e = new Event{}; return 0; }
 int cudaEventCreateWithFlags(void** e, unsigned) { return cudaEventCreate(e); }
 int cudaEventDestroy(void* e) { delete (Event*)e; return 0; }
-int cudaEventRecord(void* e, void*) { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); ((Event*)e)->milliseconds = t.tv_sec * 1e3 + t.tv_nsec * 1e-6; return 0; }
-int cudaEventQuery(void*) { return 0; }
-int cudaEventSynchronize(void*) { return wait("event"); }
+int cudaEventRecord(void* e, void* s) { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); *(Event*)e = {t.tv_sec * 1e3 + t.tv_nsec * 1e-6, s, asked}; return 0; }
+int cudaEventQuery(void* e) { catch_up((Event*)e); return 0; }
+int cudaEventSynchronize(void* e) { catch_up((Event*)e); return wait("event"); }
 int cudaEventElapsedTime(float* ms, void* a, void* b) { *ms = ((Event*)b)->milliseconds - ((Event*)a)->milliseconds; return 0; }
 
 int cudaStreamBeginCapture(void* s, int) { captured[s] = new Graph; return 0; }
@@ -256,8 +278,18 @@ int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
       return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(current_device));
     moved += bytes < 0 ? piece->first + piece->bytes - a : bytes;
   }
+  // Structs that are passed by value may hold addresses: words that lie in the GPU's memory are taken for such.
+  for (int i = 0; k.sizes[i]; i++)
+    for (int at = 0; k.sizes[i] > 8 && at + 8 <= k.sizes[i]; at += 8) {
+      auto word = *(const void**)((char*)params[i] + at);
+      auto piece = piece_at((Address)word);
+      if (!piece || !piece->on_gpu || std::any_of(arrays.begin(), arrays.end(), [=](auto& a) { return a.first == word; })) continue;
+      if (piece->device != current_device) return fail(cudaErrorIllegalAddress, k.name + ": an address that it is given is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(current_device));
+      moved += piece->first + piece->bytes - (Address)word;
+    }
   note("KERNEL %s grid=%u block=%u bytes=%ld\n", k.name.c_str(), gx * gy * gz, bx * by * bz, moved);
   if (dry) return 0;
+  catch_up(stream);
   std::vector<unsigned> shape = {gx, gy, gz, bx, by, bz};
   if (!captured.count(stream)) {
     std::string wrong = run(k, shape.data(), shared, params);

@@ -18,6 +18,7 @@ int fail(int error, const std::string& why);                              // set
 extern bool dry;                                                          // count, don't compute
 void note(const char* format, ...);                                       // a line in the trace, if one is written
 void enqueue(void* stream, std::function<void()>);
+extern "C" void gpu_finish();                                             // all that was asked for, now
 
 // threads.cpp: how a kernel runs
 struct Kernel {

@@ -76,6 +76,7 @@ int cusolverDn##L##gesvdjBatched(void*, int job, int m, int n, T* a, int lda, T*
     for (int r = 0; job && r < n; r++) for (int c = 0; c < n; c++) V[(size_t)i * ldv * n + r + (size_t)c * ldv] = vt[c + (size_t)r * n]; } \
   return 0; } \
 int cublas##L##getrfBatched(void*, int n, T** a, int lda, int* pivots, int* info, int count) { \
+  gpu_finish(); \
   for (int i = 0; i < count; i++) info[i] = l##getrf(n, n, a[i], lda, pivots ? pivots + i * n : nullptr); \
   return 0; } \
 int cublas##L##getrsBatched(void* h, int trans, int n, int nrhs, const T** a, int lda, const int* pivots, T** b, int ldb, int* info, int count) { \
@@ -91,13 +92,15 @@ FOR_TYPE(S, s, float)
 FOR_TYPE(D, d, double)
 
 extern "C" {
+int cusolverDnSetStream(void*, void*) { gpu_finish(); return 0; }  // CuPy calls it before each of the others
+int cusolverSpSetStream(void*, void*) { gpu_finish(); return 0; }
 int cusolverDnCreate(void** h) { *h = malloc(8); return 0; }
 int cusolverSpCreate(void** h) { *h = malloc(8); return 0; }
 int cusolverDnCreateParams(void** p) { *p = malloc(8); return 0; }
 int cusolverDnCreateSyevjInfo(void** p) { *p = malloc(8); return 0; }
 int cusolverDnCreateGesvdjInfo(void** p) { *p = malloc(8); return 0; }
 ACCEPT(cusolverDnDestroy) ACCEPT(cusolverSpDestroy) ACCEPT(cusolverDnDestroyParams) ACCEPT(cusolverDnDestroySyevjInfo)
-ACCEPT(cusolverDnDestroyGesvdjInfo) ACCEPT(cusolverDnSetStream) ACCEPT(cusolverSpSetStream) ACCEPT(cusolverDnXsyevjSetTolerance)
+ACCEPT(cusolverDnDestroyGesvdjInfo) ACCEPT(cusolverDnXsyevjSetTolerance)
 ACCEPT(cusolverDnXsyevjSetMaxSweeps) ACCEPT(cusolverDnXsyevjSetSortEig) ACCEPT(cusolverDnXgesvdjSetTolerance)
 ACCEPT(cusolverDnXgesvdjSetMaxSweeps) ACCEPT(cusolverDnXgesvdjSetSortEig)
 int cusolverGetProperty(int which, int* value) { *value = which == 0 ? 12 : 0; return 0; }

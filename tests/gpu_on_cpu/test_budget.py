@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.gpu_on_cpu.running import needs
@@ -43,3 +44,14 @@ def test_what_is_counted(cupy):
     assert (copy.name, copy.bytes, wait.kind) == ("DH", 4, "sync")
     assert (twice.bytes, twice.blocks) == (4 * 600_000, 1)
     assert counts.narrow() == [sums, twice] and counts.launches == 4
+
+
+def test_addresses_in_a_struct_are_counted_too(cupy):
+    from tests.gpu_on_cpu.dry import counted
+
+    source = 'struct Two { float* a[2]; long long n; };\nextern "C" __global__ void two(Two all) {}'
+    x, y = cupy.ones(1000, "float32"), cupy.ones(500, "float32")
+    by_value = np.array([x.data.ptr, y.data.ptr, 1000], "int64").view("V24")
+    with counted() as counts:
+        cupy.RawKernel(source, "two")((1,), (32,), (by_value,))
+    assert [w.bytes for w in counts.work] == [6000]

@@ -16,6 +16,7 @@ def get_build_version() -> int:
 
 
 def _view(address: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    ctypes.CDLL("libcuda.so.1").gpu_finish()
     size = math.prod(shape)
     memory = (ctypes.c_char * max(size * np.dtype(dtype).itemsize, 1)).from_address(address)
     return np.frombuffer(memory, dtype, size).reshape(shape)
