@@ -5,6 +5,7 @@ All lies in the user's cache folder, under a name that changes with CuPy, Python
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -45,11 +46,13 @@ def build() -> Path:
     """
     version = _installed()
     home = cache_folder() / "gpu_on_cpu" / f"{version}-{_key(version, SOURCES)}"
-    if not home.is_dir():
-        say(f"gpu_on_cpu: building a GPU out of this CPU, for CuPy {version}, in {home}")
-        home.parent.mkdir(exist_ok=True)
-        with writing(home) as folder:
-            _make(folder, version, home)
+    home.parent.mkdir(exist_ok=True)
+    with (home.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
+        if not home.is_dir():
+            say(f"gpu_on_cpu: building a GPU out of this CPU, for CuPy {version}, in {home}")
+            with writing(home) as folder:
+                _make(folder, version, home)
     return home
 
 
