@@ -1,20 +1,21 @@
 """What would a step take on an H100, on paper? No card was used: launches and bytes are counted, times are a model's.
 
-    GPU_ON_CPU_POOL=0 python -m tests.gpu_on_cpu run benchmarks/gpu_on_paper.py
+    GPU_ON_CPU_POOL=0 python -m tests.gpu_on_cpu run -m tests.gpu_on_cpu.on_paper
 
-A dry run (tests/gpu_on_cpu) counts what the GPU is asked to do. Each kernel then takes as long as its bytes need at the
+A dry run (dry.py) counts what the GPU is asked to do. Each kernel then takes as long as its bytes need at the
 bandwidth of the units that its blocks fill, each product as long as its bytes or its operations need, and nothing is
 quicker than a launch. Python launches one thing after the other; a step takes what the longer of the two takes.
 """
 
 from __future__ import annotations
 
-from timing import RESULTS
+from pathlib import Path
 
 from tests.gpu_on_cpu.budget import BARS, STEPS, cost, count
 from tests.gpu_on_cpu.dry import Counts, Work
 from tinygrad_med._files import writing
 
+RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "gpu_on_paper.md"
 BANDWIDTH = 2.6e12  # bytes a second that kernels reach of the 3.35e12 of its data sheet
 UNITS = 132
 FLOAT32, TF32 = 45e12, 250e12  # operations a second that products reach, of 67e12 and 495e12
@@ -41,7 +42,7 @@ def row(name: str, counts: Counts) -> str:
 
 
 def main() -> None:
-    """Write the table to `results/gpu_on_paper.md`."""
+    """Write the table to `benchmarks/results/gpu_on_paper.md`."""
     bar = BARS["resnet18"]
     text = f"""# What would a step take on an H100, on paper?
 
@@ -58,8 +59,8 @@ A narrow kernel moves over a megabyte in fewer blocks than the card has units.
 ResNet-18 shall come to {bar.launches} launches, {bar.gigabytes:.0f} GB, no wait and no narrow kernel.
 The steps are those of tests/gpu_on_cpu/budget.py.
 """
-    print(text)
-    with writing(RESULTS / "gpu_on_paper.md") as path:
+    print(text)  # noqa: T201
+    with writing(RESULT) as path:
         path.write_text(text, "utf-8")
 
 
