@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any
 
-from tinygrad_med.engine.errors import did_you_mean
+from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.engine.signatures import by_other_names
 from tinygrad_med.ops import norms
 from tinygrad_med.ops.linear_algebra import (
@@ -41,10 +41,9 @@ from tinygrad_med.ops.norms import (
 norm = norms.linalg_norm
 
 _written = {name: f for name, f in globals().items() if type(f) is FunctionType and name != "by_other_names"}
-globals().update({name: by_other_names(f) for name, f in _written.items() if name != "did_you_mean"})
+globals().update({name: by_other_names(f) for name, f in _written.items() if name != "no_attribute"})
 
 
 def __getattr__(name: str) -> Any:
     known = [known for known in globals() if not known.startswith("_")]
-    hint = did_you_mean(name, known, "tinygrad_med.ops.linear_algebra has all functions")
-    raise AttributeError(f"module 'tinygrad_med.linalg' has no attribute {name!r}; {hint}")
+    raise no_attribute("module 'tinygrad_med.linalg'", name, known, "tinygrad_med.ops.linear_algebra has all functions")

@@ -10,7 +10,8 @@ import pytest
 
 import tinygrad_med as tg
 from tinygrad_med import autograd, nn
-from tinygrad_med.engine.errors import ELSEWHERE, RuleShapeError, did_you_mean
+from tinygrad_med.engine.elsewhere import KINDS, NAMES, advice
+from tinygrad_med.engine.errors import RuleShapeError, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,25 @@ def test_no_silly_guess(name: str) -> None:
 
 
 def test_each_place_that_is_named_is_there_and_no_name_is_ours() -> None:
-    for name, hint in ELSEWHERE.items():
-        assert not hasattr(tg, name), f"tinygrad_med has {name} itself by now; take it out of the table"
+    for name, hint in [*NAMES.items(), *(("", text) for text, *_ in KINDS)]:
+        assert not name or not hasattr(tg, name), f"tinygrad_med has {name} itself by now; take it out of the table"
         for path in re.findall(r"tinygrad_med\.[\w.]*\w", hint):
             module, _, attribute = path.rpartition(".")
             assert hasattr(importlib.import_module(module), attribute), path
+
+
+def test_kinds_of_names_that_are_not_here() -> None:
+    for name, words in {
+        "quantize_per_tensor": "no quantized numbers",
+        "LSTMCell": "no recurrent layers",
+        "to_sparse_csr": "dense tensors alone",
+        "view_as_complex": "no complex numbers",
+        "cudnn_convolution": "the function of the plain name",
+    }.items():
+        assert words in (advice(name) or ""), name
+    for owner, text in ((tg.optim, "use Adam or AdamW"), (tg.utils.data, "trains on several processes")):
+        with pytest.raises(AttributeError, match=text):
+            _ = owner.Muon if owner is tg.optim else owner.DistributedSampler
 
 
 def test_a_rule_of_the_wrong_shape_says_which() -> None:

@@ -22,7 +22,8 @@ from types import ModuleType
 from typing import Any
 
 from tinygrad_med.as_torch.names import NAME_OF, PACKAGES, WHERE
-from tinygrad_med.engine.errors import ELSEWHERE, did_you_mean
+from tinygrad_med.engine.elsewhere import advice
+from tinygrad_med.engine.errors import did_you_mean
 
 
 class StandIn(ModuleType):
@@ -85,8 +86,8 @@ def _lacking(full: str) -> str:
     home, _, name = full.rpartition(".")
     behind = WHERE.get(home)
     known = dir(importlib.import_module(behind)) if behind else []
-    advice = ELSEWHERE.get(name) or did_you_mean(name, [k for k in known if not k.startswith("_")], "")
-    return f"{full} is not here: tinygrad_med stands in for {full.partition('.')[0]}" + (advice and f"; {advice}")
+    hint = advice(name) or did_you_mean(name, [k for k in known if not k.startswith("_")], "")
+    return f"{full} is not here: tinygrad_med stands in for {full.partition('.')[0]}" + (hint and f"; {hint}")
 
 
 class Finder:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinygrad_med import backend
+from tinygrad_med.engine.elsewhere import advice
 
 if TYPE_CHECKING:
     from tinygrad_med.core.backward import Node
@@ -72,6 +73,16 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
+def answers(module: dict[str, Any], otherwise: str) -> Callable[[str], Any]:
+    """A module's `__getattr__`, of its globals: the error for a name that it lacks."""
+
+    def answer(name: str) -> Any:
+        known = [known for known, value in module.items() if callable(value) and not known.startswith("_")]
+        raise no_attribute(f"module {module['__name__']!r}", name, known, otherwise)
+
+    return answer
+
+
 def no_attribute(
     owner: str,
     name: str,
@@ -79,42 +90,8 @@ def no_attribute(
     otherwise: str = "tinygrad_med.ops has all operations",
 ) -> AttributeError:
     """The error for a name that `owner` lacks: where ours is, for a well-known name, else one that is much like it."""
-    hint = ELSEWHERE.get(name) or did_you_mean(name, known, otherwise)
+    hint = advice(name) or did_you_mean(name, known, otherwise)
     return AttributeError(f"{owner} has no attribute {name!r}; {hint}")
-
-
-ELSEWHERE = {
-    "Function": "it is tinygrad_med.autograd.Function",
-    "check_op": "it is tinygrad_med.testing.check_op",
-    "gradcheck": "it is tinygrad_med.testing.gradcheck",
-    "gradgradcheck": "it is tinygrad_med.testing.gradgradcheck",
-    "jacobian": "it is tinygrad_med.autograd.functional.jacobian",
-    "hessian": "it is tinygrad_med.autograd.functional.hessian",
-    "vjp": "it is tinygrad_med.autograd.functional.vjp",
-    "jvp": "it is tinygrad_med.autograd.functional.jvp",
-    "func": "tinygrad_med.autograd.functional has jacobian, hessian, vjp and jvp",
-    "vmap": "give the function a batch as first dim, or loop over it",
-    "forward_ad": "this engine goes backward alone; autograd.functional.jvp gives products with a direction",
-    "Variable": "a tensor holds requires_grad itself: tensor(…, requires_grad=True)",
-    "set_detect_anomaly": "use detect_anomaly(), in a with statement or on a function",
-    "profiler": "use Python's: python -m cProfile, or %prun in a notebook",
-    "compile": "there is nothing to compile; leave it out",
-    "jit": "there is nothing to compile; leave it out",
-    "GradScaler": "it is tinygrad_med.amp.GradScaler",
-    "mps": "there are two kinds of device, cpu and cuda",
-    "hub": "weights come with their model, as models.resnet18(pretrained=True), or from a file, by load()",
-    "onnx": "models can't be exported; save() writes their weights to .safetensors",
-    "sparse": "there are dense tensors alone",
-    "fft": "there are no complex numbers; NumPy has numpy.fft, outside of the graph",
-    "complex64": "there are no complex numbers",
-    "complex128": "there are no complex numbers",
-    "bfloat16": "the float dtypes are float16, float32 and float64; NumPy has no bfloat16",
-    "set_default_tensor_type": "use set_default_dtype",
-    "LSTM": "there are no recurrent layers; write the loop over time with Linear",
-    "GRU": "there are no recurrent layers; write the loop over time with Linear",
-    "DataParallel": "one process computes on one device; leave it out",
-}
-"""Well-known names of PyTorch's that are not where people look for them, and what to use."""
 
 
 # What the definition refuses ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import math
 from typing import TypeVar
 
 from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.random import Generator
 
@@ -134,3 +135,6 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
         raise ValueError(f"kaiming: mode={mode!r} is unknown; give 'fan_in' or 'fan_out'")
     fan = fans(tensor)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
+
+
+__getattr__ = answers(globals(), "write the numbers under no_grad(): w.copy_(…)")

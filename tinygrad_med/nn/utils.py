@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import tensor
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.engine.switches import no_grad
 from tinygrad_med.ops import cat, clamp, norm, stack
 
@@ -97,3 +98,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     for p in found:
         p.copy_(vec[start : start + p.numel()].reshape(p.shape))
         start += p.numel()
+
+
+__getattr__ = answers(globals(), "see clip_grad_norm_ and parameters_to_vector")

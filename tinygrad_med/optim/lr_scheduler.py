@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.optim.optimizer import Group, Optimizer, number
 
 
@@ -582,3 +583,6 @@ def _cosine(start: float, end: float, done: float) -> float:
 
 def _line(start: float, end: float, done: float) -> float:
     return start + (end - start) * done
+
+
+__getattr__ = answers(globals(), "LambdaLR takes a function of the time")

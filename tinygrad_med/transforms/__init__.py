@@ -9,6 +9,7 @@ Names, arguments and numbers are torchvision's; pictures are Pillow's, and so is
 follow `manual_seed`, and, within a `DataLoader`, the loader's generator. `tinygrad_med.data.transforms` has fastai's.
 """
 
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.transforms import functional as functional
 from tinygrad_med.transforms.chance import (
     ColorJitter as ColorJitter,
@@ -47,3 +48,5 @@ from tinygrad_med.transforms.fixed import (
     ToTensor as ToTensor,
 )
 from tinygrad_med.transforms.functional import InterpolationMode as InterpolationMode
+
+__getattr__ = answers(globals(), "Lambda takes a function of yours")

@@ -13,6 +13,7 @@ from tinygrad_med._files import optional
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import from_numpy, tensor
 from tinygrad_med.dtypes import as_dtype, float32, get_default_dtype, uint8
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.transforms import tensors
 
 if TYPE_CHECKING:
@@ -595,3 +596,6 @@ def equalize(img: Any) -> Any:
     """A picture (not a tensor) whose values are spread so that all are about as common."""
     _only_pictures(img, "equalize")
     return optional("PIL.ImageOps", "changing colours").equalize(img)
+
+
+__getattr__ = answers(globals(), "Pillow's methods work on pictures before ToTensor()")

@@ -6,6 +6,7 @@
 Knows no file format; `tinygrad_med.data` reads those, with a loader of its own that yields arrays.
 """
 
+from tinygrad_med.engine.errors import answers
 from tinygrad_med.utils.data.collate import default_collate as default_collate, default_convert as default_convert
 from tinygrad_med.utils.data.dataset import (
     ChainDataset as ChainDataset,
@@ -27,3 +28,5 @@ from tinygrad_med.utils.data.sampler import (
     WeightedRandomSampler as WeightedRandomSampler,
 )
 from tinygrad_med.utils.data.workers import WorkerInfo as WorkerInfo, get_worker_info as get_worker_info
+
+__getattr__ = answers(globals(), "see Dataset and DataLoader")
