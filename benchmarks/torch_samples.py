@@ -80,6 +80,11 @@ SAMPLES: list[tuple[str, Callable[[SampleInput], bool], str]] = [
         )
         for axes in (1, 2, 3)
     ),
+    (
+        "nn.functional.triplet_margin_with_distance_loss",
+        lambda s: s.kwargs.get("distance_function"),
+        "an argument is a function of PyTorch's",
+    ),
     ("linalg.norm", lambda s: not s.input.any(), "a norm has its kink at 0; PyTorch's second derivative there is NaN"),
 ]
 """Samples that are left out: the operation's name, which of its samples, and why."""

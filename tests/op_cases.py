@@ -1147,6 +1147,35 @@ row(
     with_reduction(calls(*VECTORS, SIGNS), margin=st.sampled_from((-1.5, 1.5))),
     "nn.functional.cosine_embedding_loss",
 )
+row(
+    ops.hinge_embedding_loss,
+    with_reduction(calls(arrays((4,)), SIGNS), margin=st.sampled_from((20.0, -20.0))),
+    "nn.functional.hinge_embedding_loss",
+)
+row(
+    ops.multi_margin_loss,
+    with_reduction(
+        calls(arrays((4, 3)), target=arrays((4,), dtype="int64", low=0, high=2)),
+        p=st.sampled_from((1, 2)),
+        margin=st.just(30.0),
+        weight=arrays((3,), **POSITIVE),
+    ),
+    "nn.functional.multi_margin_loss",
+)
+row(
+    ops.multilabel_soft_margin_loss,
+    with_reduction(calls(arrays((4, 3)), arrays((4, 3), low=0, high=1)), weight=arrays((3,), **POSITIVE)),
+    "nn.functional.multilabel_soft_margin_loss",
+)
+row(
+    ops.poisson_nll_loss,
+    with_reduction(
+        calls(arrays((4, 3), **POSITIVE), target=arrays((4, 3), low=0.0, high=6.0, away_from=(1,))),
+        log_input=st.booleans(),
+        full=st.booleans(),
+    ),
+    "nn.functional.poisson_nll_loss",
+)
 NEAR, FAR = (
     arrays((4, 3), low=10, high=12),
     arrays((4, 3), low=13, high=15),
@@ -1155,6 +1184,11 @@ row(
     ops.triplet_margin_loss,
     with_reduction(calls(arrays((4, 3)), NEAR, FAR), margin=st.just(50.0), swap=st.booleans()),
     "nn.functional.triplet_margin_loss",
+)
+row(
+    ops.triplet_margin_with_distance_loss,
+    with_reduction(calls(arrays((4, 3)), NEAR, FAR), margin=st.just(50.0), swap=st.booleans()),
+    "nn.functional.triplet_margin_with_distance_loss",
 )
 row(
     ops.binary_cross_entropy,

@@ -325,3 +325,25 @@ def test_inplace_dropout_writes_to_the_input(name):
     assert z is x and set(np.unique(x.detach().numpy())) == {0, 2}
     np.testing.assert_array_equal(leaf.grad.numpy(), x.detach().numpy())
     assert getattr(nn, name)(0.5, inplace=True).eval()(x) is x
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = tg.randn(400, 300, generator=tg.Generator(0))
+    z = nn.AlphaDropout(0.3, generator=tg.Generator(1))(x).numpy()
+    assert abs(z.mean()) < 0.02 and abs(z.var() - 1) < 0.03
+    values, counts = np.unique(z, return_counts=True)
+    assert abs(counts.max() / z.size - 0.3) < 0.01 and -2 < values[counts.argmax()] < -1
+    assert nn.AlphaDropout(0.3).eval()(x) is x and not F.alpha_dropout(x, 1, True).numpy().any()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_gumbel_softmax_draws_by_the_probabilities(hard):
+    logits = tg.tensor([0.0, 1.0, 2.0]).expand(4000, 3).clone().requires_grad_()
+    z = F.gumbel_softmax(logits, tau=0.5, hard=hard, generator=tg.Generator(0))
+    shares = np.bincount(z.detach().numpy().argmax(1), minlength=3) / 4000
+    np.testing.assert_allclose(shares, np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum(), atol=0.03)
+    np.testing.assert_allclose(z.detach().sum(1).numpy(), 1, atol=1e-5)
+    assert set(np.unique(z.detach().numpy().round(6))) <= {0, 1} or not hard
+    (z * tg.tensor([1.0, 2.0, 3.0])).sum().backward()
+    np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
+    assert logits.grad.numpy().any()

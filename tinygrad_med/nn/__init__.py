@@ -39,8 +39,10 @@ from tinygrad_med.nn.containers import (
 from tinygrad_med.nn.embedding import Embedding as Embedding, RMSNorm as RMSNorm
 from tinygrad_med.nn.layers import (
     GELU as GELU,
+    AlphaDropout as AlphaDropout,
     BCELoss as BCELoss,
     BCEWithLogitsLoss as BCEWithLogitsLoss,
+    Bilinear as Bilinear,
     CrossEntropyLoss as CrossEntropyLoss,
     Dropout as Dropout,
     Flatten as Flatten,
@@ -62,13 +64,18 @@ from tinygrad_med.nn.losses import (
     CosineEmbeddingLoss as CosineEmbeddingLoss,
     CosineSimilarity as CosineSimilarity,
     GaussianNLLLoss as GaussianNLLLoss,
+    HingeEmbeddingLoss as HingeEmbeddingLoss,
     HuberLoss as HuberLoss,
     KLDivLoss as KLDivLoss,
     MarginRankingLoss as MarginRankingLoss,
+    MultiLabelSoftMarginLoss as MultiLabelSoftMarginLoss,
+    MultiMarginLoss as MultiMarginLoss,
     PairwiseDistance as PairwiseDistance,
+    PoissonNLLLoss as PoissonNLLLoss,
     SmoothL1Loss as SmoothL1Loss,
     SoftMarginLoss as SoftMarginLoss,
     TripletMarginLoss as TripletMarginLoss,
+    TripletMarginWithDistanceLoss as TripletMarginWithDistanceLoss,
 )
 from tinygrad_med.nn.module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter
 from tinygrad_med.nn.normalization import (

@@ -48,6 +48,7 @@ from tinygrad_med.ops import (
     grid_sample as grid_sample,
     group_norm as group_norm,
     hardshrink as hardshrink,
+    hinge_embedding_loss as hinge_embedding_loss,
     huber_loss as huber_loss,
     instance_norm as instance_norm,
     interpolate as interpolate,
@@ -68,11 +69,14 @@ from tinygrad_med.ops import (
     max_unpool2d as max_unpool2d,
     max_unpool3d as max_unpool3d,
     mse_loss as mse_loss,
+    multi_margin_loss as multi_margin_loss,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
     nll_loss as nll_loss,
     pad as pad,
     pairwise_distance as pairwise_distance,
     pixel_shuffle as pixel_shuffle,
     pixel_unshuffle as pixel_unshuffle,
+    poisson_nll_loss as poisson_nll_loss,
     prelu as prelu,
     rms_norm as rms_norm,
     scaled_dot_product_attention as scaled_dot_product_attention,
@@ -85,6 +89,7 @@ from tinygrad_med.ops import (
     tanh as tanh,
     tanhshrink as tanhshrink,
     triplet_margin_loss as triplet_margin_loss,
+    triplet_margin_with_distance_loss as triplet_margin_with_distance_loss,
     unfold as unfold,
 )
 from tinygrad_med.random import Generator
@@ -211,6 +216,71 @@ def dropout2d(
         return input
     factors = factors.reshape(*input.shape[:2], *[1] * (input.ndim - 2))
     return input.mul_(factors) if inplace else input * factors
+
+
+dropout1d = dropout3d = dropout2d
+
+
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """`dropout` for `selu`: what is dropped becomes selu(−∞), and mean and variance of normal numbers stay.
+
+    (Klambauer et al. 2017, arXiv:1706.02515.)
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"alpha_dropout: p={p} is not a probability; give the share of elements to drop")
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    least = -1.7580993408473766  # −scale · alpha of selu
+    a = ((1 - p) * (1 + p * least**2)) ** -0.5
+    kept = wrap(
+        backend.to_device(random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype), input.device)
+    )
+    return a * (input * kept + least * (1 - kept)) - a * p * least
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, dim: int = -1, *, generator: Generator | None = None
+) -> Tensor:
+    """A class drawn with the probabilities softmax(logits), nearly one-hot, so that a gradient flows.
+
+    Args:
+        logits: (…, C, …).
+        tau: the temperature; the closer to 0 the nearer to one-hot.
+        hard: give it one-hot, with the gradient of what it is near to.
+        dim: that of the classes.
+        generator: where the numbers come from; by default the stream of `manual_seed`.
+    """
+    uniform = random.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
+    noise = -ops.log(-ops.log(ops.clamp(uniform, 1e-20, 1 - 2**-24)))
+    soft = ops.softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    chosen = soft.argmax(dim, keepdim=True)
+    sharp = ops.scatter(soft.detach() * 0, dim, chosen, 1.0)
+    return sharp - soft.detach() + soft
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """zₖ = Σᵢⱼ xᵢ · Wₖᵢⱼ · yⱼ + bₖ, of x (…, I), y (…, J), W (K, I, J) and b (K,): (…, K)."""
+    if input1.shape[:-1] != input2.shape[:-1] or tuple(weight.shape[1:]) != (input1.shape[-1], input2.shape[-1]):
+        raise ValueError(
+            f"bilinear: expects (…, I), (…, J) and a weight (K, I, J), got {tuple(input1.shape)}, "
+            f"{tuple(input2.shape)} and {tuple(weight.shape)}"
+        )
+    z = ops.einsum("ni,kij,nj->nk", input1.reshape(-1, input1.shape[-1]), weight, input2.reshape(-1, input2.shape[-1]))
+    z = z if bias is None else z + bias
+    return z.reshape(*input1.shape[:-1], weight.shape[0])
+
+
+def upsample(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Tensor:
+    """An older name for `interpolate`."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,49 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class Bilinear(Module):
+    """x · weightₖ · y + biasₖ, for each of the numbers k that come out.
+
+    Args:
+        in1_features, in2_features, out_features: the lengths of the last dims of x, of y and of the result.
+        bias, device, dtype, generator: as for `Linear`.
+
+    Attributes:
+        weight: (out_features, in1_features, in2_features), at first uniform within ±1/√in1_features.
+        bias: (out_features,), likewise, or `None`.
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if in1_features < 1:
+            raise ValueError(f"Bilinear: in1_features={in1_features} must be at least 1")
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(zeros(out_features, in1_features, in2_features, dtype=dtype, device=device))
+        self.bias = Parameter(zeros(out_features, dtype=dtype, device=device)) if bias else None
+        bound = 1 / math.sqrt(in1_features)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """(…, in1_features) and (…, in2_features) -> (…, out_features)"""
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
+        return f"{sizes}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
 class Flatten(Module):
     """The dims from `start_dim` to `end_dim` made one; by default all but the batch."""
 
@@ -118,6 +161,14 @@ class Dropout(Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"p={self.p}"
+
+
+class AlphaDropout(Dropout):
+    """`Dropout` for networks of `SELU`: mean and variance stay; see `F.alpha_dropout`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…) -> (…)"""
+        return F.alpha_dropout(x, self.p, self.training, generator=self.generator)
 
 
 # Activations ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from tinygrad_med.ops.elementwise import *
 from tinygrad_med.ops.indexing import *
 from tinygrad_med.ops.linear_algebra import *
 from tinygrad_med.ops.loss import *
+from tinygrad_med.ops.margin import *
 from tinygrad_med.ops.matmul import *
 from tinygrad_med.ops.normalization import *
 from tinygrad_med.ops.norms import *
