@@ -32,6 +32,10 @@ CASES = [
     ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
     ("CosineAnnealingLR", {"T_max": 50}),
     ("CosineAnnealingLR", {"T_max": 8, "eta_min": 0.003}),  # up again, and down
+    ("ConstantLR", {}),
+    ("ConstantLR", {"factor": 0.7, "total_iters": 11}),
+    ("PolynomialLR", {"total_iters": 30, "power": 2.0}),
+    ("MultiplicativeLR", {"lr_lambda": lambda t: 1 - 1 / (1 + t)}),
     ("LinearLR", {}),
     ("LinearLR", {"start_factor": 0.1, "end_factor": 0.7, "total_iters": 30}),
     ("CosineAnnealingWarmRestarts", {"T_0": 7}),

@@ -14,7 +14,7 @@ pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: pip
 import torch
 from torch.testing._internal.common_optimizers import optim_db
 
-NAMES = ["Adagrad", "Adam", "AdamW", "LBFGS", "RMSprop", "SGD"]
+NAMES = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "NAdam", "RAdam", "RMSprop", "SGD"]
 INFOS = {info.optim_cls.__name__: info for info in optim_db if info.optim_cls.__name__ in NAMES}
 DIFFERENT = {  # errors of PyTorch's that are none here, and why
     "lr as Tensor doesn't work with foreach & not capturable": "foreach chooses no program here",

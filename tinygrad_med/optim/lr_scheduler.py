@@ -170,6 +170,54 @@ class LambdaLR(LRScheduler):
         return {name: value for name, value in super().state_dict().items() if name != "lr_lambda"}
 
 
+class ConstantLR(LRScheduler):
+    """lr₀ · factor for the first `total_iters` steps, then lr₀"""
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
+        if not 0 <= factor <= 1:
+            raise ValueError(f"ConstantLR: {factor=} must be between 0 and 1")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return base_lr * (self.factor if t < self.total_iters else 1.0)
+
+
+class PolynomialLR(LRScheduler):
+    """lr₀ · (1 − t / total_iters)^power, and 0 from then on"""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+        if total_iters < 1:
+            raise ValueError(f"PolynomialLR: {total_iters=} must be at least 1")
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return float(base_lr * (1 - min(t / self.total_iters, 1.0)) ** self.power)
+
+
+class MultiplicativeLR(LRScheduler):
+    """lr₀ · λ(1) · … · λ(t), with any function λ, which is no part of the state."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
+        if not callable(lr_lambda):
+            raise TypeError(f"MultiplicativeLR: needs one function of the time, got {type(lr_lambda).__name__}")
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, t: int, base_lr: float) -> float:
+        """The formula of the class."""
+        return base_lr * math.prod(self.lr_lambda(k) for k in range(1, t + 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer and the function."""
+        return {name: value for name, value in super().state_dict().items() if name != "lr_lambda"}
+
+
 class MultiStepLR(LRScheduler):
     """lr₀ · γ^(number of milestones reached by t)"""
 
