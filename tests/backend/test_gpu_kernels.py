@@ -295,6 +295,21 @@ def test_convolution(case: dict[str, Any], groups: int) -> None:
         hold(convolution.add_back, of_columns, images, geometry, kernels={"add_back"}, **only)
 
 
+@pytest.mark.parametrize("given", ["", "scale shift", "shift plus", "scale shift plus", "plus"])
+@pytest.mark.parametrize("relu", [False, True])
+def test_what_follows_a_convolution(given: str, relu: bool) -> None:
+    x, w = draw(2, 3, 4, 5), draw(6, 3, 1, 1)
+    names = given.split()
+    values = [draw(2, 6, 4, 5, seed=3) if name == "plus" else draw(6, seed=4) for name in names]
+
+    def finished(x: Any, w: Any, *values: Any) -> Any:
+        geometry = conv_geometry(x.shape, w.shape)
+        return gpu.conv_finished(x, w, geometry=geometry, relu=relu, **dict(zip(names, values, strict=True)))
+
+    only = {} if len(names) == 3 else ONLY
+    hold(finished, x, w, *values, kernels={"each"} if names or relu else set(), **only)
+
+
 @pytest.mark.parametrize("groups", [1, 3])
 def test_convolution_of_single_pixels_gathers_nothing(groups: int) -> None:
     x, w = draw(2, 6, 5, 4), draw(9, 6 // groups, 1, 1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 from tinygrad_med.backend import Array, array_module
 from tinygrad_med.backend.geometry import Geometry
 
+from .compiled import compiles
 from .convolution import conv
+from .layout import rows
+from .norm import Each
 
 
 def conv_finished(
@@ -18,8 +23,13 @@ def conv_finished(
     plus: Array | None = None,
     relu: bool = False,
 ) -> Array:
-    """As `cpu.conv_finished`, one after the other."""
+    """As `cpu.conv_finished`: the convolution, then all that follows in one pass."""
     y = conv(x, w, geometry=geometry)
+    given = {name: v for name, v in (("scale", scale), ("shift", shift), ("plus", plus)) if v is not None}
+    if not (given or relu):
+        return y
+    if compiles(y, *given.values()):
+        return _finish(relu, *given)(y, *(rows(v) if name == "plus" else v for name, v in given.items()))
     per_channel = (-1, *(1,) * (y.ndim - 2))
     if scale is not None:
         y *= scale.reshape(per_channel)
@@ -28,3 +38,15 @@ def conv_finished(
     if plus is not None:
         y += plus
     return array_module(y).maximum(y, 0) if relu else y
+
+
+@functools.cache
+def _finish(relu: bool, *given: str) -> Each:
+    """The kernel for what is given, of scale, shift and plus."""
+    terms = {"scale": " * A(scale[channel])", "shift": " + A(shift[channel])", "plus": " + A(plus[i])"}
+    return Each(
+        " ".join(f"const T* {name}," for name in given),
+        "",
+        "v < 0 ? A(0) : v" if relu else "v",
+        f"A v = A(x[i]){''.join(terms[name] for name in given)};",
+    )
