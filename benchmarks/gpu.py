@@ -271,12 +271,12 @@ def mrnet_step(slices: int, side: int) -> Make:
     return make
 
 
-def loop(hidden: int | None) -> Make:
-    """The tutorial's loop over eight batches: weights that step against their gradients."""
+def loop(hidden: int | None, batches: int = 8, pixels: int = 4096) -> Make:
+    """The tutorial's loop over some batches: weights that step against their gradients."""
 
     def make(lib: Any, kind: str) -> Work:
-        data = [tuple(on_card(lib, noise(64, 4096) / 64, np.arange(64) % 6)) for _ in range(8)]
-        layers = [lib.nn.Linear(4096, 10)] if hidden is None else [lib.nn.Linear(4096, hidden), lib.nn.ReLU()]
+        data = [tuple(on_card(lib, noise(64, pixels) / 64, np.arange(64) % 6)) for _ in range(batches)]
+        layers = [lib.nn.Linear(pixels, 10)] if hidden is None else [lib.nn.Linear(pixels, hidden), lib.nn.ReLU()]
         layers += [] if hidden is None else [lib.nn.Linear(hidden, 6)]
         net = lib.nn.Sequential(*layers).to("cuda")
         parameters = list(net.parameters())
@@ -299,7 +299,8 @@ def loop(hidden: int | None) -> Make:
 def steps(short: bool, clock: Clock) -> list[Any]:
     """The works, the most wanted first."""
     side, batches = (32, (2,)) if short else (224, (64, 16, 256))
-    works = [("linear loop", loop(None)), ("mlp loop", loop(128))]
+    sizes = (2, 64) if short else (8, 4096)
+    works = [("linear loop", loop(None, *sizes)), ("mlp loop", loop(128, *sizes))]
     for batch in batches:
         works += [(f"ResNet-18 training, {batch}", resnet_training(batch, side))]
         works += [(f"ResNet-18 prediction, {batch}", resnet_prediction(batch, side))]

@@ -260,16 +260,16 @@ def test_an_index_outside_is_an_error() -> None:
     x = tm.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], device="cuda")
     for key in ([5], tm.tensor([5], device="cuda"), tm.tensor([-4], device="cuda")):
         with pytest.raises(IndexError, match="out of range"):
-            x[key]
+            x[key].tolist()  # the card looks at its own keys; what it finds is raised when numbers come back
         with pytest.raises(IndexError, match="out of range"):
             x[key] = 0
     with pytest.raises(IndexError, match="3 is out of range for dim 1 of length 3"):
-        tm.log_softmax(tm.zeros(2, 3, device="cuda"), dim=1)[range(2), [2, 3]]
+        tm.log_softmax(tm.zeros(2, 3, device="cuda"), dim=1)[range(2), [2, 3]].tolist()
     for target in ([3, 0], [0, -1]):
         with pytest.raises(IndexError, match="target: index -?[13] is out of range"):
-            F.cross_entropy(tm.zeros(2, 3, device="cuda"), tm.tensor(target, device="cuda"))
+            F.cross_entropy(tm.zeros(2, 3, device="cuda"), tm.tensor(target, device="cuda")).item()
     with pytest.raises(IndexError, match="embedding"):
-        F.embedding(tm.tensor([4], device="cuda"), x)
+        F.embedding(tm.tensor([4], device="cuda"), x).tolist()
     assert x.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 
