@@ -114,3 +114,35 @@ def test_peer_that_needs_an_older_python(peers, monkeypatch):
         RuntimeError, match=r"DeZero runs on Python 3\.11 at most; install one of python3\.11, python3\.10"
     ):
         peers._base_interpreter("DeZero", (3, 11))
+
+
+# The model of data_parallel.py ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scaling(timing):
+    return importlib.import_module("data_parallel")
+
+
+def test_the_rings_latency_and_bandwidth_come_out_of_its_times(scaling):
+    times = {str(n): [scaling.ring(n, 4, 20e-6, 1e-9)] * 2 for n in scaling.SIZES}
+    assert scaling.fitted(times, 4) == pytest.approx((20e-6, 1e-9), rel=1e-6)
+
+
+def test_a_step_hides_what_travels_while_it_computes(scaling):
+    """Two buckets, complete after 1 and 3 of 4 seconds; a sum over 2 ranks takes 2 α + β n seconds."""
+    complete = [(1.0, 1000), (3.0, 1000)]
+
+    def step(alpha, hidden):
+        return scaling.predicted(4.0, complete, 0.5, 2, alpha, 0.0, hidden)
+
+    assert scaling.predicted(4.0, complete, 0.5, 1, 1.0, 1.0, hidden=True) == 4.0  # alone
+    assert step(0.1, hidden=True) == 4.0  # 1.0 … 1.2, 3.0 … 3.2, and the walk ends at 3.5
+    assert step(0.5, hidden=True) == 4.5  # 3.0 … 4.0, and the rest
+    assert step(1.5, hidden=True) == 7.5  # 1.0 … 4.0, 4.0 … 7.0: the second waits for the first
+    assert step(0.5, hidden=False) == 6.0
+
+
+def test_where_the_ranks_wait_too_much_is_told(scaling):
+    assert scaling.farthest([1, 0.9, 0.8, *[0.7] * 8]) == "4"
+    assert scaling.farthest([0.9] * len(scaling.FAR)) == "1,024 and more"
