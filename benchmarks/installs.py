@@ -2,9 +2,11 @@
 
     python benchmarks/installs.py [--pythons python3.10 python3.13 …]
 
-Builds the wheel from the sdist, and installs it in new environments: the oldest Python gets the lowest versions that
-pyproject.toml allows, the others the newest. In each, NumPy alone beside the wheel, it is imported and trains a small
-network; then, with what the examples read and draw with, the core's tests run, away from the source.
+Builds the wheel from the sdist, and installs it in new environments, two for each Python: with the lowest versions of
+its requirements that pyproject.toml allows and this Python has wheels of, and with the newest. In each, NumPy alone
+beside the wheel, it is imported and trains a small network. Then come the packages that the examples read and draw
+with: the core's tests run away from the source, the first command of the README runs on phantoms, and `mypy --strict`
+passes a small program of a user's.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("results") / "installs.md"
 MINORS = range(10, 15)
 MUST_HOLD = ("py.typed", "core/methods.pyi", "explain/web/index.html", "explain/web/main.js", "explain/web/style.css")
+FIRST = ("examples/medical_mnist.py", "--phantoms", "40", "--model", "linear", "--epochs", "1", "--out", "run")
 TESTS = ("tests/test_backward.py", "tests/test_tensor.py", "tests/engine/test_signatures.py")
 PACKAGES = ("numpy", "pillow", "pandas", "matplotlib")
 TRAINING = """
@@ -40,6 +43,39 @@ for _ in range(200):
 assert loss.item() < 0.1, loss
 """
 
+PROGRAM = """
+import tinygrad_med as torch
+from tinygrad_med import Tensor, nn, optim
+
+
+class Net(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2, width)
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.out(torch.tanh(self.hidden(x)))  # a module may return anything
+        return z
+
+
+def train(net: Net, steps: int) -> float:
+    optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    x = torch.randn(16, 2)
+    loss: Tensor = torch.zeros(())
+    for _ in range(steps):
+        loss = nn.functional.mse_loss(net(x), x.sum(1, keepdim=True) ** 2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    (slope,) = torch.grad(net(x).sum(), [net.out.weight])
+    assert slope is not None and slope.shape == (1, 4)
+    return loss.item()
+
+
+print(train(Net(4), 3))
+"""
+
 
 def run(*command: object, cwd: Path | None = None) -> str:
     """What the command prints; its failure ends the program with the last of it."""
@@ -53,7 +89,7 @@ def build(folder: Path) -> Path:
     """The wheel, made from the sdist."""
     run(sys.executable, "-m", "venv", folder / "build")
     python = folder / "build" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "build")
+    run(python, "-m", "pip", "install", "--quiet", "build", "uv")
     run(python, "-m", "build", "--outdir", folder / "dist", ROOT)
     (wheel,) = (folder / "dist").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -62,37 +98,42 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def lowest() -> list[str]:
-    """The lower bounds of pyproject.toml, for NumPy and the extras examples and dicom, as requirements."""
+def bounds() -> list[str]:
+    """The requirements of pyproject.toml with their lower bounds: NumPy, and the extras examples and dicom."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     parts = re.findall(r"^(?:dependencies|examples|dicom) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    return sorted({found.replace(">=", "==") for part in parts for found in re.findall(r'"([\w-]+>=[\d.]+)"', part)})
+    return sorted({found for part in parts for found in re.findall(r'"([\w-]+>=[\d.]+)"', part)})
 
 
-def check(python: str, wheel: Path, folder: Path, pins: list[str]) -> str:
+def check(python: str, wheel: Path, uv: Path, folder: Path, how: str) -> str:
     """Install and try the wheel; a row of the table."""
-    print(f"{python}, {'lowest' if pins else 'newest'} versions", flush=True)
-    run(python, "-m", "venv", folder)
+    print(f"{python}, {how} versions", flush=True)
+    run(uv, "venv", "--quiet", "--python", shutil.which(python) or python, folder)
     own = folder / "bin" / "python"
-    constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(pins) + "\n", "utf-8")
-    install = (own, "-m", "pip", "install", "--quiet", "--constraint", constraints)
-    run(*install, wheel)
+    install = (uv, "pip", "install", "--quiet", "--python", own, "--only-binary", ":all:")
+    chosen = ("--resolution", "lowest-direct") if how == "lowest" else ()
+    run(*install, *chosen, wheel, *(one for one in bounds() if one.startswith("numpy>")))
     run(own, "-c", TRAINING, cwd=folder)
-    run(*install, f"{wheel}[examples,dicom]", "pytest", "expecttest", "safetensors")
-    apart = folder / "tests-alone"  # without the package beside them
-    shutil.copytree(ROOT / "tests", apart / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    run(*install, *chosen, f"{wheel}[examples,dicom]", *bounds())
+    run(*install, "pytest", "expecttest", "hypothesis", "safetensors", "mypy")
+    apart = folder / "apart"  # the tests and the examples without the package beside them
+    for name in ("tests", "examples"):
+        shutil.copytree(ROOT / name, apart / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", apart)
     last = run(own, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS, cwd=apart).strip().splitlines()[-1]
+    run(own, *FIRST, cwd=apart)
+    (folder / "program.py").write_text(PROGRAM, "utf-8")
+    run(own, "program.py", cwd=folder)
+    run(own, "-m", "mypy", "--strict", "--cache-dir", folder / "mypy", "program.py", cwd=folder)
     ask = "import sys, importlib.metadata as m; print(sys.version.split()[0], *map(m.version, sys.argv[1:]))"
     versions = run(own, "-c", ask, *PACKAGES).split()
-    return f"| {' | '.join(versions)} | trained | {re.sub(r' in .*', '', last)} |"
+    return f"| {' | '.join(versions)} | trained | {re.sub(r' in .*', '', last)} | a page | passes |"
 
 
 def main() -> None:
     """Print the table and write it to results/."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--pythons", nargs="+", help="commands, the oldest first; default: python3.10 … that are here")
+    parser.add_argument("--pythons", nargs="+", help="commands; default: python3.10 … that are here")
     pythons = parser.parse_args().pythons
     absent = []
     if not pythons:
@@ -102,14 +143,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wheel = build(folder)
-        rows = [check(python, wheel, folder / str(i), lowest() if i == 0 else []) for i, python in enumerate(pythons)]
+        uv = folder / "build" / "bin" / "uv"
+        rows = [check(one, wheel, uv, folder / f"{one}-{how}", how) for one in pythons for how in ("lowest", "newest")]
     about = (
-        "`python benchmarks/installs.py`: the wheel, built from the sdist, in new environments; the first row has the "
-        "lowest versions that pyproject.toml allows, the others the newest. Tests are skipped for want of PyTorch."
+        "`python benchmarks/installs.py`: the wheel, built from the sdist, in new environments; of each Python the "
+        "first row has the lowest versions that pyproject.toml allows and it has wheels of, the second the newest. "
+        "Tests are skipped for want of PyTorch."
     )
-    lines = ["# Does the wheel work where it is installed?", "", about, ""]
-    lines += [f"| Python | {' | '.join(PACKAGES)} | with NumPy alone | the core's tests |"]
-    lines += [f"|{'---|' * (len(PACKAGES) + 3)}", *rows, ""]
+    titles = ["Python", *PACKAGES, "with NumPy alone", "the core's tests", "the first command", "`mypy --strict`"]
+    lines = ["# Does the wheel work where it is installed?", "", about, "", f"| {' | '.join(titles)} |"]
+    lines += [f"|{'---|' * len(titles)}", *rows, ""]
     if absent:
         lines += [f"Not here, so not tried: {', '.join(absent)}.", ""]
     text = "\n".join(lines)

@@ -39,14 +39,19 @@ def train(steps: int) -> list[float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss.item()))
+        losses.append(loss.item())
     with torch.no_grad():
         right = (net(x).argmax(1) == y).float().mean()
     print(f"{right.item():.0%}", x.shape, torch.grad((-x.requires_grad_()).exp().sum(), x)[0])
     return losses
 
 
+def spread(x: torch.Tensor) -> float:
+    return x.std().item()
+
+
 train(10)
+spread(torch.randn(3))
 """
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +150,32 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
         checkpoint.save(step=2)
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
     assert (tmp_path / "x.safetensors").read_bytes() == before and checkpoint.load()["step"] == 1
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from tinygrad_med import nn
+from tinygrad_med.learner.state import Checkpoint
+
+checkpoint = Checkpoint(Path(sys.argv[1]) / "x.safetensors", model=nn.Linear(100, 100))
+checkpoint.save(step=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))  # a disk with room for a part of it
+try:
+    checkpoint.save(step=2)
+except OSError as error:
+    print(error)
+print(checkpoint.load()["step"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_disk_that_is_full_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path):
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[0].startswith("[Errno 27] File too large") and run.stdout.endswith("\n1\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_a_run_killed_while_it_wrote_goes_on(tmp_path: Path):

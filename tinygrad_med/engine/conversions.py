@@ -192,13 +192,13 @@ class Conversions(Methods):
         self.array = own_memory(self.array)
         return self.array
 
-    def item(self) -> Any:
-        """The single element as a Python number."""
+    def item(self) -> float:
+        """The single element as a Python number: a float, an int or a bool, as the dtype says."""
         if self.array.size != 1:
             raise RuntimeError(
                 f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use tolist()"
             )
-        number = self.array.item()
+        number: float = self.array.item()
         if backend.cuda_in_use:
             backend.raise_noted()
         return number
