@@ -168,7 +168,7 @@ def dezero(name):
 
 
 def peak_memory(who, name):
-    """The largest memory, in MB, of a process while it does the work three times; making the network is over by then."""
+    """The largest memory, in MB, of a process while it does the work three times, after the network is made."""
     command = [sys.executable, __file__, "--memory", who, name]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(answer.stdout)
