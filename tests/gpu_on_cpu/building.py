@@ -106,6 +106,8 @@ def _make(folder: Path, version: str, home: Path) -> None:
 
     for kind, flags in KINDS.items():
         _header_of_kernels(folder / kind, f"{FLAGS} {flags} -I{home}/{kind} -I{_package('cupy')}/_core/include")
+    (folder / "include").mkdir()
+    (folder / "include" / "cuda_runtime.h").touch()  # found here, CuPy's search for CUDA's headers ends at once
     (folder / "kernels").symlink_to(home.parent / f"kernels-{_key(version, KERNELS)}")
     module = work / f"runtime{sysconfig.get_config_var('EXT_SUFFIX')}"
     _run("g++", "-shared", runtime, cuda, "-o", module)
