@@ -34,11 +34,12 @@ _PRODUCTS = """
 _LOSSES = """
     cross_entropy nll_loss kl_div l1_loss smooth_l1_loss huber_loss mse_loss binary_cross_entropy_with_logits
     cosine_embedding_loss margin_ranking_loss soft_margin_loss triplet_margin_loss
+    hinge_embedding_loss multi_margin_loss poisson_nll_loss
 """
 _POWERS = "acos asin cosh exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow square softplus"
 _NORMS = """
     layer_norm rms_norm group_norm norm linalg_norm vector_norm matrix_norm
-    dist cdist cosine_similarity pairwise_distance
+    dist cdist cosine_similarity pairwise_distance triplet_margin_with_distance_loss multilabel_soft_margin_loss
 """
 _SUMS = "sum prod cumsum cumprod softmax log_softmax logsumexp interpolate lp_pool1d lp_pool2d lp_pool3d"
 _CPU = """
