@@ -142,7 +142,7 @@ class Sums:
         channels = x.shape[1]
         folded, T = _folded(rows(x), channels), x.dtype.name
         blocks = _blocks(folded, MANY_BLOCKS)
-        shares = array_module(x).empty((blocks[0], self.sums, folded.shape[1]))
+        shares = array_module(x).empty((blocks[0] * self.sums + 1, folded.shape[1]))  # and a row for the constants
         self.shares(blocks, (32, 8), folded, *parameters, shares, *folded.shape, channels, T=T, SUMS=self.sums)
         self.totals(
             (-(-channels // 8),), (8, 32), shares, *results, blocks[0], folded.shape[1], channels, T=T, SUMS=self.sums
@@ -253,7 +253,7 @@ def batch_norm_update(
     r_mean, r_var = (xp.empty(x.shape[1], x.dtype) if v is None else v for v in (running_mean, running_var))
     batches = xp.empty((), "int64") if batches is None else batches
     numbers = float(count), float(momentum), float(eps)
-    _batch_norm_update(x, (), (rows(x)[:1], mean, invstd, r_mean, r_var, batches, *numbers))
+    _batch_norm_update(x, (), (mean, invstd, r_mean, r_var, batches, *numbers))
     return mean, invstd
 
 
@@ -266,14 +266,15 @@ def _move(running: Array | None, to: Array, momentum: float) -> None:
 # LeVeque 1983). A number of the channel itself, its first, is near enough.
 _batch_norm_update = Sums(
     2,
-    constants="A s = A(x[channel]);",
+    constants="""A s = A(x[channel]);
+    if (blockIdx.x == 0 && threadIdx.y == 0) shares[gridDim.x * SUMS * width + column] = double(s);""",
     add="A d = A(x[i]) - s; sum[0] += d; sum[1] += d * d;",
-    results="""const T* x, double* mean, double* invstd, T* running_mean, T* running_var, long long* batches,
+    results="""double* mean, double* invstd, T* running_mean, T* running_var, long long* batches,
     double count, double momentum, double eps,""",
     finish="""
   double d = total[0] / count, var = total[1] / count - d * d;
   if (var < 0) var = 0;
-  mean[channel] = double(x[channel]) + d;
+  mean[channel] = shares[blocks * SUMS * width + channel] + d;
   invstd[channel] = 1 / sqrt(var + eps);
   var *= count / (count - 1);
   T m = running_mean[channel], v = running_var[channel];
