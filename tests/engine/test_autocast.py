@@ -69,6 +69,7 @@ ON_THE_CPU = {
 ON_CUDA = {
     **dict.fromkeys(LINALG, "there is none in float16"),
     **dict.fromkeys(("index", "getitem", "index_add", "unfold", "grid_sample"), "PyTorch has no shapes without a card"),
+    "multi_margin_loss": "PyTorch's own form for no card indexes on one",
     "gaussian_nll_loss": "PyTorch looks at a number, and there is none",
     "binary_cross_entropy": "both refuse it, see below",
 }

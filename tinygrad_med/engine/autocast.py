@@ -41,7 +41,10 @@ _NORMS = """
     layer_norm rms_norm group_norm norm linalg_norm vector_norm matrix_norm
     dist cdist cosine_similarity pairwise_distance triplet_margin_with_distance_loss multilabel_soft_margin_loss
 """
-_SUMS = "sum prod cumsum cumprod softmax log_softmax logsumexp interpolate lp_pool1d lp_pool2d lp_pool3d"
+_SUMS = """
+    sum prod cumsum cumprod softmax log_softmax logsumexp interpolate lp_pool1d lp_pool2d lp_pool3d
+    multilabel_soft_margin_loss triplet_margin_with_distance_loss
+"""
 _CPU = """
     binary_cross_entropy prod quantile nanquantile trace cdist
     max_pool3d max_unpool1d max_unpool2d max_unpool3d adaptive_max_pool3d grid_sample
