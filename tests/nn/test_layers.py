@@ -274,7 +274,7 @@ def test_softmax_wants_a_dim():
 
 
 def test_every_simple_layer_is_among_the_cases():
-    tested = {name for name, *_ in LAYERS + LOSSES} | {"Linear", "Bilinear", "AlphaDropout"}  # these have their own
+    tested = {name for name, *_ in LAYERS + LOSSES} | {"Linear", "Bilinear", "AlphaDropout"}
     from tinygrad_med.nn import layers
 
     own = {n for n, c in vars(layers).items() if inspect.isclass(c) and c.__module__ == layers.__name__}

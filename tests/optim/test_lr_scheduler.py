@@ -288,7 +288,7 @@ def test_a_schedule_goes_on_from_its_state(torch, name, arguments, order):
     assert [before, *found] == expected[5:]
     assert schedule.get_last_lr() == whole.get_last_lr()
     assert "optimizer" not in schedule.state_dict()
-    # Without the optimizer's state PyTorch multiplies the rates of the new one; LinearLR and ConstantLR loaded ones, too.
+    # Without the optimizer's state PyTorch multiplies the rates of the new one; these two multiply loaded ones.
     multiplied = name in ("LinearLR", "ConstantLR") and order == "first the optimizer's state"
     if "optimizer's state" in ORDERS[order] and not multiplied:
         np.testing.assert_allclose(found, resume(torch, name, arguments, order)[2], rtol=1e-10, atol=1e-15)
