@@ -244,3 +244,11 @@ def test_errors_are_those_of_the_modules(conv, norm, shape):
     with tm.no_grad(), pytest.raises(ValueError, match=".") as found:
         conv_norm(conv, norm.eval(), x)
     assert str(found.value) == str(expected.value)
+
+
+def test_autocast_has_its_dtypes(passes):
+    conv, norm, x = nn.Conv2d(2, 3, 3), trained(nn.BatchNorm2d(3)), images(1, 2, 6, 6)
+    with tm.no_grad(), tm.autocast("cpu", dtype=tm.float16):
+        assert conv_norm(conv, None, x, then=F.relu).dtype == tm.float16
+        assert conv_norm(conv, norm, x).dtype == norm(conv(x)).dtype
+    assert passes() == 0

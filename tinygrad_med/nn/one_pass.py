@@ -7,7 +7,7 @@ relu. It is done at every call with the numbers of that call: nothing is kept th
 In training batch normalization, the sum and relu share a pass forward and one back.
 
 Where somebody could see the difference, the modules are called one after the other: with a hook on one of them, with a
-watcher (`explain`, `detect_anomaly`), by the definition alone, in a subclass or with another `forward`.
+watcher (`explain`, `detect_anomaly`), under `autocast`, by the definition alone, in a subclass, with another `forward`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.modes import mode
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import float32, float64
+from tinygrad_med.engine import autocast
 from tinygrad_med.nn import functional as F
 from tinygrad_med.nn.layers import Identity, ReLU
 from tinygrad_med.nn.module import Module
@@ -42,7 +43,7 @@ def conv_norm(conv: Step, norm: Step | None, x: Tensor, *, plus: Tensor | None =
         plus: what to add, of the result's shape.
         then: what is done at last; `F.relu` or `nn.ReLU()`, if it is to be in the same pass.
     """
-    if not mode.grad and not mode.watchers and not mode.definition:
+    if not (mode.grad or mode.watchers or mode.definition or autocast.casting.dtypes):
         made = _in_one_pass(conv, norm, x, plus, then)
         if made is not None:
             return wrap(made)
