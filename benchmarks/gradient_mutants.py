@@ -28,7 +28,17 @@ from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.broadcast import cast, expand, sum_to
 from tinygrad_med.core.primitive import Primitive
 from tinygrad_med.engine.compiled import TOGETHER, all_at_once
-from tinygrad_med.ops import conv, elementwise, linear_algebra as matrix, normalization, pool, reduce, resize, shape
+from tinygrad_med.ops import (
+    conv,
+    elementwise,
+    linear_algebra as matrix,
+    normalization,
+    pool,
+    rearrange,
+    reduce,
+    resize,
+    shape,
+)
 from tinygrad_med.ops.elementwise import _keep, _relu_input, _select, _unless_less
 from tinygrad_med.ops.indexing import _index_add, _setitem, index
 from tinygrad_med.ops.loss import _binary_cross_entropy
@@ -127,6 +137,7 @@ TAPS, TWIN_TAPS = (kernels(np).max_pool(image, geometry=at)[1] for image, at in 
 WINDOWS = conv_geometry((1, 2, 4, 4), (1, 2, 2, 2), stride=1)
 BATCH = some(3, 2, 4)
 MATRIX = np.diag([2.0, -3.0, 4.0]) + some(3, 3, low=-0.8, high=0.8)
+CLEAR = np.array([7.0, -7.0])  # so far from 0 that relu lets a whole channel pass, or none of it
 STATISTICS = {"mean": BATCH.mean((0, 2)), "invstd": 1 / np.sqrt(BATCH.var((0, 2)) + 0.1), "eps": 0.1}
 
 CALLS: dict[Primitive, Call] = {
@@ -188,6 +199,9 @@ CALLS: dict[Primitive, Call] = {
     matrix._cholesky: call(MATRIX @ MATRIX.T),
     matrix._eigh: call(MATRIX + MATRIX.T, upper=False),
     normalization._batch_norm: call(BATCH, positive(2), some(2), **STATISTICS),
+    normalization._batch_norm_relu: call(BATCH, some(2), CLEAR, **STATISTICS),
+    normalization._batch_norm_plus_relu: call(BATCH, some(2), CLEAR, some(3, 2, 4, low=-99, high=99), **STATISTICS),
+    rearrange._last_diagonal: call(some(2, 3, 4), offset=1),
     normalization._scale_shift: call(some(3, 2, 4), some(2), some(2)),
 }
 
@@ -215,12 +229,26 @@ def _with_own_statistics(xp: Any, x: Any, weight: Any, bias: Any, *, mean: Any, 
     return normalization._batch_norm.forward(xp, x, weight, bias, **own, eps=eps)
 
 
+def _and_relu(xp: Any, x: Any, weight: Any, bias: Any, *, mean: Any, invstd: Any, eps: float) -> Any:
+    z = _with_own_statistics(xp, x, weight, bias, mean=mean, invstd=invstd, eps=eps)
+    return z * (z.real > 0)
+
+
+def _plus_and_relu(xp: Any, x: Any, weight: Any, bias: Any, plus: Any, *, mean: Any, invstd: Any, eps: float) -> Any:
+    z = _with_own_statistics(xp, x, weight, bias, mean=mean, invstd=invstd, eps=eps) + plus
+    return z * (z.real > 0)
+
+
 def _variance(x: Any) -> Any:
     """Of each channel; unlike NumPy's it is analytic."""
     return ((x - x.mean((0, 2), keepdims=True)) ** 2).mean((0, 2))
 
 
-FORWARDS = {normalization._batch_norm: _with_own_statistics}
+FORWARDS = {
+    normalization._batch_norm: _with_own_statistics,
+    normalization._batch_norm_relu: _and_relu,
+    normalization._batch_norm_plus_relu: _plus_and_relu,
+}
 """The forwards of copies, where they are not the primitive's."""
 
 MUTANTS: list[Mutant] = []
@@ -416,6 +444,10 @@ plant(
     "transposed",
     x=lambda g, x_shape: shape.transpose(shape._reshape(g, x_shape), 0, 1),
 )
+plant(rearrange._last_diagonal, "∂x: on the diagonal below", "shifted", x=lambda g, x_shape, offset:
+      rearrange._on_diagonal(g, x_shape, offset - 1))  # fmt: skip
+plant(rearrange._last_diagonal, "∂x: on the main diagonal", "shifted", x=lambda g, x_shape:
+      rearrange._on_diagonal(g, x_shape, 0))  # fmt: skip
 plant(shape._flip, "∂x: forgets to flip", "reversed", x=lambda g: g)
 plant(shape._flip, "∂x: flips the wrong dim", "reversed", x=lambda g: shape._flip(g, (0,)))
 plant(
@@ -690,6 +722,12 @@ plant(
     all_at_once=True,
     x=after(NORM, "x", lambda d: 2 * d),
 )
+for _norm_relu in (normalization._batch_norm_relu, normalization._batch_norm_plus_relu):
+    plant(_norm_relu, "∂bias: forgets relu", "mask", bias=lambda g: conv.channel_sum(1 * g))
+    plant(_norm_relu, "∂weight: forgets relu", "mask", weight=lambda g, x, eps:
+          conv.channel_sum(g * normalization.standardize(x, (0, 2), eps)[0]))  # fmt: skip
+    plant(_norm_relu, "∂x: twice", "factor", x=after(_norm_relu, "x", lambda d: 2 * d))
+plant(normalization._batch_norm_plus_relu, "∂plus: forgets relu", "mask", plus=lambda g: g)
 plant(
     normalization._scale_shift,
     "∂scale: x as a constant",

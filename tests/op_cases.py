@@ -977,6 +977,32 @@ def _batch_norm_eval_of_torch(x: Any, weight: Any, bias: Any, running_mean: Any,
 
 
 row(_batch_norm, normalized(True), _batch_norm_of_torch, primitive=normalization._batch_norm)
+
+
+@st.composite
+def normalized_and_cut(draw: Any, plus: bool) -> Call:
+    """A batch of which relu lets pass whole channels, or with `plus` some elements; none is near its kink."""
+    x = draw(arrays((3, 2, 2), **DISTINCT))  # normalized it lies between −2.5 and 2.5
+    weight, bias = (
+        draw(arrays((2,), low=-1.0, high=1.0)),
+        draw(arrays((2,), low=-4.0, high=4.0, away_from=(0,), margin=3)),
+    )
+    more = (draw(arrays(x.shape, low=-12.0, high=12.0, away_from=(0,), margin=8)),) if plus else ()
+    return Call((x, weight, bias, *more), {"eps": draw(st.sampled_from((1e-5, 0.1)))})
+
+
+def _batch_norm_relu(x: Any, weight: Any, bias: Any, *plus: Any, eps: float) -> Any:
+    running = x.new_zeros(2), x.new_ones(2), x.new_zeros((), dtype="int64")
+    return normalization.batch_norm_relu(x, *running, weight, bias, 0.1, eps, *plus)
+
+
+def _batch_norm_relu_of_torch(x: Any, weight: Any, bias: Any, *plus: Any, eps: float) -> Any:
+    z = _torch().nn.functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    return _torch().nn.functional.relu(z + plus[0] if plus else z)
+
+
+for _plus, _primitive in enumerate((normalization._batch_norm_relu, normalization._batch_norm_plus_relu)):
+    row(_batch_norm_relu, normalized_and_cut(bool(_plus)), _batch_norm_relu_of_torch, primitive=_primitive)
 row(
     _batch_norm_eval,
     normalized(False),

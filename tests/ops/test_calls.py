@@ -17,6 +17,7 @@ FOR_TENSORS = {
     *("linear", "max_pool2d with indices", "max_pool_scatter", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
     *("batch_norm", "batch_norm, evaluating"),
     *("nll_loss", "cross_entropy", "cross_entropy of probabilities", "binary_cross_entropy"),
+    *("batch_norm_relu", "batch_norm_plus_relu"),
     *("multi_margin_loss", "max_unpool1d", "max_unpool2d", "max_unpool3d", "function", "as_recorded"),
     *("grid_sample", "grid_sample of the nearest", "grid_sample of volumes"),
 }

@@ -37,17 +37,17 @@ def in_one_dtype(operation: Primitive, operands: Sequence[Any]) -> Sequence[Any]
     dtypes = {getattr(x, "dtype", None) for x in operands}
     only: Any = dtypes.pop() if len(dtypes) == 1 else None
     makes_floats = operation.__name__ in FLOATS
-    if only is not None and (only.kind == "f" or not makes_floats):
+    if only is not None and (only.kind in "fc" or not makes_floats):
         return operands
     dtype = result_dtype(operands)
-    if makes_floats and dtype.kind != "f":
+    if makes_floats and dtype.kind not in "fc":
         dtype = get_default_dtype()
     return [x if getattr(x, "dtype", dtype) == dtype else convert(x, dtype) for x in operands]
 
 
 def settle(z: Any, arrays: Sequence[Any]) -> Any:
     """z; of integers of which NumPy made float64 in the default dtype."""
-    if z.dtype == float64 and result_dtype(arrays).kind != "f":
+    if z.dtype == float64 and result_dtype(arrays).kind not in "fc":
         return z.astype(get_default_dtype())
     return z
 

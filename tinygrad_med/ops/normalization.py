@@ -70,7 +70,9 @@ def _batch_norm_joint(g, x, weight, mean, invstd, needed):
 def _batch_norm_relu(xp, x, weight, bias, *, mean, invstd, eps):
     """z = max(batch_norm(x, weight, bias), 0)
 
-    ∂x, ∂weight, ∂bias: those of batch_norm, of g where z > 0, else 0
+    ∂x: that of batch_norm, of g where z > 0, else 0
+    ∂weight: likewise
+    ∂bias: likewise
     """
     return kernels(xp).batch_norm_relu(x, weight, bias, mean, invstd)
 
@@ -79,7 +81,9 @@ def _batch_norm_relu(xp, x, weight, bias, *, mean, invstd, eps):
 def _batch_norm_plus_relu(xp, x, weight, bias, plus, *, mean, invstd, eps):
     """z = max(batch_norm(x, weight, bias) + plus, 0)
 
-    ∂x, ∂weight, ∂bias: those of batch_norm, of g where z > 0, else 0
+    ∂x: that of batch_norm, of g where z > 0, else 0
+    ∂weight: likewise
+    ∂bias: likewise
     ∂plus: g where z > 0, else 0
     """
     return kernels(xp).batch_norm_relu(x, weight, bias, mean, invstd, plus)

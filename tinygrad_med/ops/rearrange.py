@@ -517,7 +517,8 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
         raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same dim of shape {tuple(input.shape)}")
     x = movedim(input, (first, second), (-2, -1))
     k = integer(offset, "diagonal", "offset")
-    return _last_diagonal(x, offset=k) if -x.shape[-2] < k < x.shape[-1] else x[..., 0, :0]
+    inside = -x.shape[-2] < k < x.shape[-1] or 0 in x.shape[-2:]
+    return _last_diagonal(x, offset=k) if inside else x[..., 0, :0]
 
 
 @primitive(view=True)
