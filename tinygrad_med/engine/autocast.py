@@ -39,7 +39,7 @@ _LOSSES = """
 _POWERS = "acos asin cosh exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow square softplus"
 _NORMS = """
     layer_norm rms_norm group_norm norm linalg_norm vector_norm matrix_norm
-    dist cdist cosine_similarity pairwise_distance triplet_margin_with_distance_loss multilabel_soft_margin_loss
+    dist cdist cosine_similarity pairwise_distance
 """
 _SUMS = """
     sum prod cumsum cumprod softmax log_softmax logsumexp interpolate lp_pool1d lp_pool2d lp_pool3d
