@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import tinygrad_med
@@ -44,3 +45,63 @@ def test_options(name, torch):
 def test_integers_carry_no_gradient(name):
     with pytest.raises(RuntimeError, match="requires_grad_: a int64 tensor can't carry a gradient"):
         CREATIONS[name](tinygrad_med, requires_grad=True)
+
+
+def test_older_names_of_tensors_by_dtype(torch):
+    for name in ("DoubleTensor", "FloatTensor", "LongTensor", "IntTensor", "ShortTensor", "ByteTensor", "BoolTensor"):
+        ours, theirs = (getattr(lib, name)([1, 0, 3]) for lib in (tinygrad_med, torch))
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch.") and ours.tolist() == theirs.tolist()
+
+
+def test_random_numbers_of_a_distribution():
+    tinygrad_med.manual_seed(0)
+    means = tinygrad_med.arange(4.0).expand(20000, 4)
+    x = tinygrad_med.normal(means, tinygrad_med.tensor([0.5, 1.0, 2.0, 0.0]))
+    np.testing.assert_allclose(x.mean(0).numpy(), [0, 1, 2, 3], atol=0.06)
+    np.testing.assert_allclose(x.std(0).numpy(), [0.5, 1, 2, 0], atol=0.06)
+    assert tinygrad_med.normal(2.0, 0.0, size=(2, 3)).tolist() == [[2.0] * 3] * 2 and x.dtype == tinygrad_med.float32
+    counts = tinygrad_med.poisson(tinygrad_med.full((20000,), 3.5))
+    assert abs(float(counts.mean()) - 3.5) < 0.06 and abs(float(counts.var()) - 3.5) < 0.2
+    integers = tinygrad_med.randint_like(tinygrad_med.zeros(1000), 3)
+    assert set(integers.tolist()) == {0.0, 1.0, 2.0}
+    for call in (lambda: tinygrad_med.normal(0.0, 1.0), lambda: tinygrad_med.normal(means, 1.0, size=(2,))):
+        with pytest.raises(TypeError, match="normal: give means or deviations as a tensor, or two numbers and a size"):
+            call()
+
+
+def test_multinomial_draws_by_weight():
+    tinygrad_med.manual_seed(0)
+    weights = tinygrad_med.tensor([[1.0, 0.0, 3.0], [2.0, 2.0, 0.0]])
+    found = tinygrad_med.multinomial(weights, 4000, replacement=True)
+    shares = np.stack([np.bincount(row, minlength=3) for row in found.numpy()]) / 4000
+    np.testing.assert_allclose(shares, [[0.25, 0, 0.75], [0.5, 0.5, 0]], atol=0.03)
+    assert sorted(tinygrad_med.multinomial(weights[0], 2).tolist()) == [0, 2] and found.dtype == tinygrad_med.int64
+    for bad, text in (
+        ((weights, 3), "3 positions can't be drawn from 2"),
+        ((-weights, 1), "must be finite, 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=f"multinomial: .*{text}"):
+            tinygrad_med.multinomial(*bad)
+
+
+def test_the_state_of_random_numbers():
+    tinygrad_med.manual_seed(5)
+    state = tinygrad_med.get_rng_state()
+    first = tinygrad_med.rand(3).tolist()
+    tinygrad_med.set_rng_state(state)
+    assert tinygrad_med.rand(3).tolist() == first and tinygrad_med.initial_seed() == 5
+    chosen = tinygrad_med.seed()
+    assert tinygrad_med.initial_seed() == chosen != 5
+
+
+def test_small_questions():
+    x = tinygrad_med.tensor([[0.0, 2.0], [3.0, 0.0]])
+    assert tinygrad_med.argwhere(x).tolist() == x.argwhere().tolist() == [[0, 1], [1, 0]]
+    assert tinygrad_med.is_tensor(x) and not tinygrad_med.is_tensor(x.numpy()) and tinygrad_med.numel(x) == 4
+    assert (
+        tinygrad_med.is_floating_point(x)
+        and not tinygrad_med.is_floating_point(x.long())
+        and tinygrad_med.is_nonzero(x[0, 1])
+    )
+    assert x[:, tinygrad_med.newaxis].shape == (2, 1, 2) and tinygrad_med.asarray(x.numpy()).tolist() == x.tolist()
+    np.testing.assert_allclose((tinygrad_med.inverse(x) @ x).numpy(), np.eye(2), atol=1e-6)

@@ -47,10 +47,16 @@ from tinygrad_med.backend.cpu import get_num_threads as get_num_threads, set_num
 from tinygrad_med.core.primitive import primitive as primitive
 from tinygrad_med.core.tensor import Tensor as Tensor
 from tinygrad_med.creation import (
+    BoolTensor as BoolTensor,
+    ByteTensor as ByteTensor,
+    DoubleTensor as DoubleTensor,
     FloatTensor as FloatTensor,
+    IntTensor as IntTensor,
     LongTensor as LongTensor,
+    ShortTensor as ShortTensor,
     arange as arange,
     as_tensor as as_tensor,
+    as_tensor as asarray,
     empty as empty,
     empty_like as empty_like,
     eye as eye,
@@ -83,16 +89,26 @@ from tinygrad_med.dtypes import (
 )
 from tinygrad_med.engine.conversions import Size as Size
 from tinygrad_med.engine.errors import no_attribute as _no_attribute
+from tinygrad_med.linalg import cross as cross, inv as inverse, pinv as pinverse, vander as vander
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
 from tinygrad_med.random import (
     Generator as Generator,
+    default_generator as default_generator,
+    get_rng_state as get_rng_state,
+    initial_seed as initial_seed,
     manual_seed as manual_seed,
+    multinomial as multinomial,
+    normal as normal,
+    poisson as poisson,
     rand as rand,
     rand_like as rand_like,
     randint as randint,
+    randint_like as randint_like,
     randn as randn,
     randn_like as randn_like,
     randperm as randperm,
+    seed as seed,
+    set_rng_state as set_rng_state,
 )
 from tinygrad_med.serialization import load as load, save as save
 
@@ -105,6 +121,7 @@ int = int32
 
 contiguous_format, preserve_format, channels_last = "contiguous_format", "preserve_format", "channels_last"
 strided = "strided"
+newaxis = None
 
 __version__ = "0.1.0"
 

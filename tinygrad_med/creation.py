@@ -85,6 +85,31 @@ def LongTensor(data: Any) -> Tensor:
     return tensor(data, dtype="int64")
 
 
+def DoubleTensor(data: Any) -> Tensor:
+    """A float64 tensor with a copy of `data`; an older name for `tensor(data, dtype=float64)`."""
+    return tensor(data, dtype="float64")
+
+
+def IntTensor(data: Any) -> Tensor:
+    """An int32 tensor with a copy of `data`; an older name for `tensor(data, dtype=int32)`."""
+    return tensor(data, dtype="int32")
+
+
+def ShortTensor(data: Any) -> Tensor:
+    """An int16 tensor with a copy of `data`; an older name for `tensor(data, dtype=int16)`."""
+    return tensor(data, dtype="int16")
+
+
+def ByteTensor(data: Any) -> Tensor:
+    """A uint8 tensor with a copy of `data`; an older name for `tensor(data, dtype=uint8)`."""
+    return tensor(data, dtype="uint8")
+
+
+def BoolTensor(data: Any) -> Tensor:
+    """A bool tensor with a copy of `data`; an older name for `tensor(data, dtype=bool)`."""
+    return tensor(data, dtype="bool")
+
+
 def shape_of(lengths: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
     """The shape that was given as `(2, 3)`, as one tuple `((2, 3),)`, or by the keyword `size`."""
     if size is not None:

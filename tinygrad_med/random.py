@@ -165,6 +165,96 @@ def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = No
     return _rng(generator).random(tuple(size), dtype="float32") < p
 
 
+def initial_seed() -> int:
+    """The seed that random numbers started from."""
+    return default_generator.initial_seed()
+
+
+def seed() -> int:
+    """Start from a seed that nobody chose; returns it."""
+    return default_generator.manual_seed(numpy.random.SeedSequence().entropy).initial_seed()
+
+
+def get_rng_state() -> dict[str, Any]:
+    """Where random numbers stand, for `set_rng_state`."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: dict[str, Any]) -> None:
+    """Go on with random numbers where `get_rng_state` was called."""
+    default_generator.set_state(new_state)
+
+
+def normal(
+    mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """Normal numbers with these means and standard deviations.
+
+    Args:
+        mean, std: tensors of one shape, or numbers; two numbers go with a size.
+        size: the shape.
+        generator: where they come from; by default what `manual_seed` starts.
+    """
+    given = [v for v in (mean, std) if isinstance(v, Tensor)]
+    if bool(given) == (size is not None):
+        raise TypeError("normal: give means or deviations as a tensor, or two numbers and a size")
+    arrays = [backend.to_numpy(v.array) if isinstance(v, Tensor) else v for v in (mean, std)]
+    if numpy.min(arrays[1], initial=0) < 0:
+        raise ValueError("normal: a standard deviation must not be negative")
+    shape = tuple(size) if size is not None else numpy.broadcast_shapes(*map(numpy.shape, arrays))
+    dtype = float_dtype("normal", given[0].dtype if given else None)
+    numbers = arrays[0] + arrays[1] * _rng(generator).standard_normal(shape)
+    return _finish(numbers, dtype, given[0].device if given else None, False)
+
+
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Positions drawn in proportion to weights.
+
+    Args:
+        input: weights, floats of 0 or more, (n,) or (m, n).
+        num_samples: how many for each row.
+        replacement: whether a position may be drawn again.
+        generator: where the numbers come from; by default what `manual_seed` starts.
+
+    Returns:
+        int64, (num_samples,) or (m, num_samples).
+    """
+    weights = backend.to_numpy(input.array).astype("float64")
+    if weights.ndim not in (1, 2) or input.dtype.kind != "f" or num_samples < 1:
+        raise ValueError(
+            f"multinomial: needs weights of floats (n,) or (m, n), and a number of samples of 1 or more, got "
+            f"{input.dtype} {input.shape} and {num_samples}"
+        )
+    rows = weights.reshape(-1, weights.shape[-1])
+    if not (numpy.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(1) > 0).all()):
+        raise ValueError("multinomial: the weights must be finite, 0 or more, and not all 0")
+    if not replacement and (rows > 0).sum(1).min() < num_samples:
+        raise ValueError(
+            f"multinomial: {num_samples} positions can't be drawn from {(rows > 0).sum(1).min()} that have a weight; "
+            "give replacement=True"
+        )
+    rng = _rng(generator)
+    found = [rng.choice(len(row), num_samples, replacement, row / row.sum()) for row in rows]
+    return _finish(numpy.stack(found).reshape(*weights.shape[:-1], num_samples), "int64", input.device, False)
+
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of which as many are expected as x says, in the dtype of x."""
+    if (input.array < 0).any():
+        raise ValueError("poisson: what is expected must not be negative")
+    return _finish(_rng(generator).poisson(backend.to_numpy(input.array)), input.dtype, input.device, False)
+
+
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None
+) -> Tensor:
+    """Integers low … high − 1, or 0 … low − 1, of the shape, dtype and device of x."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, generator=generator, dtype=dtype or input.dtype, device=input.device)
+
+
 def rand_like(
     input: Tensor,
     *,

@@ -9,7 +9,44 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.dims import one_dim
 
-__all__ = ["allclose", "equal", "nonzero", "unique"]
+__all__ = [
+    "allclose",
+    "argwhere",
+    "equal",
+    "is_floating_point",
+    "is_nonzero",
+    "is_tensor",
+    "nonzero",
+    "numel",
+    "unique",
+]
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether something is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is a float type."""
+    return input.is_floating_point()
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.numel()
+
+
+@method
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element of x is not 0."""
+    return bool(input.item())
+
+
+@method
+def argwhere(input: Tensor) -> Tensor:
+    """Where the n elements are that are not 0: (n, ndim) integers."""
+    return wrap(backend.array_module(input.array).argwhere(input.array))
 
 
 @method
