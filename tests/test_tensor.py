@@ -202,8 +202,8 @@ def test_unknown_names_say_what_there_is():
         _ = tm.matmull
     with pytest.raises(AttributeError, match="has no attribute 'concatt'; did you mean concat"):
         _ = tm.concatt
-    with pytest.raises(AttributeError, match="has no attribute 'numel'; tensors have it, x.numel"):
-        _ = tm.numel
+    with pytest.raises(AttributeError, match="has no attribute 'element_size'; tensors have it, x.element_size"):
+        _ = tm.element_size
 
 
 # The graph from outside -----------------------------------------------------------------------------------------------
