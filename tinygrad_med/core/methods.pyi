@@ -161,6 +161,9 @@ class Methods:
     def argsort(self, dim: _int = ..., descending: _bool = ..., stable: _bool = ...) -> Tensor:
         """The positions of the elements along `dim` in order of size; equal ones stay in their order, `stable` or not."""
 
+    def argwhere(self) -> Tensor:
+        """Where the n elements are that are not 0: (n, ndim) integers."""
+
     def asin(self) -> Tensor:
         """z = arcsin x"""
 
@@ -589,6 +592,9 @@ class Methods:
 
     def int(self, memory_format: Any = ...) -> Tensor:
         """x as int32."""
+
+    def is_nonzero(self) -> _bool:
+        """Whether the only element of x is not 0."""
 
     def is_pinned(self) -> _bool:
         """Whether x is in memory that `pin_memory` made."""
