@@ -64,12 +64,13 @@ def theirs(torch: ModuleType, row: Row, call: Call, dtype: str, device: str) -> 
 LINALG = ("inv", "solve", "pinv", "det", "cholesky", "eigh", "qr")
 ON_THE_CPU = {
     **dict.fromkeys(LINALG, "the rows call them from within; see below"),
+    "multi_margin_loss": "the row calls PyTorch's operations, for PyTorch's function has no second derivative",
     "einsum": "PyTorch's has the dtype of the products that it is made of, ours is a product",
 }
 ON_CUDA = {
     **dict.fromkeys(LINALG, "there is none in float16"),
     **dict.fromkeys(("index", "getitem", "index_add", "unfold", "grid_sample"), "PyTorch has no shapes without a card"),
-    "multi_margin_loss": "PyTorch's own form for no card indexes on one",
+    "multi_margin_loss": "likewise as on the CPU",
     "gaussian_nll_loss": "PyTorch looks at a number, and there is none",
     "binary_cross_entropy": "both refuse it, see below",
 }

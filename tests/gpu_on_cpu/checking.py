@@ -34,6 +34,11 @@ CHECKS = [
         {"WATCH": "1", "POOL": "0", "DEVICES": "2"},
         ("-n", "2", f"{HERE}/test_offences.py", OUR_KERNELS),
     ),
+    Check(
+        "memory, counted in CuPy's pool",
+        {},
+        ("-m", "cuda", "tests/test_on_gpu.py", "tests/backend/test_gpu.py", "-k", "memory or full"),
+    ),
     Check("two devices", {"DEVICES": "2"}, (f"{HERE}/test_two_devices.py",)),
     Check("little memory", {"MEMORY": "100000000"}, (f"{HERE}/test_little_memory.py",)),
     Check(
