@@ -89,7 +89,6 @@ from tinygrad_med.dtypes import (
 )
 from tinygrad_med.engine.conversions import Size as Size
 from tinygrad_med.engine.errors import no_attribute as _no_attribute
-from tinygrad_med.linalg import inv as inverse, pinv as pinverse
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
 from tinygrad_med.random import (
     Generator as Generator,
