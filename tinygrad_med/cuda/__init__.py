@@ -150,19 +150,20 @@ _peaks: dict[int, list[int]] = {}
 def reset_peak_memory_stats(device: DeviceLike = None) -> None:
     """Begin to count for `max_memory_allocated`, or begin anew; CuPy then calls Python for every piece of memory."""
     cupy = _cupy_at(device)
+    peaks = _peaks  # CuPy still frees memory when Python, ending, has taken this module's names away
     if not _peaks:
 
         class Counter(cupy.cuda.MemoryHook):  # type: ignore[misc, name-defined]
             name = "peak memory"
 
             def malloc_postprocess(self, *, device_id: int, mem_size: int, **_: Any) -> None:
-                if device_id in _peaks:
-                    now, most = _peaks[device_id]
-                    _peaks[device_id] = [now + mem_size, max(most, now + mem_size)]
+                if device_id in peaks:
+                    now, most = peaks[device_id]
+                    peaks[device_id] = [now + mem_size, max(most, now + mem_size)]
 
             def free_postprocess(self, *, device_id: int, mem_size: int, **_: Any) -> None:
-                if device_id in _peaks:
-                    _peaks[device_id][0] -= mem_size
+                if device_id in peaks:
+                    peaks[device_id][0] -= mem_size
 
         Counter().__enter__()  # for good
     now = memory_allocated(device)
