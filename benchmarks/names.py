@@ -1,7 +1,8 @@
 """Which of PyTorch's names are here, and what do the others answer?
 
 For each namespace all public names that PyTorch has there (classes and functions with a docstring, and values; no
-modules, and none of those that are for its own files), and torchvision's transforms by their documentation. A name
+modules, and none of those that are for its own files), and torchvision's transforms by their documentation; of tensors
+one is asked, since some of its attributes are set with the tensor. A name
 
 - is here,
 - answers what to use instead: the error says more than that the name is missing,
@@ -88,7 +89,7 @@ def _counts(namespace: str, name: str, value: Any) -> bool:
 def ours(namespace: str) -> Any:
     """What answers for it."""
     if namespace == "torch.Tensor":
-        return importlib.import_module("tinygrad_med").Tensor
+        return importlib.import_module("tinygrad_med").ones(2, 2, requires_grad=True)
     _, _, module = namespace.partition(".")
     return importlib.import_module(".".join(filter(None, ["tinygrad_med", module])))
 
