@@ -229,7 +229,8 @@ def main(beginning=""):
         bars = [("ours", over, limit) for over, limit in (("PyTorch", bar), (LAST, bar_last)) if limit]
         if not work.startswith(beginning):
             if work in before:
-                comparisons[work] = Comparison(work, before[work], tuple(bars), others=0.0)
+                held = tuple(bar for bar in bars if bar[1] in before[work])  # a peer may have come since
+                comparisons[work] = Comparison(work, before[work], held, others=0.0)
             continue
         contenders = {
             "ours": ours(name, size),
