@@ -254,7 +254,8 @@ def _verdict(c: Comparison, bar: Bar) -> str:
     who, over, limit = bar
     ratio = c.ratio(who, over)
     outcome = "as asked" if ratio <= limit else "MISSED"
-    return f"- {c.work}: {who} takes {ratio:.2f} of {over}'s time, at most {limit}: {outcome}"
+    digits = 2 if (round(ratio, 2) <= limit) == (ratio <= limit) else 4  # a bar missed by a hair shows the hair
+    return f"- {c.work}: {who} takes {ratio:.{digits}f} of {over}'s time, at most {limit}: {outcome}"
 
 
 def _time(seconds: float) -> str:

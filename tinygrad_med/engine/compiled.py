@@ -401,13 +401,17 @@ def _operands(p: Primitive, form: str) -> list[str]:
             f"        _a{i} = {x}.array",
             f"        _n{i} = {x}.requires_grad",
         ]
-        lines += [
-            f"        _kind = type(_a{i})",
-            "        if _kind is _ndarray:",
-            f"            _kind = _a{i}.dtype.type",
-        ]
-        if not p.view:  # a NumPy scalar, whose arithmetic is several times faster than a 0-d array's
-            lines += [f"            if not _a{i}.ndim: _a{i} = _a{i}[()]"]
+        lines += [f"        _kind = type(_a{i})", "        if _kind is _ndarray:"]
+        if p.view:
+            lines += [f"            _kind = _a{i}.dtype.type"]
+        else:  # of 0-d arrays a NumPy scalar, whose arithmetic is several times faster
+            lines += [
+                f"            if _a{i}.ndim:",
+                f"                _kind = _a{i}.dtype.type",
+                "            else:",
+                f"                _a{i} = _a{i}[()]",
+                f"                _kind = type(_a{i})",
+            ]
         lines += [f"        if _kind is not _dtype and _dtype is not None: {_away(p, form)}"] if i else []
         lines += ["        _dtype = _kind"]
         if len(p.operands) > 1 and i not in (no_numbers or ()):
