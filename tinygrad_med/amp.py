@@ -83,6 +83,9 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
+            backend.refuse_captured(
+                "a loss is scaled by a number of the CPU", "capture without a scaler, in float32 or with a fixed factor"
+            )
             self._used = True
             factor = backend.module_of(outputs.device).asarray(self._scale, float32)
             return outputs * wrap(factor)

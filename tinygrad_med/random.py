@@ -80,6 +80,10 @@ def _finish(array: Any, dtype: Any, device: str | backend.Device | None, require
 
 
 def _rng(generator: Generator | None) -> numpy.random.Generator:
+    backend.refuse_captured(
+        "random numbers are drawn on the CPU",
+        "draw them before a replay, and x.copy_(…) them into a tensor; or .eval() what has dropout",
+    )
     return (generator or _instead.get() or default_generator).rng
 
 

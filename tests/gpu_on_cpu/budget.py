@@ -99,6 +99,14 @@ def count(name: str) -> Counts:
     return counts
 
 
+def captured(name: str) -> Callable[[], Any]:
+    """A step as a CUDA graph, which is captured; its replay is one launch."""
+    step = tm.cuda.capture(STEPS[name](), warmup=1)
+    step()
+    step()
+    return step
+
+
 def cost(counts: Counts) -> Cost:
     """What is held against the ceilings."""
     return Cost(counts.launches, round(counts.gigabytes, 3), counts.synchronisations, len(counts.narrow()))

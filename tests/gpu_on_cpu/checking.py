@@ -39,6 +39,7 @@ CHECKS = [
         {},
         ("-m", "cuda", "tests/test_on_gpu.py", "tests/backend/test_gpu.py", "-k", "memory or full"),
     ),
+    Check("CUDA graphs", {}, (f"{HERE}/test_capture.py", "tests/test_cuda_graphs.py")),
     Check("two devices", {"DEVICES": "2"}, (f"{HERE}/test_two_devices.py",)),
     Check("little memory", {"MEMORY": "100000000"}, (f"{HERE}/test_little_memory.py",)),
     Check(

@@ -40,12 +40,17 @@ template <class T> static void product(long m, long n, long k, double alpha, Mat
 
 static thread_local void* stream; static int math_mode;
 
+static int status(int error) { return error ? 13 : 0; }  // CUBLAS_STATUS_EXECUTION_FAILED
+
 static int gemm(const char* name, long m, long n, long k, double alpha, Matrix A, Matrix B, double beta, Matrix C, int compute = 0) {
   bool rounded = C.type == F32 && (compute == FAST_TF32 || math_mode == TF32_MATH);
   note("PRODUCT %s bytes=%zu flops=%ld tf32=%d\n", name, A.bytes() * (m * k + k * n) + C.bytes() * m * n, 2 * m * n * k, rounded);
   if (dry) return 0;
-  enqueue(stream, [=] { if (C.type == F64) product<double>(m, n, k, alpha, A, B, beta, C, false); else product<float>(m, n, k, alpha, A, B, beta, C, rounded); });
-  return 0;
+  return status(enqueue(stream, [=] {
+    for (auto& matrix : {A, B, C}) if (!piece_at((Address)matrix.data)) return fail(700, "a product of memory that was given back");
+    if (C.type == F64) product<double>(m, n, k, alpha, A, B, beta, C, false); else product<float>(m, n, k, alpha, A, B, beta, C, rounded);
+    return 0;
+  }));
 }
 static Matrix matrix(const void* p, int type, long leading, int transposed) { return {(char*)p, type, leading, transposed != 0}; }
 static double scalar(const void* p, int type) { return type == F64 ? *(const double*)p : *(const float*)p; }
@@ -70,7 +75,7 @@ int cublasSgemmEx(void*, int ta, int tb, int m, int n, int k, const float* alpha
 int cublasGemmStridedBatchedEx(void*, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int At, int lda, long long sa, const void* B, int Bt, int ldb, long long sb, const void* beta, void* C, int Ct, int ldc, long long sc, int count, int compute, int) {
   Matrix a = matrix(A, At, lda, ta), b = matrix(B, Bt, ldb, tb), c = matrix(C, Ct, ldc, 0);
   for (int i = 0; i < count; i++, a.data += sa * a.bytes(), b.data += sb * b.bytes(), c.data += sc * c.bytes())
-    gemm("GemmStridedBatchedEx", m, n, k, scalar(alpha, Ct), a, b, scalar(beta, Ct), c, compute);
+    if (int error = gemm("GemmStridedBatchedEx", m, n, k, scalar(alpha, Ct), a, b, scalar(beta, Ct), c, compute)) return error;
   return 0; }
 
 #define FOR_TYPE(L, T, type) \
@@ -86,7 +91,7 @@ int cublas##L##dot_v2(void*, int n, const T* x, int ix, const T* y, int iy, T* z
 int cublas##L##geam(void*, int ta, int tb, int m, int n, const T* alpha, const T* A, int lda, const T* beta, const T* B, int ldb, T* C, int ldc) { \
   Matrix a = matrix(A, type, lda, ta), b = matrix(B, type, ldb, tb), c = matrix(C, type, ldc, 0); T p = *alpha, q = *beta; \
   note("PRODUCT " #L "geam bytes=%zu flops=0 tf32=0\n", sizeof(T) * m * n * ((p != 0) + (q != 0) + 1)); \
-  if (!dry) enqueue(stream, [=] { for (long j = 0; j < n; j++) for (long i = 0; i < m; i++) c.set(i, j, (p ? p * a.get(i, j) : 0) + (q ? q * b.get(i, j) : 0)); }); \
+  if (!dry) return status(enqueue(stream, [=] { for (long j = 0; j < n; j++) for (long i = 0; i < m; i++) c.set(i, j, (p ? p * a.get(i, j) : 0) + (q ? q * b.get(i, j) : 0)); return 0; })); \
   return 0; }
 FOR_TYPE(S, float, F32)
 FOR_TYPE(D, double, F64)

@@ -12,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 #include "cupy_runtime.h"  // made by building.py: cupy_types.h and cudaDeviceProp
@@ -59,11 +60,44 @@ static int release(void* p) {
   return 0;
 }
 
+// Graphs ---------------------------------------------------------------------------------------------------------------
+
+typedef std::vector<Work> Graph;
+struct Capture { Graph* graph; int mode; std::thread::id thread; bool valid; };
+static std::map<void*, Capture> captured;  // by stream
+static std::set<void*> apart;              // streams that don't wait for the default stream, nor it for them
+
+static int invalidate(Capture& c, int error, const char* why) { c.valid = false; return fail(error, why); }
+static const char NOT_PERMITTED[] = "operation not permitted when stream is capturing";
+
+// What is done at once, and can't be in a graph: forbidden while a stream captures, unless the mode is relaxed.
+static int unsafe() {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  for (auto& [stream, c] : captured)
+    if (c.mode == cudaStreamCaptureModeGlobal || (c.mode == cudaStreamCaptureModeThreadLocal && c.thread == std::this_thread::get_id()))
+      return invalidate(c, cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
+  return 0;
+}
+// What waits for all streams: no stream may be capturing, in whichever mode.
+static int waits_for_all() {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  for (auto& [stream, c] : captured) return invalidate(c, cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
+  return 0;
+}
+// May something be asked of this stream now? The default stream may not while a stream captures that would wait for it.
+static int allowed(void* stream) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  if (!stream)
+    for (auto& [other, c] : captured)
+      if (!apart.count(other)) return invalidate(c, cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capturing blocking stream");
+  auto found = captured.find(stream);
+  if (found != captured.end() && !found->second.valid) return fail(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture");
+  return 0;
+}
+
 // Work -----------------------------------------------------------------------------------------------------------------
 
 bool dry; static FILE* trace;
-typedef std::vector<std::function<void()>> Graph;
-static std::map<void*, Graph*> captured;  // by stream
 
 void note(const char* format, ...) {
   if (!trace) return;
@@ -73,7 +107,6 @@ void note(const char* format, ...) {
 // Copies from pinned memory that were asked for and are not done.
 struct Late { void* stream; long number; std::function<void()> work; };
 static std::vector<Late> late; static long asked;
-static std::set<void*> apart;  // streams that don't wait for the default stream, nor it for them
 
 static bool in_order(void* a, void* b) { return a == b || ((!a || !b) && !apart.count(a) && !apart.count(b)); }
 // Do those that work on a stream has to wait for, of the first `until`.
@@ -84,34 +117,40 @@ static void catch_up(void* stream, long until = 1L << 62) {
 }
 static void catch_up_all() { std::lock_guard<std::recursive_mutex> g(lock); for (auto& l : late) l.work(); late.clear(); }
 
-void enqueue(void* stream, std::function<void()> work) {
+int enqueue(void* stream, Work work) {
   std::lock_guard<std::recursive_mutex> g(lock);
-  catch_up(stream);
+  if (int error = allowed(stream)) return error;
   auto found = captured.find(stream);
-  if (found != captured.end()) found->second->push_back(work); else work();
-}
-static int wait(const char* whom) {
-  note("SYNC %s\n", whom);
-  return captured.empty() ? 0 : fail(900, "operation not permitted when stream is capturing");
+  if (found != captured.end()) { found->second.graph->push_back(work); return 0; }
+  catch_up(stream);
+  return work();
 }
 
-static int copy(void* to, const void* from, size_t n, void* stream, bool may_be_late = false) {
+// `at_once`: it is done when the call returns.
+static int copy(void* to, const void* from, size_t n, void* stream, bool at_once) {
   std::lock_guard<std::recursive_mutex> g(lock);
   if (!n) return 0;
   const Piece *t = piece_at((Address)to), *f = piece_at((Address)from);
   for (auto p : {std::make_pair(t, (Address)to), std::make_pair(f, (Address)from)})
     if (p.first && p.second + n > p.first->first + p.first->bytes) return fail(cudaErrorInvalidValue, "a copy goes past the end of an array");
-  bool to_gpu = t && t->on_gpu, from_gpu = f && f->on_gpu;
+  bool to_gpu = t && t->on_gpu, from_gpu = f && f->on_gpu, capturing = captured.count(stream);
+  if (int error = at_once ? unsafe() : allowed(stream)) return error;
+  // What is in memory that is not pinned at the time of a launch, nobody knows.
+  if (capturing && (!t || !f)) return invalidate(captured[stream], cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
   note("COPY %c%c bytes=%zu\n", from_gpu ? 'D' : 'H', to_gpu ? 'D' : 'H', n);
   if (dry && to_gpu && (from_gpu || n > 1 << 22)) return 0;  // small ones are done: pointers, sizes, labels
-  if (to_gpu && f && !from_gpu && may_be_late && !captured.count(stream)) late.push_back({stream, asked++, [=] { memmove(to, from, n); }});
-  else enqueue(stream, [=] { memmove(to, from, n); });
+  if (to_gpu && f && !from_gpu && !at_once && !capturing) late.push_back({stream, asked++, [=] { memmove(to, from, n); }});
+  else return enqueue(stream, [=] { memmove(to, from, n); return 0; });
   return 0;
 }
 static int set(void* p, int value, size_t n, void* stream) {
   note("MEMSET - bytes=%zu\n", n);
-  if (!dry || n < 1 << 20) enqueue(stream, [=] { memset(p, value, n); });
-  return 0;
+  if (dry && n >= 1 << 20) return 0;
+  return enqueue(stream, [=] {
+    if (!piece_at((Address)p)) return fail(cudaErrorIllegalAddress, "a memset of memory that was given back");
+    memset(p, value, n);
+    return 0;
+  });
 }
 
 static int attribute(int which) {
@@ -131,8 +170,16 @@ static int attribute(int which) {
   return 0;
 }
 
-struct Event { double milliseconds; void* stream; long number; };  // of what was asked for on a stream, how much is before it
+struct Event { double milliseconds; void* stream; long number; bool captured; };  // of what was asked for on a stream, how much is before it
 static void catch_up(Event* e) { catch_up(e->stream, e->number); }
+// An event that was recorded while its stream captured is a place in the graph, not in time.
+static int in_time(Event* e) {
+  if (!e->captured) return 0;
+  auto found = captured.find(e->stream);
+  if (found != captured.end()) found->second.valid = false;
+  return fail(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream");
+}
+static int waits_for(Event* e, const char* whom) { note("SYNC %s\n", whom); if (int error = in_time(e)) return error; catch_up(e); return 0; }
 
 extern "C" {
 
@@ -145,7 +192,18 @@ void gpu_finish() { catch_up_all(); }
 // The runtime ------------------------------------------------------------------------------------------------------------
 
 const char* cudaGetErrorName(int e) {
-  return e == 0 ? "cudaSuccess" : e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : e == 700 ? "cudaErrorIllegalAddress" : e == 101 ? "cudaErrorInvalidDevice" : "cudaErrorOnThisCPU"; }
+  switch (e) {
+    case 0: return "cudaSuccess";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureIsolation: return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorStreamCaptureImplicit: return "cudaErrorStreamCaptureImplicit";
+    case cudaErrorCapturedEvent: return "cudaErrorCapturedEvent";
+  }
+  return "cudaErrorOnThisCPU"; }
 const char* cudaGetErrorString(int e) { return e ? last_reason.c_str() : "no error"; }
 int cudaGetLastError() { int e = last_error; last_error = 0; return e; }
 int cudaDriverGetVersion(int* v) { *v = 13020; return 0; }
@@ -166,20 +224,20 @@ int cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   for (int i = 0; i < 3; i++) { p->maxThreadsDim[i] = attribute(2 + i); p->maxGridSize[i] = attribute(5 + i); }
   return 0;
 }
-int cudaDeviceSynchronize() { catch_up_all(); return wait("device"); }
+int cudaDeviceSynchronize() { note("SYNC device\n"); if (int error = waits_for_all()) return error; catch_up_all(); return 0; }
 int cudaDeviceCanAccessPeer(int* v, int, int) { *v = 0; return 0; }  // as most machines: devices don't see each other's memory
 
 int cudaMemGetInfo(size_t* free, size_t* total) { *total = memory; *free = memory - used[current_device]; return 0; }
-int cudaMalloc(void** p, size_t n) { return allocate(p, n, true); }
-int cudaMallocAsync(void** p, size_t n, void*) { return allocate(p, n, true); }
-int cudaHostAlloc(void** p, size_t n, unsigned) { return allocate(p, n, false); }
-int cudaFree(void* p) { catch_up_all(); return release(p); }
-int cudaFreeAsync(void* p, void*) { catch_up_all(); return release(p); }
-int cudaFreeHost(void* p) { catch_up_all(); return release(p); }
-int cudaMemcpy(void* to, const void* from, size_t n, int) { return copy(to, from, n, nullptr); }
-int cudaMemcpyAsync(void* to, const void* from, size_t n, int, void* stream) { return copy(to, from, n, stream, true); }
-int cudaMemcpyPeer(void* to, int, const void* from, int, size_t n) { return copy(to, from, n, nullptr); }
-int cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* stream) { return copy(to, from, n, stream); }
+int cudaMalloc(void** p, size_t n) { if (int error = unsafe()) return error; return allocate(p, n, true); }
+int cudaMallocAsync(void** p, size_t n, void* s) { if (captured.count(s)) return fail(801, "gpu_on_cpu: a graph that allocates is not there"); return allocate(p, n, true); }
+int cudaHostAlloc(void** p, size_t n, unsigned) { if (int error = unsafe()) return error; return allocate(p, n, false); }
+int cudaFree(void* p) { if (int error = unsafe()) return error; catch_up_all(); return release(p); }
+int cudaFreeAsync(void* p, void* s) { if (captured.count(s)) return fail(801, "gpu_on_cpu: a graph that frees is not there"); catch_up_all(); return release(p); }
+int cudaFreeHost(void* p) { if (int error = unsafe()) return error; catch_up_all(); return release(p); }
+int cudaMemcpy(void* to, const void* from, size_t n, int) { return copy(to, from, n, nullptr, true); }
+int cudaMemcpyAsync(void* to, const void* from, size_t n, int, void* stream) { return copy(to, from, n, stream, false); }
+int cudaMemcpyPeer(void* to, int, const void* from, int, size_t n) { return copy(to, from, n, nullptr, true); }
+int cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* stream) { return copy(to, from, n, stream, false); }
 int cudaMemset(void* p, int value, size_t n) { return set(p, value, n, nullptr); }
 int cudaMemsetAsync(void* p, int value, size_t n, void* stream) { return set(p, value, n, stream); }
 int cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
@@ -194,25 +252,67 @@ int cudaStreamCreate(void** s) { *s = malloc(8); return 0; }
 int cudaStreamCreateWithFlags(void** s, unsigned flags) { cudaStreamCreate(s); if (flags) apart.insert(*s); return 0; }
 int cudaStreamCreateWithPriority(void** s, unsigned flags, int) { return cudaStreamCreateWithFlags(s, flags); }
 int cudaStreamDestroy(void*) { return 0; }  // does not wait for its work; the handle is not given out again
-int cudaStreamSynchronize(void* s) { catch_up(s); return wait("stream"); }
-int cudaStreamQuery(void* s) { catch_up(s); return 0; }
-int cudaStreamWaitEvent(void*, void* e, unsigned) { catch_up((Event*)e); return 0; }
+int cudaStreamSynchronize(void* s) {
+  note("SYNC stream\n");
+  auto found = captured.find(s);
+  if (found != captured.end()) return invalidate(found->second, cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
+  if (int error = allowed(s)) return error;
+  catch_up(s);
+  return 0;
+}
+int cudaStreamQuery(void* s) {
+  auto found = captured.find(s);
+  if (found != captured.end()) return invalidate(found->second, cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
+  catch_up(s);
+  return 0;
+}
+int cudaStreamWaitEvent(void* s, void* e, unsigned) {
+  auto event = (Event*)e; auto found = captured.find(s);
+  if (event->captured) return found != captured.end() && event->stream == s ? 0 : fail(801, "gpu_on_cpu: a graph of several streams is not there");
+  if (found != captured.end()) return invalidate(found->second, cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream");
+  catch_up(event);
+  return 0;
+}
 int cudaStreamGetFlags(void*, unsigned* f) { *f = 0; return 0; }
 int cudaStreamGetPriority(void*, int* p) { *p = 0; return 0; }
 int cudaEventCreate(void** e) { *e = new Event{}; return 0; }
 int cudaEventCreateWithFlags(void** e, unsigned) { return cudaEventCreate(e); }
 int cudaEventDestroy(void* e) { delete (Event*)e; return 0; }
-int cudaEventRecord(void* e, void* s) { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); *(Event*)e = {t.tv_sec * 1e3 + t.tv_nsec * 1e-6, s, asked}; return 0; }
-int cudaEventQuery(void* e) { catch_up((Event*)e); return 0; }
-int cudaEventSynchronize(void* e) { catch_up((Event*)e); return wait("event"); }
-int cudaEventElapsedTime(float* ms, void* a, void* b) { *ms = ((Event*)b)->milliseconds - ((Event*)a)->milliseconds; return 0; }
+int cudaEventRecord(void* e, void* s) { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); *(Event*)e = {t.tv_sec * 1e3 + t.tv_nsec * 1e-6, s, asked, captured.count(s) > 0}; return allowed(s); }
+int cudaEventQuery(void* e) { if (int error = in_time((Event*)e)) return error; catch_up((Event*)e); return 0; }
+int cudaEventSynchronize(void* e) { return waits_for((Event*)e, "event"); }
+int cudaEventElapsedTime(float* ms, void* a, void* b) { for (auto e : {a, b}) if (int error = in_time((Event*)e)) return error; *ms = ((Event*)b)->milliseconds - ((Event*)a)->milliseconds; return 0; }
 
-int cudaStreamBeginCapture(void* s, int) { captured[s] = new Graph; return 0; }
-int cudaStreamIsCapturing(void* s, int* v) { *v = captured.count(s) ? 1 : 0; return 0; }
-int cudaStreamEndCapture(void* s, void** g) { *g = captured[s]; captured.erase(s); return 0; }
+int cudaStreamBeginCapture(void* s, int mode) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  if (!s || captured.count(s)) return fail(cudaErrorStreamCaptureUnsupported, NOT_PERMITTED);
+  catch_up(s);
+  captured[s] = {new Graph, mode, std::this_thread::get_id(), true};
+  return 0;
+}
+int cudaStreamIsCapturing(void* s, int* v) {
+  if (!s) if (int error = allowed(s)) return error;
+  auto found = captured.find(s);
+  *v = found == captured.end() ? 0 : found->second.valid ? 1 : 2;
+  return 0;
+}
+int cudaStreamEndCapture(void* s, void** g) {
+  std::lock_guard<std::recursive_mutex> guard(lock);
+  auto found = captured.find(s);
+  if (found == captured.end()) return fail(cudaErrorInvalidValue, "the stream is not capturing");
+  Capture c = found->second;
+  captured.erase(found);
+  *g = c.valid ? c.graph : nullptr;
+  if (!c.valid) { delete c.graph; return fail(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"); }
+  return 0;
+}
 int cudaGraphInstantiate(void** executable, void* g, unsigned long long) { *executable = new Graph(*(Graph*)g); return 0; }
 int cudaGraphUpload(void*, void*) { return 0; }
-int cudaGraphLaunch(void* executable, void* s) { note("GRAPH %zu\n", ((Graph*)executable)->size()); for (auto& w : *(Graph*)executable) enqueue(s, w); return 0; }
+int cudaGraphLaunch(void* executable, void* s) {
+  note("GRAPH - launches=%zu\n", ((Graph*)executable)->size());
+  for (auto& w : *(Graph*)executable) if (int error = enqueue(s, w)) return error;
+  return 0;
+}
 int cudaGraphDestroy(void* g) { delete (Graph*)g; return 0; }
 int cudaGraphExecDestroy(void* g) { delete (Graph*)g; return 0; }
 
@@ -261,21 +361,16 @@ int cuOccupancyMaxPotentialBlockSize(int* blocks, int* threads, void*, void*, si
 
 static std::vector<std::pair<const void*, long>> arrays;  // of the kernel being launched
 
-int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params, void**) {
-  std::lock_guard<std::recursive_mutex> g(lock);
-  auto& k = *(Kernel*)f;
-  if (!gx || !gy || !gz || !bx || !by || !bz || bx * by * bz > 1024 || bz > 64 || gy > 65535 || gz > 65535 || shared > 232448)
-    return fail(cudaErrorInvalidValue, k.name + ": no GPU has such a grid, block or shared memory");
-  // The arrays that it is given: are they there, on this device, and how many bytes are they?
+// What is wrong with the arrays that a kernel is given: are they there, on this device? And how many bytes are they?
+static int look_at_arrays(const Kernel& k, int device, void** params, long& moved) {
   arrays.clear(); k.arguments(params, [](const void* first, long bytes) { arrays.push_back({first, bytes}); });
-  long moved = 0;
   for (size_t i = 0; i < arrays.size(); i++) {
     auto a = (Address)arrays[i].first; long bytes = arrays[i].second;
     if (!a && bytes < 0) continue;  // a null pointer, for an array that is left out
     auto piece = piece_at(a);
     if (!piece) return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is not in the GPU's memory");
-    if (piece->on_gpu && piece->device != current_device)
-      return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(current_device));
+    if (piece->on_gpu && piece->device != device)
+      return fail(cudaErrorIllegalAddress, k.name + ": its array " + std::to_string(i) + " is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(device));
     moved += bytes < 0 ? piece->first + piece->bytes - a : bytes;
   }
   // Structs that are passed by value may hold addresses: words that lie in the GPU's memory are taken for such.
@@ -284,21 +379,35 @@ int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
       auto word = *(const void**)((char*)params[i] + at);
       auto piece = piece_at((Address)word);
       if (!piece || !piece->on_gpu || std::any_of(arrays.begin(), arrays.end(), [=](auto& a) { return a.first == word; })) continue;
-      if (piece->device != current_device) return fail(cudaErrorIllegalAddress, k.name + ": an address that it is given is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(current_device));
+      if (piece->device != device) return fail(cudaErrorIllegalAddress, k.name + ": an address that it is given is on device " + std::to_string(piece->device) + ", it runs on device " + std::to_string(device));
       moved += piece->first + piece->bytes - (Address)word;
     }
+  return 0;
+}
+
+int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params, void**) {
+  std::lock_guard<std::recursive_mutex> g(lock);
+  auto& k = *(Kernel*)f;
+  if (!gx || !gy || !gz || !bx || !by || !bz || bx * by * bz > 1024 || bz > 64 || gy > 65535 || gz > 65535 || shared > 232448)
+    return fail(cudaErrorInvalidValue, k.name + ": no GPU has such a grid, block or shared memory");
+  int device = current_device; long moved = 0;
+  if (int error = look_at_arrays(k, device, params, moved)) return error;
   note("KERNEL %s grid=%u block=%u bytes=%ld\n", k.name.c_str(), gx * gy * gz, bx * by * bz, moved);
-  if (dry) return 0;
-  catch_up(stream);
+  if (dry) return allowed(stream);
   std::vector<unsigned> shape = {gx, gy, gz, bx, by, bz};
-  if (!captured.count(stream)) {
+  auto launched = [=, &k](void** params) {
     std::string wrong = run(k, shape.data(), shared, params);
     return wrong.empty() ? 0 : fail(cudaErrorLaunchFailure, wrong);
-  }
+  };
+  if (!captured.count(stream)) return enqueue(stream, [&] { return launched(params); });
   std::vector<std::vector<char>> kept;  // the arguments are the caller's
   for (int i = 0; k.sizes[i]; i++) kept.emplace_back((char*)params[i], (char*)params[i] + k.sizes[i]);
-  enqueue(stream, [=] { std::vector<void*> p; for (auto& a : kept) p.push_back((void*)a.data()); run(*(Kernel*)f, shape.data(), shared, p.data()); });
-  return 0;
+  return enqueue(stream, [=, &k] {
+    std::vector<void*> given; for (auto& a : kept) given.push_back((void*)a.data());
+    long moved = 0;
+    int error = look_at_arrays(k, device, given.data(), moved);  // its memory may have been given back since
+    return error ? error : launched(given.data());
+  });
 }
 int cuLaunchCooperativeKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params) {
   return cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, nullptr);

@@ -19,7 +19,10 @@ enum {
   cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400, cudaErrorIllegalAddress = 700, cudaErrorPeerAccessAlreadyEnabled = 704,
   cudaErrorContextIsDestroyed = 709, cudaErrorLaunchFailure = 719, cudaErrorNotSupported = 801, cudaErrorUnknown = 999,
+  cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901, cudaErrorStreamCaptureIsolation = 905,
+  cudaErrorStreamCaptureImplicit = 906, cudaErrorCapturedEvent = 907,
 };
+enum { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeThreadLocal = 1, cudaStreamCaptureModeRelaxed = 2 };
 enum { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 
 struct cudaPointerAttributes { int type, device; void *devicePointer, *hostPointer; };

@@ -17,7 +17,8 @@ int fail(int error, const std::string& why);                              // set
 // work.cpp: what was asked for: done at once, or kept where a stream is captured, or only counted in a dry run
 extern bool dry;                                                          // count, don't compute
 void note(const char* format, ...);                                       // a line in the trace, if one is written
-void enqueue(void* stream, std::function<void()>);
+typedef std::function<int()> Work;                                        // an error, or 0
+int enqueue(void* stream, Work);
 extern "C" void gpu_finish();                                             // all that was asked for, now
 
 // threads.cpp: how a kernel runs

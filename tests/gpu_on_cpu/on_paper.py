@@ -29,11 +29,11 @@ def seconds(work: Work, flops: float) -> float:
     return max(SHORTEST, work.bytes / (BANDWIDTH * share), work.flops / flops)
 
 
-def row(name: str, counts: Counts) -> str:
-    """The model's times of one step."""
+def row(name: str, counts: Counts, captured: bool = False) -> str:
+    """The model's times of one step; of a captured one the host launches the graph alone."""
     on_card = [w for w in counts.of("kernel", "product", "memset", "copy") if w.name not in ("HD", "DH")]
     narrow = sum(seconds(w, FLOAT32) for w in counts.narrow())
-    host = HOST * counts.launches
+    host = HOST * (1 if captured else counts.launches)
     card = [sum(seconds(w, flops) for w in on_card) for flops in (FLOAT32, TF32)]
     found = cost(counts)
     cells = [f"{found.launches:,}", f"{found.gigabytes:.3g}", str(found.waits), str(found.narrow)]
@@ -55,6 +55,7 @@ A narrow kernel moves over a megabyte in fewer blocks than the card has units.
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 """
     text += "".join(row(name, count(name)) + "\n" for name in STEPS)
+    text += row("linear, captured", count("linear"), captured=True) + "\n"
     text += f"""
 ResNet-18 shall come to {bar.launches} launches, {bar.gigabytes:.0f} GB, no wait and no narrow kernel.
 The steps are those of tests/gpu_on_cpu/budget.py.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,20 @@ DLPACK_CPU, DLPACK_CUDA, DLPACK_PINNED = 1, 2, 3
 
 before_reading: Callable[[], None] | None = None
 """What raises the mistakes that a GPU has noted (gpu/faults.py), as long as it was never asked to, `None`."""
+
+
+class _Captured(threading.local):
+    graph: Any = None
+
+
+captured = _Captured()
+"""By thread the CUDA graph that is captured now: a GPU's work is put into it instead of being done (cuda/graphs.py)."""
+
+
+def refuse_captured(what: str, instead: str) -> None:
+    """Raise an error where a CUDA graph is captured, for what happens once now, and not in the graph's replays."""
+    if captured.graph is not None:
+        raise RuntimeError(f"CUDA graph: {what} while it is captured, which its replays would not repeat; {instead}")
 
 
 class DeviceError(RuntimeError):
@@ -135,6 +150,8 @@ def to_device(array: Array, device: str | Device) -> Array:
     cupy = module_of(device)
     if cupy is numpy:
         return to_numpy(array)
+    if not isinstance(array, cupy.ndarray):
+        refuse_copy_to_gpu()
     try:
         moved = array.copy() if isinstance(array, cupy.ndarray) else cupy.asarray(array)
     except MemoryError as error:
@@ -147,10 +164,25 @@ def to_device(array: Array, device: str | Device) -> Array:
 def to_numpy(array: Array) -> numpy.ndarray:
     """`array` in the memory of the CPU, without a copy if it is there already."""
     if _cupy is not None and isinstance(array, _cupy.ndarray):
+        refuse_reading(array)
         found = _cupy.asnumpy(array)
         raise_noted()
         return found
     return numpy.asarray(array)
+
+
+def refuse_reading(array: Array) -> None:
+    """Raise an error for a GPU's array where a CUDA graph is captured."""
+    if captured.graph is not None and device_of(array) != CPU:
+        refuse_captured("a GPU's number is read (item, print, if …)", "return the tensor, and read it after a replay")
+
+
+def refuse_copy_to_gpu() -> None:
+    """Raise an error where a CUDA graph is captured."""
+    refuse_captured(
+        "numbers go from the CPU to the GPU",
+        "make the tensor before, and x.copy_(…) new numbers into it before a replay",
+    )
 
 
 def is_pinned(array: Array) -> bool:
@@ -171,9 +203,17 @@ def as_array(x: object) -> Array:
     return x if is_array(x) else numpy.asarray(x)
 
 
+class OfRange(numpy.ndarray):
+    """The integers of a range, as NumPy has them: known without being looked at."""
+
+    numbers: range
+
+
 def of_range(numbers: range) -> Array:
     """The integers of a range, as NumPy has them."""
-    return numpy.arange(numbers.start, numbers.stop, numbers.step)
+    found = numpy.arange(numbers.start, numbers.stop, numbers.step).view(OfRange)
+    found.numbers = numbers
+    return found
 
 
 def is_array(x: object) -> bool:
@@ -209,6 +249,11 @@ def indices_for(xp: ModuleType, indices: Array) -> Array:
     """Indices, or a mask, in the array library that is to use them; to a GPU they may come from the CPU."""
     if xp is numpy and device_of(indices) != CPU:
         raise RuntimeError(f"index: the tensor is on cpu, its indices on {device_of(indices)}; use indices.cpu()")
+    if captured.graph is not None and device_of(indices) == CPU:
+        numbers: Any = getattr(indices, "numbers", None)
+        if numbers is None:
+            refuse_copy_to_gpu()
+        return xp.arange(numbers.start, numbers.stop, numbers.step)
     return xp.asarray(indices)
 
 

@@ -38,6 +38,7 @@ def pin(array: Array) -> Array:
 def to_gpu(array: Array, device: Device) -> Array:
     """A pinned array on a GPU. Until the copy is done its memory must not be written, and is kept."""
     cupy = backend.module_of(device)
+    backend.refuse_copy_to_gpu()
     array = numpy.ascontiguousarray(array)
     if not array.size or not backend.is_pinned(array):  # nothing, or a view that had to be copied
         return cupy.asarray(array)

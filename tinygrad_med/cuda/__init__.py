@@ -1,4 +1,4 @@
-"""What PyTorch has under `torch.cuda`: whether there are GPUs, which, how full they are, and the time on them.
+"""What PyTorch has under `torch.cuda`: whether there are GPUs, which, how full they are, the time on them, and graphs.
 
 What asks for a GPU's state begins to use it, as `x.cuda()` does; the first of all calls loads CuPy.
 """
@@ -12,6 +12,12 @@ from typing import Any
 from tinygrad_med import backend
 from tinygrad_med.backend import OutOfMemoryError as OutOfMemoryError
 from tinygrad_med.cuda import amp as amp
+from tinygrad_med.cuda.graphs import (
+    CUDAGraph as CUDAGraph,
+    capture as capture,
+    graph as graph,
+    is_current_stream_capturing as is_current_stream_capturing,
+)
 from tinygrad_med.random import manual_seed as _manual_seed
 
 DeviceLike = str | int | backend.Device | None
@@ -97,6 +103,7 @@ def synchronize(device: DeviceLike = None) -> None:
         IndexError: where an operation on a GPU was given an index that is out of range.
     """
     if backend.cuda_in_use:
+        backend.refuse_captured("the GPU is waited for", "call synchronize() after a replay")
         _cupy_at(device).cuda.Device(_number(device)).synchronize()
         backend.raise_noted()
 

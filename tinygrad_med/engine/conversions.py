@@ -198,6 +198,8 @@ class Conversions(Methods):
             raise RuntimeError(
                 f"item: needs a tensor of one element, got shape {self.shape}; reduce it, or use tolist()"
             )
+        if backend.cuda_in_use:
+            backend.refuse_reading(self.array)
         number: float = self.array.item()
         if backend.cuda_in_use:
             backend.raise_noted()
@@ -205,6 +207,8 @@ class Conversions(Methods):
 
     def tolist(self) -> Any:
         """The numbers as nested lists of Python numbers."""
+        if backend.cuda_in_use:
+            backend.refuse_reading(self.array)
         numbers = self.array.tolist()
         if backend.cuda_in_use:
             backend.raise_noted()

@@ -23,10 +23,15 @@ def _matmul(xp, x, y):
     ∂x: g · yᵀ
     ∂y: xᵀ · g
     """
-    return x @ y
+    return kernels(xp).matmul(x, y)
 
 
-_matmul.vjp(x=lambda g, y: g @ transpose(y, -1, -2), y=lambda g, x: transpose(x, -1, -2) @ g)
+def _times(x: Any, y: Any) -> Any:
+    """x @ y in a rule; CuPy's `@` of arrays refuses a CUDA graph that is captured."""
+    return x @ y if backend.captured.graph is None else _matmul(x, y)
+
+
+_matmul.vjp(x=lambda g, y: _times(g, transpose(y, -1, -2)), y=lambda g, x: _times(transpose(x, -1, -2), g))
 
 
 @method
@@ -99,7 +104,7 @@ def _linear(xp, x, weight, bias):
     return kernels(xp).linear(x, weight, bias)
 
 
-_linear.vjp(x=lambda g, weight: g @ weight, weight=lambda g, x: transpose(g, 0, 1) @ x, bias=lambda g: g)
+_linear.vjp(x=lambda g, weight: _times(g, weight), weight=lambda g, x: _times(transpose(g, 0, 1), x), bias=lambda g: g)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -107,9 +107,9 @@ class Steady:
             v = xp.maximum(largest, v, out=largest)
         w -= self.rate * (m / (xp.sqrt(v) + self.eps))
 
-    def to_all(self, parameters: Sequence[tuple[Any, ...]]) -> bool:
+    def to_all(self, parameters: Sequence[tuple[Any, ...]], held: optimizers.Held | None = None) -> bool:
         """The same to several parameters at once, where the GPU has a kernel for that; else nothing, and False."""
-        return optimizers.adam(parameters, **vars(self))
+        return optimizers.adam(parameters, held, **vars(self))
 
 
 class AdamW(Adam):

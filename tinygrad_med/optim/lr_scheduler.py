@@ -14,8 +14,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinygrad_med import backend
 from tinygrad_med.engine.errors import answers
 from tinygrad_med.optim.optimizer import Group, Optimizer, number
+
+
+def refuse_captured() -> None:
+    """Raise an error where a CUDA graph is captured."""
+    backend.refuse_captured("a schedule sets rates", "call its step() beside the replays, which use the new rates")
 
 
 class LRScheduler:
@@ -53,8 +59,10 @@ class LRScheduler:
         """Let one unit of time pass, an epoch or a batch, and set the learning rates.
 
         Raises:
-            RuntimeError: where the rates are not those that this schedule set last, or a group was added.
+            RuntimeError: where the rates are not those that this schedule set last, or a group was added; while a CUDA
+                graph is captured.
         """
+        refuse_captured()
         self._groups()
         rates = self._rates()
         if rates != self._last_lr:
@@ -582,6 +590,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any) -> None:  # type: ignore[override]
         """Take note of an epoch's metric, a number or a tensor of one element, and reduce the rates if it is time."""
+        refuse_captured()
         value = float(metrics)
         self.last_epoch += 1
         if self._is_better(value):

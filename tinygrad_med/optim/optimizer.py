@@ -15,6 +15,7 @@ from typing import Any
 
 from tinygrad_med import backend
 from tinygrad_med.backend.cpu.threads import parallel_for
+from tinygrad_med.backend.gpu.optimizers import Held
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array, own_memory
 from tinygrad_med.engine.switches import enable_grad
@@ -150,6 +151,9 @@ class Optimizer:
     def _move_all(self, groups: Sequence[Group]) -> None:
         """One step of all parameters, in blocks."""
         parameters = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
+        if backend.captured.graph is not None and parameters:
+            backend.captured.graph.before_replay.append(_Captured(self, parameters).renumber)
+            return
         jobs = [job for p, group in parameters for job in self._jobs(p, group)]
         if _any_on_gpu(parameters):
             _on_gpu(jobs)
@@ -238,6 +242,67 @@ def _on_gpu(jobs: Iterable[Move]) -> None:
         if not (hasattr(move, "to_all") and move.to_all(parameters)):
             for arrays in parameters:
                 move(*arrays)
+
+
+class _Captured:
+    """A step in the CUDA graph that is captured now, whose numbers (rates, the count of steps) each replay has anew.
+
+    Raises:
+        RuntimeError: where a parameter had no step before, or there is no kernel that finds its numbers on the GPU.
+    """
+
+    def __init__(self, optimizer: Optimizer, parameters: list[tuple[Tensor, Group]]) -> None:
+        self.optimizer, name = optimizer, optimizer._name
+        places = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
+        self.parameters = [(p, p.grad, places[id(p)]) for p, _ in parameters]
+        before = {p: dict(optimizer.state[p]) for p, _ in parameters}
+        same: dict[Any, list[int]] = defaultdict(list)
+        jobs = [job for p, group in parameters for job in optimizer._jobs(p, group)]
+        for p, _ in parameters:
+            if optimizer.state[p].keys() != before[p].keys():
+                raise RuntimeError(
+                    f"CUDA graph: {name} begins its state of a parameter of shape {p.shape} while it is captured; run "
+                    "the step once before"
+                )
+            optimizer.state[p].update(before[p])  # nothing was done: the counts are the first replay's
+        for i, (move, arrays) in enumerate(jobs):
+            same[move, arrays[0].dtype, backend.device_of(arrays[0])].append(i)
+        self.launches = [(Held(), numbers) for numbers in same.values()]
+        for held, numbers in self.launches:
+            whole = getattr(jobs[numbers[0]][0], "to_all", None)
+            if whole is None or not whole([jobs[i][1] for i in numbers], held):
+                raise RuntimeError(
+                    f"CUDA graph: {name} computes with numbers of the CPU, as rates are, which the graph's replays "
+                    "would not change; SGD, Adam and AdamW can be captured, where parameters and gradients are "
+                    "contiguous and of one dtype; or call step() after a replay"
+                )
+        self.addresses = [tuple(map(backend.address, arrays)) for _, arrays in jobs]
+
+    def renumber(self) -> None:
+        """Count the step, and give the graph its numbers.
+
+        Raises:
+            RuntimeError: where a parameter, or what the optimizer remembers of it, has other memory than before.
+        """
+        groups = [self.optimizer._numbers(group) for group in self.optimizer.param_groups]
+        jobs: list[Move] = []
+        for p, grad, place in self.parameters:
+            p.grad = grad
+            jobs += self.optimizer._jobs(p, groups[place])
+        if [tuple(map(backend.address, arrays)) for _, arrays in jobs] != self.addresses:
+            raise RuntimeError(
+                f"CUDA graph: {self.optimizer._name}'s state, or a parameter, is not in the memory that it was in when "
+                "the graph was captured, as after load_state_dict; capture it anew"
+            )
+        for held, numbers in self.launches:
+            moves = {jobs[i][0] for i in numbers}
+            if len(moves) > 1:
+                raise RuntimeError(
+                    f"CUDA graph: {self.optimizer._name} moves parameters with different numbers that it moved with "
+                    "the same when the graph was captured; capture it anew"
+                )
+            again: Any = moves.pop()
+            again.to_all([jobs[i][1] for i in numbers], held)
 
 
 def _any_on_gpu(parameters: list[tuple[Tensor, Group]]) -> bool:

@@ -94,6 +94,6 @@ class Downhill:
             g = g + self.momentum * v if self.nesterov else v
         w -= self.lr * g
 
-    def to_all(self, parameters: Sequence[tuple[Any, ...]]) -> bool:
+    def to_all(self, parameters: Sequence[tuple[Any, ...]], held: optimizers.Held | None = None) -> bool:
         """The same to several parameters at once, where the GPU has a kernel for that; else nothing, and False."""
-        return optimizers.sgd(parameters, **vars(self))
+        return optimizers.sgd(parameters, held, **vars(self))

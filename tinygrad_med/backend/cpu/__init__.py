@@ -21,7 +21,7 @@ from .norm import (
     scale_shift,
 )
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
-from .products import linear
+from .products import linear, matmul
 from .softmax import log_softmax, log_softmax_backward
 from .sums import broadcast_to, sum
 from .threads import get_num_threads, set_num_threads
@@ -46,6 +46,7 @@ __all__ = [
     "get_winograd",
     "keep",
     "linear",
+    "matmul",
     "log_softmax",
     "log_softmax_backward",
     "max_pool",

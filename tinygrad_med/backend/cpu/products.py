@@ -83,6 +83,10 @@ def _groups(a: np.ndarray, rows: int) -> np.ndarray:
     return a.reshape(*a.shape[:-2], -1, rows, a.shape[-1])
 
 
+matmul = np.matmul
+"""x @ y for matrices, or stacks of them."""
+
+
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """x · weightᵀ + bias, (N, in), (out, in), (out,) → (N, out) in the order of the dims."""
     rows, columns = len(x), len(weight)

@@ -22,7 +22,7 @@ from .norm import (
     scale_shift,
 )
 from .pool import avg_pool, avg_pool_input, max_pool, max_pool_gather, max_pool_scatter
-from .products import linear
+from .products import linear, matmul
 from .softmax import log_softmax, log_softmax_backward
 from .sums import broadcast_to, sum
 
@@ -45,6 +45,7 @@ __all__ = [
     "get_compiled",
     "keep",
     "linear",
+    "matmul",
     "log_softmax",
     "log_softmax_backward",
     "max_pool",

@@ -15,6 +15,7 @@ from tinygrad_med.backend.windows import add_back as add_taps_back, read
 from .compiled import compiles
 from .layout import channels_first, channels_last, empty, pixels, rows
 from .places import OverWindows
+from .products import matmul
 
 
 def conv(x: Array, w: Array, bias: Array | None = None, *, geometry: Geometry) -> Array:
@@ -40,9 +41,9 @@ def conv_weight(x: Array, g: Array, *, geometry: Geometry) -> Array:
     )  # no view: nobody copies it
     matrix = _matrix(dw, groups)
     if groups == 1:
-        array_module(x).matmul(left[0], right[0], out=matrix[0])
+        matmul(left[0], right[0], out=matrix[0])
     else:
-        matrix[...] = left @ right
+        matrix[...] = matmul(left, right)
     return dw
 
 
@@ -58,7 +59,7 @@ def _by_group(g: Array, groups: int) -> Array:
 
 def _product(a: Array, b: Array) -> Array:
     """Products of stacks of matrices; of a single one as a plain product, to which the TF32 setting applies."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
+    return matmul(a[0], b[0])[None] if len(a) == 1 else matmul(a, b)
 
 
 # The columns --------------------------------------------------------------------------------------------------------

@@ -51,15 +51,22 @@ def look_later(index: Array, low: int, high: int, text: str) -> bool:
     if text not in _texts:
         _texts.append(text)
     device = index.device.id
-    if device not in _notes:
-        _notes[device] = xp.zeros(2, "int64")
-        backend.before_reading = raise_noted
+    prepare(device)
     _looked.add(device)
+    if backend.captured.graph is not None:
+        backend.captured.graph.before_replay.append(lambda: _looked.add(device))
     blocks = min(-(-index.size // 256), MANY_BLOCKS)
     given = xp.ascontiguousarray(index), _notes[device], index.size, low, high, _texts.index(text) + 1
     if index.size:
         _look((blocks,), (256,), *given, T="float32", INTEGER="int" if index.dtype == "int32" else "long long")
     return True
+
+
+def prepare(device: int) -> None:
+    """Have the place for notes on the current GPU, of that number; it must be there before a CUDA graph is captured."""
+    if device not in _notes:
+        _notes[device] = backend.require_cupy().zeros(2, "int64")
+        backend.before_reading = raise_noted
 
 
 def raise_noted(*_: Any) -> None:

@@ -1,12 +1,14 @@
 """One step of an optimizer for all its parameters: one launch, where array code needs several for each of them.
 
 What a step does to one parameter is told in `optim/`, as array code; these kernels do the same to many at once. Where
-the arrays of the parameters are travels with the launch, so nothing is copied to the GPU before.
+the arrays of the parameters are travels with the launch, so nothing is copied to the GPU before. So do rates and other
+numbers; but in a CUDA graph, whose launches are always the same, they are `Held` on the GPU, where they can change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
@@ -23,6 +25,7 @@ ALL = """
 struct Arrays { T* w[AT_ONCE]; const T* g[AT_ONCE]; STATE long long size[AT_ONCE]; };
 
 extern "C" __global__ void NAME(Arrays all, NUMBERS) {
+  HELD
   T* w_ = all.w[blockIdx.y]; const T* g_ = all.g[blockIdx.y]; LOCAL
   long long size = all.size[blockIdx.y];
   for (long long i = blockIdx.x * 256LL + threadIdx.x; i < size; i += gridDim.x * 256LL) {
@@ -33,6 +36,39 @@ extern "C" __global__ void NAME(Arrays all, NUMBERS) {
   }
 }
 """
+
+
+_hold = Kernel(
+    "hold_numbers",
+    """
+struct Numbers { double of[MOST]; };
+extern "C" __global__ void hold_numbers(Numbers numbers, double* held, long long count) {
+  if (threadIdx.x < count) held[threadIdx.x] = numbers.of[threadIdx.x];
+}
+""",
+)
+MOST = 16
+"""So many numbers an optimizer's kernel has at most."""
+
+
+class Held:
+    """The numbers of one launch in a CUDA graph: in memory of the GPU, which is written before a replay."""
+
+    def __init__(self) -> None:
+        self.array: Array = None
+        self.numbers: list[float] = []
+
+    def hold(self, numbers: list[float], like: Array) -> bool:
+        """Make room while the graph is captured; later write the numbers, where they are others than before."""
+        if self.array is None:  # not of the graph's memory: what lay there earlier in the graph would be written anew
+            xp = array_module(like)
+            self.array = xp.ndarray(len(numbers), "float64", xp.get_default_memory_pool().malloc(8 * len(numbers)))
+            return False
+        if numbers != self.numbers:
+            by_value = numpy.array((numbers + [0.0] * MOST)[:MOST]).view(f"V{8 * MOST}")
+            _hold((1,), (MOST,), by_value, self.array, len(numbers), T="float64", MOST=MOST)
+            self.numbers = numbers
+        return True
 
 
 class AllAtOnce(Kernel):
@@ -49,17 +85,29 @@ class AllAtOnce(Kernel):
         text = ALL.replace("NAME", name).replace("UPDATE", update)
         text = text.replace("STATE", " ".join(f"T* {v}[AT_ONCE];" for v in state))
         text = text.replace("LOCAL", " ".join(f"T* {v}_ = all.{v}[blockIdx.y];" for v in state))
-        text = text.replace("NUMBERS", ", ".join(["long long maximize", *(f"double {n}" for n in numbers)]))
-        super().__init__(name, text)
+        given = ["long long maximize", *(f"double {n}" for n in numbers)]
+        super().__init__(name, text.replace("NUMBERS", ", ".join(given)).replace("HELD", ""))
+        held = "\n  ".join(f"{number} = held[{i}];" for i, number in enumerate(given))
+        self.held = Kernel(name, text.replace("NUMBERS", "const double* held").replace("HELD", held))
         self.count, self.numbers = 2 + len(state), numbers
 
-    def update(self, parameters: Sequence[tuple[Array, ...]], maximize: bool, **numbers: float) -> bool:
-        """Move parameters (w, g, *state), each with the same numbers; say no where the kernel can't, and do nothing."""
+    def update(
+        self, parameters: Sequence[tuple[Array, ...]], held: Held | None, maximize: bool, **numbers: float
+    ) -> bool:
+        """Move parameters (w, g, *state), each with the same numbers; say no where the kernel can't, and do nothing.
+
+        With `held` put that into the CUDA graph that is captured, or, later, change its numbers.
+        """
         T = parameters[0][0].dtype
         for w, g, *state in parameters:
             if not compiles(w, g, *state) or w.dtype != T or not all(a.flags.c_contiguous for a in (w, *state)):
                 return False
-        given = [float(numbers[name]) for name in self.numbers]
+        given: list[Any] = [int(maximize), *(float(numbers[name]) for name in self.numbers)]
+        kernel: Kernel = self
+        if held is not None:
+            if held.hold([float(n) for n in given], parameters[0][0]):
+                return True
+            kernel, given = self.held, [held.array]
         for start in range(0, len(parameters), AT_ONCE):
             some = [(w, array_module(g).ascontiguousarray(g), *state) for w, g, *state in parameters[start:][:AT_ONCE]]
             table = numpy.zeros((self.count + 1, AT_ONCE), "int64")
@@ -68,7 +116,7 @@ class AllAtOnce(Kernel):
             most = -(-max(arrays[0].size for arrays in some) // 256)
             grid = min(BLOCKS, most), len(some)
             by_value = table.reshape(-1).view(f"V{table.nbytes}")
-            self(grid, (256,), by_value, int(maximize), *given, T=T.name, AT_ONCE=AT_ONCE)
+            kernel(grid, (256,), by_value, *given, T=T.name, AT_ONCE=AT_ONCE)
         return True
 
 
@@ -102,6 +150,7 @@ _amsgrad = AllAtOnce(
 
 def sgd(
     parameters: Sequence[tuple[Array, ...]],
+    held: Held | None = None,
     *,
     lr: float,
     momentum: float,
@@ -112,13 +161,14 @@ def sgd(
 ) -> bool:
     """As `optim.sgd.Downhill` to every (w, g) or (w, g, v); says no, and does nothing, where the kernel can't."""
     if not momentum:
-        return _sgd.update(parameters, maximize, lr=lr, decay=decay)
+        return _sgd.update(parameters, held, maximize, lr=lr, decay=decay)
     more = {"momentum": momentum, "share": share, "nesterov": nesterov}
-    return _sgd_momentum.update(parameters, maximize, lr=lr, decay=decay, **more)
+    return _sgd_momentum.update(parameters, held, maximize, lr=lr, decay=decay, **more)
 
 
 def adam(
     parameters: Sequence[tuple[Array, ...]],
+    held: Held | None = None,
     *,
     rate: float,
     beta1: float,
@@ -131,4 +181,4 @@ def adam(
     """As `optim.adam.Steady` to every (w, g, m, v) or (w, g, m, v, largest); says no where the kernel can't."""
     kernel = _adam if len(parameters[0]) == 4 else _amsgrad
     numbers = {"rate": rate, "beta1": beta1, "beta2": beta2, "eps": eps, "decay": decay, "shrink": shrink}
-    return kernel.update(parameters, maximize, **numbers)
+    return kernel.update(parameters, held, maximize, **numbers)
