@@ -5,10 +5,10 @@
 
 `operations`: each row of `tests/op_cases.py`, values and derivatives to the second order, on CUDA against float64 on
 the CPU, in float64 and in float32. `steps`: training and prediction of a ResNet-18, MRNet's step, and the tutorial's
-two loops, in float32, TF32 and float16, and captured as CUDA graphs, beside PyTorch (eager) on the same card. `layers`: the parts of those.
-`examples`: their short forms. What was found is written to `results/gpu.json` with the card's name after every part, so
-that a run that is cut short leaves what it has. Where PyTorch, or its CUDA, is not there, its times are missing, and
-the file says so.
+two loops, in float32, TF32 and float16, and captured as CUDA graphs, beside PyTorch (eager) on the same card.
+`layers`: the parts of those. `examples`: their short forms. What was found is written to `results/gpu.json` with the
+card's name after every part, so that a run that is cut short leaves what it has. Where PyTorch, or its CUDA, is not
+there, its times are missing, and the file says so.
 """
 
 from __future__ import annotations
