@@ -503,7 +503,6 @@ def main() -> int:
     if args.child:
         child(names[0], args.seed, range(*args.child))
         return 0
-    rows = _rows()
     failed = 0
     for name in names:
         tried = try_apart(name, args.seed, args.mutants)
@@ -511,6 +510,7 @@ def main() -> int:
         for fate, count in tried.fates.items():
             kinds[fate.partition(":")[0]] += count
         failed += kinds["failed"]
+        rows = _rows()  # now: other readers' may have been written by another run
         rows[name] = [kinds.total(), kinds["read"], kinds["refused"], kinds["failed"], tried.seconds, tried.longest]
         _write(rows)
     print(RESULTS.read_text("utf-8"))

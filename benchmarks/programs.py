@@ -24,7 +24,7 @@ from tinygrad_med.utils.checkpoint import checkpoint
 
 X = [[0.3, -1.2, 0.7], [1.5, 0.4, -0.6]]
 W = [[0.9, 0.2, -0.5], [-0.8, 1.1, 0.6]]
-LARGEST, MOST = 1e3, 120  # a result beyond is made small again, or left out
+LARGEST, MOST = 1e3, 120  # a result beyond is compared, and not worked with: see `_grow`
 LAST = 4  # results whose gradients are compared at the end
 ERRORS = (RuntimeError, IndexError, ValueError, TypeError)
 Act = Callable[[ModuleType, Any, Any], Any]  # of the library, a tensor and another one
@@ -152,16 +152,26 @@ KINDS = {
 }
 """How often each kind of step is drawn."""
 
+# Either library refuses something that the other one does. A refusal has no wrong numbers, so each kind is counted, and
+# allowed if it stands here; any other is a failure.
 REFUSED = {
-    "lost here",
-    "detached tensor",
-    "overwritten in place",
-    "without dims",
-    "was walked before",
-    "one place in memory",
+    "lost here": "a constant's numbers got a derivative through a view of it; PyTorch makes a result of the constant",
+    "detached tensor": "the same, where what is written is a detached tensor",
+    "overwritten in place": "a derivative needs what is no longer there, where PyTorch saves other values",
+    "without dims": "a view of a number, which is a value here, and no memory that could be written",
+    "was walked before": "the walk frees every operation, in PyTorch only those that save something",
+    "one place in memory": "`expand` left several elements one place; PyTorch refuses some writes there, not all",
+    "may be read only": "the same, where one of those elements is written",
 }
-"""What we alone refuse: the messages of the graph of writes, of the walk (PyTorch walks operations that save nothing a
-second time), of views of numbers, and of writes where `expand` left several elements one place."""
+"""What we alone refuse, by the message, and why."""
+REFUSED_THERE = {
+    "modified by an inplace operation": "a derivative needs a value that was written since, of which we kept a copy",
+    "refer to a single memory location": "a write where `expand` left several elements one place: we have a copy",
+    "returns multiple views": "a write to what unbind or chunk gave, or to their operand, which PyTorch doesn't follow",
+    "view size is not compatible": "`view` of what lies otherwise in memory: here it is `reshape`, which copies then",
+    "second time": "a walk along what an earlier one freed, where PyTorch saved a value that we don't need",
+}
+"""What PyTorch alone refuses, by the message, and why."""
 
 
 class Step(NamedTuple):
@@ -284,11 +294,11 @@ class _Both:
     def _agree(self, act: Callable[[_Side], Any], changes: bool = True) -> Any:
         """What an act gives for (us, them); `None` where both refuse it; the end where one does."""
         theirs: Any = None
-        refused = False
+        refused = ""
         try:
             theirs = act(self.theirs)
-        except ERRORS:
-            refused = True
+        except ERRORS as error:
+            refused = str(error) or repr(error)
         try:
             ours = act(self.ours)
         except ERRORS as error:
@@ -296,14 +306,18 @@ class _Both:
                 self.counts["refused by both"] += 1
                 return None
             text = str(error)
-            kind = next((kind for kind in sorted(REFUSED) if kind in text), None)
-            assert kind, f"we alone refuse: {text}"
-            self.counts[f"refused here alone: {kind}"] += 1
+            self._count_refusal("here", REFUSED, text)
             return _END
         if refused:
-            self.counts["refused by PyTorch alone"] += 1
+            self._count_refusal("by PyTorch", REFUSED_THERE, refused)
             return _END if changes else None
         return ours, theirs
+
+    def _count_refusal(self, where: str, allowed: dict[str, str], text: str) -> None:
+        """Count what one library alone refuses."""
+        kind = next((kind for kind in allowed if kind in text), None)
+        assert kind, f"refused {where} alone: {text}"
+        self.counts[f"refused {where} alone: {kind}"] += 1
 
     def _act(self, kind: str, act: Act, i: int, j: int, k: int) -> bool:
         """An operation, a view or a write."""
@@ -315,7 +329,7 @@ class _Both:
         second = OPERATIONS[k // 100 % len(OPERATIONS)]
 
         if "write" in kind:
-            self._unhook_views_of(i)
+            self._unhook_views_of(i, "quiet" in kind)
 
         def do(side: _Side) -> Any:
             t, o = side.pool[i], side.pool[j]
@@ -328,31 +342,61 @@ class _Both:
         if found is _END:
             return False
         if "write" in kind:
-            for place in range(len(self.ours.pool)):
-                self._compare("value", self.ours.pool[place], self.theirs.pool[place])
+            for ours, theirs in zip(self.ours.pool, self.theirs.pool, strict=True):
+                if theirs.requires_grad and not ours.requires_grad:  # a view of the constant was written
+                    assert self._agree(lambda side, pair=(ours, theirs): pair[side is self.theirs] * 1) is _END
+                    return False
+                self._compare("value", ours, theirs)
         elif found is not None:
             self._compare("value", *found)
+            if act in VIEWS and self._of_other_layouts(i, *found):
+                self.counts["left out: reshape, a view of one layout and a copy of the other"] += 1
+                found = [z.clone() for z in found]
             if self._grow(*found):
                 self._compare("value", self.ours.pool[-1], self.theirs.pool[-1])
         return True
 
-    def _unhook_views_of(self, i: int) -> None:
-        """Remove hooks of other tensors that look at what is to be written: PyTorch forgets them then, sometimes."""
+    def _of_other_layouts(self, i: int, *results: Any) -> bool:
+        """Whether one library gave a view and the other one a copy, because their operands lie otherwise in memory.
+
+        PyTorch: "you should not depend on the copying vs. viewing behavior" of reshape. Which layout a result has
+        is promised by neither: here it is NumPy's, for instance after an index along the last dim.
+        """
+        pairs = [
+            [x.detach().numpy() for x in (result, side.pool[i])]
+            for result, side in zip(results, (self.ours, self.theirs), strict=True)
+        ]
+        return np.shares_memory(*pairs[0]) != np.shares_memory(*pairs[1]) and pairs[0][1].strides != pairs[1][1].strides
+
+    def _unhook_views_of(self, i: int, quiet: bool) -> None:
+        """Remove the hooks of views that look at what is to be written.
+
+        PyTorch gives a view another place in the graph after each write that is not the view's own, and after its own
+        under `no_grad`. A hook stays at the place before: there it is called if something had been computed from the
+        view before the write, and else never. Here it is called in any case, with the gradient of what is left of
+        before, be it zero.
+        """
         written = self.theirs.pool[i].detach().numpy()
         for number, (place, _) in enumerate(self.theirs.handles):
-            if place != i and np.shares_memory(written, self.theirs.pool[place].detach().numpy()):
+            t = self.theirs.pool[place]
+            if (quiet or place != i) and t._is_view() and np.shares_memory(written, t.detach().numpy()):
+                self.counts["left out: a hook of a view, after a write to its memory"] += 1
                 for side in (self.ours, self.theirs):
                     side.handles[number][1].remove()
 
     def _grow(self, ours: Any, theirs: Any) -> bool:
-        """Put results into the pool, if they are not too large."""
-        if not 0 < theirs.numel() <= MOST or not bool(theirs.detach().isfinite().all()):
+        """Put results into the pool.
+
+        Large ones are left out: the sine of 1e6 is rounding to ten digits only, which would look like a mistake; and a
+        pool of many elements is slow, nothing else.
+        """
+        if not 0 < theirs.numel() <= MOST or not bool((theirs.detach().abs() <= LARGEST).all()):
+            self.counts["left out: a result that is empty, has many elements, or is not below 1e3"] += 1
             return False
         if ours.requires_grad != theirs.requires_grad:
             ours, theirs = ours.detach(), theirs.detach()  # see `_compare`
-        large = float(theirs.detach().abs().max()) > LARGEST
-        self.ours.pool.append(ours.tanh() if large else ours)
-        self.theirs.pool.append(theirs.tanh() if large else theirs)
+        self.ours.pool.append(ours)
+        self.theirs.pool.append(theirs)
         return True
 
     def _retain(self, i: int) -> bool:
@@ -380,7 +424,8 @@ class _Both:
         if again:
             for ours, theirs in zip(*found, strict=True):
                 if theirs is not None and ours is not None:
-                    self._grow(ours.clone(), theirs.clone())  # PyTorch's may be one number, expanded
+                    # PyTorch's may be one number, expanded, which it doesn't let be written; ours is always whole
+                    self._grow(ours.clone(), theirs.clone())
         return True
 
     def _backward(self, i: int, retain: bool) -> bool:

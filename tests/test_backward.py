@@ -398,6 +398,16 @@ def test_retain_grad_keeps_the_gradient_of_an_inner_tensor():
     assert y.grad.item() == 3
 
 
+def test_retain_grad_of_a_leaf_changes_nothing_and_of_a_constant_is_refused(torch):
+    for lib in (tm, torch):
+        x = lib.tensor([2.0], requires_grad=True)
+        x.retain_grad()
+        (x * 3).backward(lib.ones(1))
+        assert x.grad.item() == 3
+        with pytest.raises(RuntimeError, match="retain_grad"):
+            lib.tensor([2.0]).retain_grad()
+
+
 # Errors -------------------------------------------------------------------------------------------------------------
 
 

@@ -312,6 +312,49 @@ def test_hooks_stay_and_retain_grad_follows(lib, request):
     assert seen == [[15.0, 3.0], [15.0, 6.0]] and y.grad.tolist() == [3.0, 3.0] and x.grad.tolist() == [60.0, 24.0]
 
 
+@pytest.mark.parametrize("lib", ["tinygrad_med", "torch"])
+def test_a_hook_on_a_written_view_concerns_that_view_alone(lib, request):
+    lib = tm if lib == "tinygrad_med" else request.getfixturevalue("torch")
+    x = lib.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = x * 2
+    view = y[0]
+    view.retain_grad()
+    view.mul_(3)
+    view.register_hook(lambda g: g * 10)
+    y.sum().backward(retain_graph=True)
+    assert x.grad.tolist() == [[6.0, 6.0], [2.0, 2.0]]
+    (view * 7).sum().backward()
+    assert view.grad.tolist() == [70.0, 70.0] and x.grad.tolist() == [[426.0, 426.0], [2.0, 2.0]]
+
+
+def test_a_view_of_a_leaf_stays_unwritten_after_the_walk_too(torch):
+    for lib in (tm, torch):
+        w = lib.ones(2, 2, requires_grad=True)
+        view = w[None][0]
+        view.sum().backward()
+        with pytest.raises(RuntimeError, match="a view of a leaf|a view whose graph was walked before"):
+            view.mul_(0.5)
+        assert w.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+        with lib.no_grad():
+            view.mul_(0.5)
+        assert w.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_one_element_that_expand_put_into_several_places_is_not_written():
+    x = tm.ones(2, 3, requires_grad=True)
+    rows = (x * 2).expand(2, 2, 3)
+    with pytest.raises(RuntimeError, match="mul_: the memory of x may be read only.*clone"):
+        rows[1:].mul_(0.5)
+
+
+@pytest.mark.parametrize("name", ["index_add_", "index_copy_"])
+@pytest.mark.parametrize("shape", [(3, 2), (6,), (2, 3, 1), (1, 2, 3)])
+def test_slices_of_another_shape_are_refused_though_they_have_as_many_elements(torch, name, shape):
+    for lib in (tm, torch):
+        with pytest.raises((ValueError, RuntimeError, IndexError), match="source|Source"):
+            getattr(lib.zeros(3, 3), name)(0, lib.tensor([0, 1]), lib.ones(shape))
+
+
 def test_the_memory_is_written_where_others_look_at_it():
     x = tm.ones(3, requires_grad=True)
     y = x * 2

@@ -68,10 +68,16 @@ def rewrite(x: Tensor, name: str, operation: Callable[[Tensor], Tensor]) -> Tens
         x.array = own_memory(z.array)
     else:
         refuse_overlap(x.array, name)
+        refuse_read_only(x.array, name)
         for r in new:
             keep_own(r, x.array)
         x.array[...] = z.array
         writes.note_in_graph(x.array, begin, record, adopted=not x.requires_grad)
+        if x.origin is not None and x.origin.primitive.view:
+            # who looks at the same memory goes on from the record; a hook on this view concerns this view alone
+            view = ops.reshape(wrap(x.array, record), x.shape).origin
+            assert view is not None
+            record = view
     take_origin(x, record)
     return x
 
@@ -84,7 +90,12 @@ def refuse_leaf(x: Tensor, name: str) -> None:
             f"{name}: a leaf that requires a gradient can't be written in place while operations are recorded; do it "
             "under no_grad(), or use an operation that makes a new tensor"
         )
-    while isinstance(node, Record) and node.primitive.view and node.inputs:
+    while isinstance(node, Record) and node.primitive.view:
+        if not node.inputs:
+            raise RuntimeError(
+                f"{name}: a view whose graph was walked before, which freed the way to what it is a view of; pass "
+                "retain_graph=True to the earlier backward() or grad(), or clone() it"
+            )
         node, shape = node.inputs[0], node.shape
         if not node.shape and shape:
             raise RuntimeError(f"{name}: a view of a result without dims, which has no memory to share; clone() it")

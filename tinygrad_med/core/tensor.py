@@ -119,7 +119,7 @@ class Tensor(Conversions):
 
     def retain_grad(self) -> None:
         """Let `backward()` leave `.grad` here too, although this tensor is not a leaf."""
-        if self.origin is not None and not any(Retain.of(self, hook) for hook in self.origin.hooks or ()):
+        if not Retain.is_there(self):
             self.register_hook(Retain(self))
 
 

@@ -117,10 +117,10 @@ def refuse_size(data: Any) -> None:
         raise TypeError(f"Tensor({data}) is memory for {data} numbers in PyTorch; use zeros({data}), or tensor({data})")
 
 
-def refuse_hook(tensor: Tensor) -> None:
+def refuse_hook(tensor: Tensor, name: str = "register_hook") -> None:
     """Refuse a hook on what no gradient comes to."""
     if not tensor.requires_grad:
-        raise RuntimeError("register_hook: this tensor does not require a gradient; call requires_grad_() first")
+        raise RuntimeError(f"{name}: this tensor does not require a gradient; call requires_grad_() first")
     _follow(tensor)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_med.engine.errors import refuse_hook
+
 if TYPE_CHECKING:
     from tinygrad_med.core.tensor import Tensor
 
@@ -38,6 +40,12 @@ class Retain:
     def of(tensor: Tensor, hook: Any) -> bool:
         """Whether `hook` retains the gradient of this tensor."""
         return isinstance(hook, Retain) and hook.tensor() is tensor
+
+    @staticmethod
+    def is_there(tensor: Tensor) -> bool:
+        """Whether the tensor's gradient is kept as it is; that of a leaf always is."""
+        refuse_hook(tensor, "retain_grad")
+        return tensor.origin is None or any(Retain.of(tensor, hook) for hook in tensor.origin.hooks or ())
 
     def __call__(self, gradient: Tensor) -> None:
         """Leave the gradient."""

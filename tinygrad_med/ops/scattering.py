@@ -154,7 +154,7 @@ def _slices(input: Any, dim: int, index: Any, operation: str) -> tuple[Any, tupl
 def _of_slices(x: Any, key: Any, source: Any, operation: str) -> Any:
     source = _as_values(source, x, operation)
     wanted = tuple(key[-1].size if i == len(key) - 1 else n for i, n in enumerate(x.shape))
-    if tuple(source.shape) != wanted and math.prod(source.shape) != math.prod(wanted):
+    if tuple(source.shape) != wanted and (source.shape or math.prod(wanted) != 1):
         raise ValueError(f"{operation}: source of shape {tuple(source.shape)} should have shape {wanted}")
     return _reshape(source, shape=wanted)
 
