@@ -6,12 +6,14 @@ Builds the wheel from the sdist, and installs it in new environments, two for ea
 its requirements that pyproject.toml allows and this Python has wheels of, and with the newest. In each, NumPy alone
 beside the wheel, it is imported and trains a small network. Then come the packages that the examples read and draw
 with: the core's tests run away from the source, the first command of the README runs on phantoms, and `mypy --strict`
-passes a small program of a user's.
+passes a small program of a user's. Each row is kept in `results/installs.csv`, where a later run replaces those of its
+Pythons. Pythons are found on the path, also as another project's, such as `~/.pyenv/versions/3.12.1/bin`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import shutil
 import subprocess
@@ -21,8 +23,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = Path(__file__).with_name("results") / "installs.md"
-MINORS = range(10, 15)
+RESULT = Path(__file__).with_name("results") / "installs.csv"
+NAMES = [f"python3.{minor}" for minor in range(10, 15)]
 MUST_HOLD = ("py.typed", "core/methods.pyi", "explain/web/index.html", "explain/web/main.js", "explain/web/style.css")
 FIRST = ("examples/medical_mnist.py", "--phantoms", "40", "--model", "linear", "--epochs", "1", "--out", "run")
 TESTS = ("tests/test_backward.py", "tests/test_tensor.py", "tests/engine/test_signatures.py")
@@ -105,7 +107,7 @@ def bounds() -> list[str]:
     return sorted({found for part in parts for found in re.findall(r'"([\w-]+>=[\d.]+)"', part)})
 
 
-def check(python: str, wheel: Path, uv: Path, folder: Path, how: str) -> str:
+def check(python: str, wheel: Path, uv: Path, folder: Path, how: str) -> list[str]:
     """Install and try the wheel; a row of the table."""
     print(f"{python}, {how} versions", flush=True)
     run(uv, "venv", "--quiet", "--python", shutil.which(python) or python, folder)
@@ -127,7 +129,7 @@ def check(python: str, wheel: Path, uv: Path, folder: Path, how: str) -> str:
     run(own, "-m", "mypy", "--strict", "--cache-dir", folder / "mypy", "program.py", cwd=folder)
     ask = "import sys, importlib.metadata as m; print(sys.version.split()[0], *map(m.version, sys.argv[1:]))"
     versions = run(own, "-c", ask, *PACKAGES).split()
-    return f"| {' | '.join(versions)} | trained | {re.sub(r' in .*', '', last)} | a page | passes |"
+    return [python, how, *versions, "trained", re.sub(r" in .*", "", last), "a page", "passes"]
 
 
 def main() -> None:
@@ -135,16 +137,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--pythons", nargs="+", help="commands; default: python3.10 … that are here")
     pythons = parser.parse_args().pythons
-    absent = []
-    if not pythons:
-        names = [f"python3.{minor}" for minor in MINORS]
-        pythons = [name for name in names if works(name)]
-        absent = [name for name in names if name not in pythons]
+    pythons = pythons or [name for name in NAMES if works(name)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wheel = build(folder)
         uv = folder / "build" / "bin" / "uv"
-        rows = [check(one, wheel, uv, folder / f"{one}-{how}", how) for one in pythons for how in ("lowest", "newest")]
+        for one in pythons:
+            for how in ("lowest", "newest"):
+                write(check(one, wheel, uv, folder / f"{one}-{how}", how))
+    print(RESULT.with_suffix(".md").read_text("utf-8"))
+
+
+def write(row: list[str]) -> None:
+    """Keep a row, and write the table of all."""
+    rows = []
+    if RESULT.exists():
+        with RESULT.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    rows = sorted([*(other for other in rows if other[:2] != row[:2]), row], key=lambda one: (minor(one[0]), one[1]))
+    with RESULT.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
     about = (
         "`python benchmarks/installs.py`: the wheel, built from the sdist, in new environments; of each Python the "
         "first row has the lowest versions that pyproject.toml allows and it has wheels of, the second the newest. "
@@ -152,12 +164,15 @@ def main() -> None:
     )
     titles = ["Python", *PACKAGES, "with NumPy alone", "the core's tests", "the first command", "`mypy --strict`"]
     lines = ["# Does the wheel work where it is installed?", "", about, "", f"| {' | '.join(titles)} |"]
-    lines += [f"|{'---|' * len(titles)}", *rows, ""]
-    if absent:
-        lines += [f"Not here, so not tried: {', '.join(absent)}.", ""]
-    text = "\n".join(lines)
-    RESULT.write_text(text, "utf-8")
-    print(text)
+    lines += [f"|{'---|' * len(titles)}", *(f"| {' | '.join(one[2:])} |" for one in rows)]
+    if absent := [name for name in NAMES if name not in {one[0] for one in rows}]:
+        lines += ["", f"Not here, so not tried: {', '.join(absent)}."]
+    RESULT.with_suffix(".md").write_text("\n".join([*lines, ""]), "utf-8")
+
+
+def minor(python: str) -> int:
+    """Of python3.10 the 10, for the order of the rows."""
+    return int(python.rpartition(".")[2])
 
 
 def works(python: str) -> bool:
