@@ -288,9 +288,10 @@ def predicted(alone: float, complete: list, rest: float, ranks: int, alpha: floa
     sums = [ring(n, ranks, alpha, beta) for _, n in complete]
     if not hidden:
         return alone + sum(sums)
-    end = 0.0
+    # the moments were noted in other steps than `alone`, slower ones: there they come as much earlier
+    end, scale = 0.0, min(1.0, (alone - rest) / complete[-1][0])
     for (moment, _), seconds in zip(complete, sums, strict=True):
-        end = max(moment, end) + seconds
+        end = max(scale * moment, end) + seconds
     return max(alone - rest, end) + rest
 
 

@@ -174,6 +174,10 @@ REFUSED_THERE = {
 """What PyTorch alone refuses, by the message, and why."""
 
 
+RESULT_USED = ("ReluBackward0", "ProdBackward0", "LinalgVectorNormBackward0")
+"""Operations of PyTorch whose derivative is computed with their result, and here without: see `_Both._unlike`."""
+
+
 class Step(NamedTuple):
     """What is done, and with which tensors: places in the pool and in the list of choices, modulo their lengths."""
 
@@ -265,6 +269,8 @@ class _Both:
             lambda *arguments: theirs(*arguments, use_reentrant=False, determinism_check="none"),
         )
         self.counts: Counter[str] = Counter()
+        self.recomputed: set[int] = set()  # places of what a checkpoint made
+        self.written_views: list[np.ndarray] = []  # theirs, which a write in the graph made results of their base
 
     def step(self, step: Step) -> bool:
         """Run a step; whether the program can go on."""
@@ -273,6 +279,9 @@ class _Both:
         self.counts[kind] += 1
         if kind in CHOICES:
             return self._act(kind, CHOICES[kind][step.k % len(CHOICES[kind])], i, j, step.k)
+        if kind in ("hook", "retain") and self._unlike(i):
+            self.counts["left out: a hook that PyTorch calls for its own way to a derivative"] += 1
+            return True
         if kind == "hook":
             return self._agree(lambda side: side.hook(i, step.k)) is not _END
         if kind == "unhook":
@@ -329,7 +338,7 @@ class _Both:
         second = OPERATIONS[k // 100 % len(OPERATIONS)]
 
         if "write" in kind:
-            self._unhook_views_of(i, "quiet" in kind)
+            self._unhook_views_of(i)
 
         def do(side: _Side) -> Any:
             t, o = side.pool[i], side.pool[j]
@@ -342,6 +351,8 @@ class _Both:
         if found is _END:
             return False
         if "write" in kind:
+            if found is not None and self.theirs.pool[i]._is_view():
+                self.written_views.append(self.theirs.pool[i].detach().numpy())
             for ours, theirs in zip(self.ours.pool, self.theirs.pool, strict=True):
                 if theirs.requires_grad and not ours.requires_grad:  # a view of the constant was written
                     assert self._agree(lambda side, pair=(ours, theirs): pair[side is self.theirs] * 1) is _END
@@ -352,9 +363,23 @@ class _Both:
             if act in VIEWS and self._of_other_layouts(i, *found):
                 self.counts["left out: reshape, a view of one layout and a copy of the other"] += 1
                 found = [z.clone() for z in found]
-            if self._grow(*found):
-                self._compare("value", self.ours.pool[-1], self.theirs.pool[-1])
+            if self._grow(*found) and kind == "checkpoint":
+                self.recomputed.add(len(self.ours.pool) - 1)
         return True
+
+    def _unlike(self, i: int) -> bool:
+        """Whether PyTorch would call a hook on this tensor with gradients that don't come by here.
+
+        In a derivative of second order that is so where the first was computed with the tensor, the result of an
+        operation: PyTorch's relu, prod and norm use it, ours their operand; and what a checkpoint computes again is
+        another tensor here. And where a view of the tensor was written, which there has become a result of the tensor;
+        here it is one of what was written.
+        """
+        t = self.theirs.pool[i]
+        if i in self.recomputed or (t.grad_fn is not None and t.grad_fn.name() in RESULT_USED):
+            return True
+        array = t.detach().numpy()
+        return not t._is_view() and any(np.shares_memory(array, view) for view in self.written_views)
 
     def _of_other_layouts(self, i: int, *results: Any) -> bool:
         """Whether one library gave a view and the other one a copy, because their operands lie otherwise in memory.
@@ -368,18 +393,17 @@ class _Both:
         ]
         return np.shares_memory(*pairs[0]) != np.shares_memory(*pairs[1]) and pairs[0][1].strides != pairs[1][1].strides
 
-    def _unhook_views_of(self, i: int, quiet: bool) -> None:
+    def _unhook_views_of(self, i: int) -> None:
         """Remove the hooks of views that look at what is to be written.
 
-        PyTorch gives a view another place in the graph after each write that is not the view's own, and after its own
-        under `no_grad`. A hook stays at the place before: there it is called if something had been computed from the
-        view before the write, and else never. Here it is called in any case, with the gradient of what is left of
-        before, be it zero.
+        PyTorch gives a view another place in the graph after each write. A hook stays at the place before: there it is
+        called if something had been computed from the view before the write, and else never. Here it is called in any
+        case, with the gradient of what is left of before, be it zero.
         """
         written = self.theirs.pool[i].detach().numpy()
         for number, (place, _) in enumerate(self.theirs.handles):
             t = self.theirs.pool[place]
-            if (quiet or place != i) and t._is_view() and np.shares_memory(written, t.detach().numpy()):
+            if t._is_view() and np.shares_memory(written, t.detach().numpy()):
                 self.counts["left out: a hook of a view, after a write to its memory"] += 1
                 for side in (self.ours, self.theirs):
                     side.handles[number][1].remove()
@@ -394,7 +418,7 @@ class _Both:
             self.counts["left out: a result that is empty, has many elements, or is not below 1e3"] += 1
             return False
         if ours.requires_grad != theirs.requires_grad:
-            ours, theirs = ours.detach(), theirs.detach()  # see `_compare`
+            ours, theirs = ours.detach().clone(), theirs.detach().clone()  # see `_compare`
         self.ours.pool.append(ours)
         self.theirs.pool.append(theirs)
         return True

@@ -345,6 +345,9 @@ def test_one_element_that_expand_put_into_several_places_is_not_written():
     rows = (x * 2).expand(2, 2, 3)
     with pytest.raises(RuntimeError, match="mul_: the memory of x may be read only.*clone"):
         rows[1:].mul_(0.5)
+    for name, *arguments in (("zero_",), ("fill_", 2), ("mul_", 2), ("relu_",)):
+        with tm.no_grad(), pytest.raises(RuntimeError, match="_: several elements of x are one place.*clone"):
+            getattr(rows, name)(*arguments)
 
 
 @pytest.mark.parametrize("name", ["index_add_", "index_copy_"])

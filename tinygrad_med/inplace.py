@@ -8,7 +8,8 @@ That leaves the memory. If x alone holds it, x takes the array of the result, an
 it (a view, a detached copy, an operation that saved it), the numbers are written to it and the write is logged, in
 `engine/writes.py`: an operation that saved what was there says so when the walk comes to it, and a tensor that looks at
 the same memory follows the write before it is used (`follow`): where it was written, it is what was written there. So
-`row = y[0]; row.mul_(2); y.sum()` has the derivative that it should have.
+`row = y[0]; row.mul_(2); y.sum()` has the derivative that it should have. A hook on `row` is for `row` alone then, and
+one on `y` for `y` alone, where in PyTorch `row` has become a result of `y`, whose hooks see its gradients too.
 """
 
 from __future__ import annotations
@@ -365,7 +366,7 @@ def instead(old: Tensor, new: Any) -> Tensor:
 
 def zero_(x: Tensor) -> Tensor:
     """Set every element to 0 in place; returns x itself."""
-    if type(x.array) is numpy.ndarray and not flows(x):  # the ordinary case
+    if type(x.array) is numpy.ndarray and x.array.flags.writeable and not flows(x):  # the ordinary case
         writes.note(x.array)
         large = x.array.flags.c_contiguous and x.array.nbytes > LARGE
         (x.array.view("uint8") if large else x.array).fill(0)  # as bytes it is done by C's memset
