@@ -110,18 +110,20 @@ class Run(NamedTuple):
     """A process that tells an example's story."""
 
     pid: int
+    said: Path
 
     @classmethod
-    def start(cls, example: str, arguments: list[str]) -> Run:
-        """Fork this process, which has imported the example."""
+    def start(cls, example: str, arguments: list[str], said: Path) -> Run:
+        """Fork this process, which has imported the example; what it prints goes into the file `said`."""
+        sys.stdout.flush()
         pid = os.fork()
         if pid:
-            return cls(pid)
+            return cls(pid, said)
         status = 70
         try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
+            printed = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(printed, 1)
+            os.dup2(printed, 2)
             sys.argv = [f"{example}.py", *arguments]
             status = importlib.import_module(example).main(arguments)
         finally:
@@ -139,6 +141,11 @@ class Run(NamedTuple):
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.0005)
         return None
+
+    def demand_success(self, status: int) -> None:
+        """A run that ended itself has ended well, or that is the result."""
+        if status:
+            raise SystemExit(f"a run ended with {status}; it said:\n{self.said.read_text('utf-8', 'replace')[-3000:]}")
 
     def kill(self) -> None:
         """Without a warning."""
@@ -169,8 +176,8 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
         seconds = 0.0
         for _ in range(2):
             begin = time.monotonic()
-            if status := Run.start(example, arguments).wait():
-                raise SystemExit(f"{example} {' '.join(arguments)} ended with {status}")
+            whole = Run.start(example, arguments, folder / "said.txt")
+            whole.demand_success(whole.wait())
             seconds = time.monotonic() - begin
             wholes.append(contents(out))
             shutil.rmtree(out)
@@ -181,7 +188,7 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
             saved = any(out.glob("last*.safetensors"))
             if not saved:
                 shutil.rmtree(out, ignore_errors=True)
-            run = Run.start(example, [*arguments, "--resume"] if saved else arguments)
+            run = Run.start(example, [*arguments, "--resume"] if saved else arguments, folder / "said.txt")
             status: int | None = None
             if killed == kills:
                 status = run.wait()
@@ -198,8 +205,7 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
                 killed += 1
                 wrote += unfinished(out)
                 continue
-            if status:
-                raise SystemExit(f"{example} ended with {status} after {killed} kills; its files are gone")
+            run.demand_success(status)
             found = contents(out)
             others = [name for name, data in expected.items() if found.get(name) != data]
             print(f"{example}: an end after {killed} kills, different: {', '.join(others) or 'nothing'}", flush=True)
