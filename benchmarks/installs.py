@@ -27,7 +27,7 @@ RESULT = Path(__file__).with_name("results") / "installs.csv"
 NAMES = [f"python3.{minor}" for minor in range(10, 15)]
 MUST_HOLD = ("py.typed", "core/methods.pyi", "explain/web/index.html", "explain/web/main.js", "explain/web/style.css")
 FIRST = ("examples/medical_mnist.py", "--phantoms", "40", "--model", "linear", "--epochs", "1", "--out", "run")
-TESTS = ("tests/test_backward.py", "tests/test_tensor.py", "tests/engine/test_signatures.py")
+TESTS = ("tests/test_backward.py", "tests/test_tensor.py", "tests/test_plots.py", "tests/engine/test_signatures.py")
 PACKAGES = ("numpy", "pillow", "pandas", "matplotlib")
 TRAINING = """
 import tinygrad_med as torch
