@@ -32,7 +32,7 @@ from tinygrad_med._files import writing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "kills.csv"
-COLUMNS = ("example", "kills", "while it wrote", "runs that ended", "files compared", "different")
+COLUMNS = ("example", "kills", "while it wrote", "ends", "files of an end", "compared", "different")
 TITLE = "# Does a training that is killed again and again end with the same bits?"
 
 
@@ -212,7 +212,7 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
             different += len(others)
             ended += 1
             shutil.rmtree(out)
-    return [example, killed, wrote, ended, len(expected), different]
+    return [example, killed, wrote, ended, len(expected), ended * len(expected), different]
 
 
 def main() -> int:

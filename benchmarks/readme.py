@@ -100,6 +100,33 @@ def float32(markdown: str) -> Found:
     return Found(f"{kept.count('as asked')} of {len(kept)} bars", "all", verdict("MISSED" not in kept))
 
 
+LONG = 100_000  # mutants of each reader, random programs
+
+
+def damaged(markdown: str) -> Found:
+    """How many mutants of files were not answered as they should be."""
+    *readers, total = rows(markdown)
+    fewest = min(int(row["mutants"].replace(",", "")) for row in readers)
+    number = f"{total['failed']} of {total['mutants']}"
+    return Found(number, f"none of {LONG:,} each", verdict(total["failed"] == "0" and fewest >= LONG))
+
+
+def programs(markdown: str) -> Found:
+    """How many random programs gave something else than in PyTorch."""
+    counts = {row[""]: int(row["how many"].replace(",", "")) for row in rows(markdown)}
+    run, differ = counts["programs"], counts["**differences**"]
+    left_out = sum(n for what, n in counts.items() if what.startswith("programs that ended"))
+    return Found(f"{differ} of {run:,}", f"none of {LONG:,}", verdict(differ == 0 and run + left_out >= LONG))
+
+
+def kills(markdown: str) -> Found:
+    """How many files had other bytes at the end of a training that was killed again and again."""
+    found = rows(markdown)
+    files, different, killed = (sum(int(row[name]) for row in found) for name in ("compared", "different", "kills"))
+    kept = different == 0 and min(int(row["kills"]) for row in found) >= 30
+    return Found(f"{different} of {files} files, {killed} kills", "none, 30 each", verdict(kept))
+
+
 class Claim(NamedTuple):
     """A sentence of the README's, and where its number is from."""
 
