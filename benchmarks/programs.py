@@ -166,7 +166,7 @@ REFUSED = {
 """What we alone refuse, by the message, and why."""
 REFUSED_THERE = {
     "modified by an inplace operation": "a derivative needs a value that was written since, of which we kept a copy",
-    "refer to a single memory location": "a write with an operand in the same memory, as x.index_add_(0, i, x): read whole here",
+    "refer to a single memory location": "an operand in the memory that is written, as in x.index_add_(0, i, x)",
     "returns multiple views": "a write to what unbind or chunk gave, or to their operand, which PyTorch doesn't follow",
     "view size is not compatible": "`view` of what lies otherwise in memory: here it is `reshape`, which copies then",
     "second time": "a walk along what an earlier one freed, where PyTorch saved a value that we don't need",
