@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tinygrad_med import parallel
 from tinygrad_med._files import writing
@@ -90,6 +93,39 @@ def demand_work(options: argparse.Namespace, count: int, what: str) -> None:
     """
     if count < (size := options.ranks.size):
         raise ValueError(f"--data-parallel: {count} {what}, too few for {size} processes; say mpirun -n {count}")
+
+
+BOUND = 50.0  # a mean loss beyond is that of a training that has gone wrong: to guess costs about 1
+
+
+def demand_bounded(losses: Sequence[float], place: str, rate: float, *arrays: Any) -> None:
+    """Stop a training with a loop of its own that has gone wrong; a `Learner` does it by a callback.
+
+    Args:
+        losses: of the last steps.
+        place: the step, in words.
+        rate: the learning rate.
+        arrays: tensors, what the last step learned from.
+
+    Raises:
+        DivergedError: names the cause: numbers in the data, or the rate.
+    """
+    loss = losses[-1] if not math.isfinite(losses[-1]) else sum(losses) / len(losses)
+    if math.isfinite(loss) and loss <= BOUND:
+        return
+    if not all(np.isfinite(x.detach().cpu().numpy()).all() for x in arrays):
+        raise DivergedError(f"{place}: the loss is {loss:.4g}, because of the data: not all of its numbers are finite")
+    raise DivergedError(
+        f"{place}: the loss is {loss:.4g}; the learning rate, {rate:.2g}, is too high. Say a tenth of it by --lr; what "
+        "was saved before is still there"
+    )
+
+
+def a_rate(text: str) -> float:
+    """A type for options: a learning rate, a finite number above 0."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no learning rate; it is a number above 0")
+    return float(text)
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -107,6 +107,7 @@ def train(
     ranks, parameters = options.ranks, list(model.parameters())
     model.train()
     losses, scores = np.zeros(len(exams)), np.zeros(exams.labels.shape, np.float32)
+    seen: list[float] = []  # of this process
     for first in tqdm(
         range(0, len(exams), options.accumulate), f"epoch {epoch}", unit=" steps", disable=quiet(options)
     ):
@@ -119,6 +120,9 @@ def train(
             loss = criterion(output, y)
             (loss / options.accumulate).backward()
             losses[place], scores[place] = loss.item(), output.detach().sigmoid().cpu().numpy()[0]
+            seen.append(float(losses[place]))
+            rate = optimizer.param_groups[0]["lr"]
+            command.demand_bounded(seen, f"epoch {epoch}, exam {exams.ids[i]}", rate, *series)
         ranks.sum_gradients(parameters)
         optimizer.step()
         optimizer.zero_grad()
@@ -309,7 +313,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="alexnet", choices=list(CHANNELS), help="default: alexnet")
     parser.add_argument("--weights", default="imagenet", choices=["imagenet", "random"], help="where to begin")
     parser.add_argument("--epochs", type=command.positive, default=50, help="default: 50")
-    parser.add_argument("--lr", type=float, default=1e-5, help="default: 1e-5")
+    parser.add_argument("--lr", type=command.a_rate, default=1e-5, help="default: 1e-5")
     parser.add_argument("--weight-decay", type=float, default=0.01, help="default: 0.01")
     parser.add_argument(
         "--accumulate", type=command.positive, default=1, metavar="EXAMS", help="exams whose gradients make one step"

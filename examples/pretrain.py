@@ -90,6 +90,7 @@ def pretrain(data: medical_mnist.Images, options: argparse.Namespace) -> command
             loss.backward()
             optimizer.step()
             losses.append(float(ranks.sum(np.array(loss.item()))))
+            command.demand_bounded(losses[-20:], f"step {step}", group["lr"], x)
             bar.update()
             bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}")
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
@@ -149,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="where to; default: in the user's cache folder")
     parser.add_argument("--steps", type=command.positive, help="how many batches; default: one epoch")
     parser.add_argument("--batch-size", type=command.positive, default=64, help="images in a step; default: 64")
-    parser.add_argument("--lr", type=float, default=2e-3, help="the highest rate of the cycle; default: 0.002")
+    parser.add_argument("--lr", type=command.a_rate, default=2e-3, help="the highest rate of the cycle; default: 0.002")
     command.add_data_parallel(parser, batchnorm=True)
     options = parser.parse_args(argv)
     options.out = options.out or Path("runs/pretrain")

@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", default="medical-mnist", help="medical-mnist, imagenet, none, or a file")
     parser.add_argument("--epochs", type=command.positive, default=5, help="after the frozen one; default: 5")
-    parser.add_argument("--lr", type=float, default=2e-3, help="default: 0.002")
+    parser.add_argument("--lr", type=command.a_rate, default=2e-3, help="default: 0.002")
     parser.add_argument(
         "--size", type=command.at_least(32), default=224, help="of the images in pixels; 64: a quick look"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -129,6 +130,23 @@ def test_ctrl_c_outside_of_the_block_says_how_to_go_on(tmp_path, monkeypatch, ca
     monkeypatch.setattr("sys.argv", ["examples/x.py", "--resume"])
     assert command.run(story, options(tmp_path)) == 130
     assert capsys.readouterr().err == "\ninterrupted; to go on: python examples/x.py --resume\n"
+
+
+def test_a_loop_that_has_gone_wrong_is_stopped_with_the_cause():
+    x, spoilt = torch.ones(2), torch.tensor([1.0, float("nan")])
+    command.demand_bounded([0.7, 120.0, 9.0], "step 2", 0.1, x)
+    for losses in ([0.7, 1e6], [float("nan")], [0.7, float("inf")]):
+        with pytest.raises(DivergedError, match="step 2: the loss is .* the learning rate, 0.1, is too high.*tenth"):
+            command.demand_bounded(losses, "step 2", 0.1, x)
+    with pytest.raises(DivergedError, match="step 2: the loss is nan, because of the data"):
+        command.demand_bounded([0.7, float("nan")], "step 2", 0.1, x, spoilt)
+
+
+def test_a_rate_is_a_number_above_zero():
+    assert command.a_rate("1e-3") == 1e-3
+    for text in ("-1", "0", "nan", "inf", "fast"):
+        with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+            command.a_rate(text)
 
 
 def test_whole_numbers_have_a_least():

@@ -57,6 +57,12 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
 
 
+def test_a_rate_that_is_too_high_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert story.main([*arguments(data, tmp_path), "--lr", "1e6"]) == 2
+    told = capsys.readouterr().err
+    assert "epoch 0, exam 000" in told and "the learning rate, 1e+06, is too high" in told
+
+
 def test_a_run_and_the_same_run_in_two_parts(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert story.main(arguments(data, whole, "--epochs", "2", "--accumulate", "2")) == 0

@@ -120,3 +120,8 @@ def test_another_run_is_not_gone_on_with(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(medical_mnist, "load", lambda _: replace(data, source="another zip"))
     assert run(tmp_path, "--steps", "1", "--resume") == 2
     assert "data='a zip' instead of 'another zip'" in capsys.readouterr().err
+
+
+def test_a_rate_that_is_too_high_is_named(tmp_path, capsys):
+    assert run(tmp_path, "--steps", "6", "--lr", "1e6") == 2
+    assert "the learning rate" in (told := capsys.readouterr().err) and "is too high" in told, told
