@@ -57,6 +57,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy's, about the overflow that is looked for
 def test_a_rate_that_is_too_high_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert story.main([*arguments(data, tmp_path), "--lr", "1e6"]) == 2
     told = capsys.readouterr().err
