@@ -87,7 +87,7 @@ def head(nn) -> list:
 
 
 def turns(ways: dict, ranks, seconds: float) -> dict[str, list[float]]:
-    """Let the ways take turns for about so many seconds, 8 rounds at least; how long each took the slowest rank."""
+    """Let the ways take turns for about so many seconds, 4 rounds at least; how long each took the slowest rank."""
 
     def turn(way) -> float:
         ranks.barrier()
@@ -97,7 +97,7 @@ def turns(ways: dict, ranks, seconds: float) -> dict[str, list[float]]:
 
     for way in ways.values():
         way()
-    rounds = int(min(max(seconds / sum(map(turn, ways.values())), 8), 100))
+    rounds = int(min(max(seconds / sum(map(turn, ways.values())), 4), 100))
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
