@@ -13,6 +13,7 @@ The examples are imported once, and each run is a fork of that process. Writes `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib
 import os
@@ -153,9 +154,14 @@ class Run(NamedTuple):
         self.wait()
 
 
-def unfinished(out: Path) -> bool:
-    """Whether a file is being written."""
-    return any(path.name.endswith(".partial") or "-fresh" in path.name for path in out.glob("*"))
+def unfinished(out: Path) -> set[tuple[str, int]]:
+    """The files that are being written, or were when a run was killed."""
+    found = set()
+    for path in out.glob("*"):
+        if path.name.endswith(".partial") or "-fresh" in path.name:
+            with contextlib.suppress(FileNotFoundError):  # it has its name by now
+                found.add((path.name, path.stat().st_ino))
+    return found
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -189,7 +195,7 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
             if not saved:
                 shutil.rmtree(out, ignore_errors=True)
             run = Run.start(example, [*arguments, "--resume"] if saved else arguments, folder / "said.txt")
-            status: int | None = None
+            left, status = unfinished(out), None  # an earlier kill has left files, too
             if killed == kills:
                 status = run.wait()
             elif rng.random() < 0.5:
@@ -198,12 +204,15 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
             else:
                 skipped = time.monotonic() + rng.uniform(0, seconds / 2)
                 status = run.wait_until(
-                    lambda after=skipped: time.monotonic() > after and unfinished(out)  # type: ignore[misc]
+                    lambda after=skipped, left=left: (
+                        time.monotonic() > after  # type: ignore[misc]
+                        and bool(unfinished(out) - left)
+                    )
                 )
             if status is None:
                 run.kill()
                 killed += 1
-                wrote += unfinished(out)
+                wrote += bool(unfinished(out) - left)
                 continue
             run.demand_success(status)
             found = contents(out)
