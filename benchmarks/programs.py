@@ -376,7 +376,11 @@ class _Both:
         here it is one of what was written.
         """
         t = self.theirs.pool[i]
-        if i in self.recomputed or (t.grad_fn is not None and t.grad_fn.name() in RESULT_USED):
+        try:
+            made_by = t.grad_fn
+        except RuntimeError:  # a view that unbind or chunk gave, whose memory was written
+            return False
+        if i in self.recomputed or (made_by is not None and made_by.name() in RESULT_USED):
             return True
         array = t.detach().numpy()
         return not t._is_view() and any(np.shares_memory(array, view) for view in self.written_views)
