@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import math
 import os
 import shlex
@@ -38,6 +39,7 @@ from tinygrad_med.nn import Module
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses; the second is what shells give to what Ctrl-C ended
 MISTAKES = (OSError, ValueError, RuntimeError, ImportError, DivergedError)
 """The errors that are answered with one line: they say what to do."""
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 CHECKPOINT = "last.safetensors"
 MARK = "run.txt"  # the command that began a run; a folder that holds this file is a run's
 
@@ -167,7 +169,10 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
             raise
         if options.ranks.rank:
             time.sleep(1)  # what all ranks meet, rank 0 tells
-        return ended(options, answer(error))
+        status = answer(error)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and saved(options.out):
+            print(f"what was saved before is whole; with room again: {again(options)}", file=sys.stderr)
+        return ended(options, status)
 
 
 def answer(error: BaseException) -> int:

@@ -109,6 +109,10 @@ def writing(target: Path) -> Iterator[Path]:
         except OSError:
             if not (temporary.is_dir() and target.is_dir()):
                 raise
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # of a full disk, which names no file
+            error.filename = str(target)
+        raise
     finally:
         _remove(temporary)
 

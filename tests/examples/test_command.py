@@ -12,6 +12,7 @@ import pytest
 
 import tinygrad_med as torch
 from tinygrad_med import nn, optim
+from tinygrad_med._files import writing
 from tinygrad_med.learner import DivergedError
 from tinygrad_med.parallel import Ranks
 
@@ -75,6 +76,25 @@ def test_a_folder_that_cant_be_written_is_noticed_before_any_work(tmp_path, caps
     monkeypatch.setattr(Path, "write_text", refuse)
     assert command.run(lambda o: command.Run(o, {}), options(tmp_path)) == 2
     assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'run.txt'\n"
+
+
+def test_a_full_disk_is_named_with_the_file_and_what_goes_on(tmp_path, capsys, monkeypatch):
+    model = nn.Linear(2, 2)
+    monkeypatch.setattr("sys.argv", ["story.py", "--out", str(tmp_path / "run")])
+
+    def story(given):
+        run = command.Run(given, {}, model)
+        run.save(epoch=1)
+        with writing(run.folder / "history.csv"):
+            raise OSError(28, "No space left on device")
+
+    assert command.run(story, options(tmp_path / "run")) == 2
+    error, advice = capsys.readouterr().err.splitlines()
+    assert error == f"error: [Errno 28] No space left on device: '{tmp_path / 'run' / 'history.csv'}'"
+    assert (
+        advice == f"what was saved before is whole; with room again: python story.py --out {tmp_path / 'run'} --resume"
+    )
+    assert command.Run(options(tmp_path / "run", resume=True), {}, model).load() == {"epoch": 1}
 
 
 def test_a_run_goes_on_where_its_checkpoint_is(tmp_path):
