@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from tinygrad_med.backend import cpu, gpu
-from tinygrad_med.backend.cpu import convolution, few_channels, im2col, reference, winograd
+from tinygrad_med.backend.cpu import few_channels, im2col, reference, winograd
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
 
 
@@ -360,9 +360,9 @@ def test_the_same_input_gives_the_same_bits():
 
 
 def test_the_input_gradient_turns_into_a_convolution_where_it_can():
-    assert convolution._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=2)) is not None
-    assert convolution._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=3)) is None
-    assert convolution._turned(conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), stride=2)) is None
+    assert conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=2).turned is not None
+    assert conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), padding=3).turned is None
+    assert conv_geometry((1, 1, 9, 9), (1, 1, 3, 3), stride=2).turned is None
 
 
 def test_the_windows_may_be_fewer_than_would_fit(torch):

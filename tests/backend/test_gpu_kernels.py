@@ -16,7 +16,7 @@ import tinygrad_med as tm
 from tinygrad_med import backend
 from tinygrad_med.backend import gpu
 from tinygrad_med.backend.geometry import conv_geometry, pool_geometry
-from tinygrad_med.backend.gpu import compiled, convolution, norm, optimizers
+from tinygrad_med.backend.gpu import compiled, convolution, implicit, norm, optimizers
 from tinygrad_med.nn.one_pass import conv_norm
 
 pytestmark = pytest.mark.cuda
@@ -293,6 +293,72 @@ def test_convolution(case: dict[str, Any], groups: int) -> None:
         of_columns = draw(groups, 2 * math.prod(geometry.out), of_group * math.prod(case["kernel"]))
         images = 2, groups * of_group
         hold(convolution.add_back, of_columns, images, geometry, kernels={"add_back"}, **only)
+
+
+WITHOUT_COLUMNS: list[dict[str, Any]] = [
+    {"x": (3, 5, 9, 8), "w": (70, 5, 3, 2), "stride": (2, 3), "padding": 1},
+    {"x": (2, 3, 12, 13), "w": (130, 3, 3, 5), "padding": (1, 2), "dilation": (2, 1)},
+    {"x": (2, 18, 7, 9), "w": (3, 18, 3, 3), "padding": 1},
+    {"x": (3, 17, 30), "w": (5, 17, 4), "padding": 2},
+    {"x": (2, 4, 4, 5, 6), "w": (6, 4, 2, 3, 2), "padding": 1},
+    {"x": (2, 33, 9, 9), "w": (65, 33, 1, 1), "stride": 2},
+]
+TILED = [(case, tile) for case in WITHOUT_COLUMNS[:2] for tile in implicit.TILES]
+TILED += [(case, implicit.SMALLEST) for case in WITHOUT_COLUMNS[2:]]
+tiled = pytest.mark.parametrize(
+    ("case", "tile"), TILED, ids=lambda v: "x".join(map(str, v["w"] if isinstance(v, dict) else v))
+)
+
+
+def hold_without_columns(case: dict[str, Any], tile: implicit.Tile, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare the kernels that make such tiles with the array code, on numbers of so many bits behind the point."""
+    monkeypatch.setattr(implicit, "TILES", [tile])
+    monkeypatch.setattr(implicit, "SMALLEST", tile)
+    monkeypatch.setattr(implicit, "UNITS", 1)
+    monkeypatch.setattr(implicit, "ENOUGH", 3)
+
+    def drawn(*shape: int, seed: int) -> np.ndarray:
+        return np.round(draw(*shape, seed=seed) * 2**bits) / 2**bits
+
+    options = {k: v for k, v in case.items() if k not in "xw"}
+    x, w = drawn(*case["x"], seed=0), drawn(*case["w"], seed=1)
+    geometry = conv_geometry(x.shape, w.shape, **options, axes=x.ndim - 2)
+    g = drawn(len(x), len(w), *geometry.out, seed=2)
+    only = {"geometry": geometry, "dtypes": ("float32",)}
+    hold(gpu.conv, x, w, draw(len(w)), **only, kernels={"convolve"})
+    hold(gpu.conv_input, g, w, **only, kernels={"add_back"} if "stride" in case else {"convolve"})
+    hold(gpu.conv_weight, x, g, **only, kernels={"convolve_weight", "add_shares"})
+
+
+@tiled
+def test_convolution_without_columns(
+    case: dict[str, Any], tile: implicit.Tile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_without_columns(case, tile, 40, monkeypatch)
+
+
+@pytest.fixture
+def _tf32() -> Iterator[None]:
+    backend.allow_tf32(True)
+    yield
+    backend.allow_tf32(False)
+
+
+@tiled
+@pytest.mark.usefixtures("_tf32")
+def test_convolution_by_tensor_cores(
+    case: dict[str, Any], tile: implicit.Tile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On numbers that TF32 can have, so that nothing is rounded before the sums."""
+    hold_without_columns(case, tile, 7, monkeypatch)
+
+
+@pytest.mark.usefixtures("_tf32")
+def test_tensor_cores_round_to_ten_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        hold_without_columns(WITHOUT_COLUMNS[0], implicit.SMALLEST, 12, monkeypatch)
+    monkeypatch.setitem(DTYPES, "float32", 1e-3)
+    hold_without_columns(WITHOUT_COLUMNS[0], implicit.SMALLEST, 40, monkeypatch)
 
 
 @pytest.mark.parametrize("given", ["", "scale shift", "shift plus", "scale shift plus", "plus"])

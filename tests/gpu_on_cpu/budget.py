@@ -1,7 +1,8 @@
 """What a step may cost on a GPU, in what can be counted without one (dry.py): ceilings, and where they should go.
 
-Whoever makes a step cheaper lowers its ceiling here; a ceiling is the number of today. `python -m tests.gpu_on_cpu run
--m tests.gpu_on_cpu.budget` prints what is counted, kernel by kernel with `--kernels`.
+Whoever makes a step cheaper lowers its ceiling here; a ceiling is the number of today, in float32 and in TF32.
+`python -m tests.gpu_on_cpu run -m tests.gpu_on_cpu.budget` prints what is counted, kernel by kernel with `--kernels`,
+in TF32 with `--tf32`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 
 import tinygrad_med as tm
 from tests.gpu_on_cpu.dry import Counts, counted
-from tinygrad_med import models, nn, optim
+from tinygrad_med import backend, models, nn, optim
+from tinygrad_med.backend import gpu
 from tinygrad_med.models.linear import log_softmax
 from tinygrad_med.models.mrnet import MRNet
 from tinygrad_med.nn import functional as F
@@ -29,8 +31,8 @@ class Cost(NamedTuple):
 
 
 CEILINGS = {
-    "resnet18": Cost(294, 33.22, 0, 0),
-    "mrnet": Cost(271, 7.70, 0, 0),
+    "resnet18": Cost(294, 12.78, 0, 0),
+    "mrnet": Cost(271, 2.79, 0, 0),
     "linear": Cost(32, 0.004, 0, 0),
 }
 BARS = {  # of the issue: 20 GB without cuDNN, 15 with it
@@ -88,15 +90,28 @@ def linear() -> Callable[[], Any]:
 STEPS = {"resnet18": resnet18, "mrnet": mrnet, "linear": linear}
 
 
-def count(name: str) -> Counts:
-    """Of the third step: by then there are momenta, and nothing is made for the first time."""
-    with counted():
-        step = STEPS[name]()
-        step()
-        step()
-    with counted() as counts:
-        step()
-    return counts
+def count(name: str, tf32: bool = False, kernels: bool = True) -> Counts:
+    """Of the third step: by then there are momenta, and nothing is made for the first time.
+
+    Args:
+        name: of the step.
+        tf32: whether products may be of TF32.
+        kernels: whether there are kernels of our own.
+    """
+    before = backend.tf32
+    backend.allow_tf32(tf32)
+    gpu.set_compiled(kernels)
+    try:
+        with counted():
+            step = STEPS[name]()
+            step()
+            step()
+        with counted() as counts:
+            step()
+        return counts
+    finally:
+        backend.allow_tf32(before)
+        gpu.set_compiled(True)
 
 
 def captured(name: str) -> Callable[[], Any]:
@@ -113,7 +128,7 @@ def cost(counts: Counts) -> Cost:
 
 
 def _print(name: str) -> None:
-    counts = count(name)
+    counts = count(name, tf32="--tf32" in sys.argv)
     found = cost(counts)
     print(f"{name}: {found}; ceiling {tuple(CEILINGS[name])}, bar {tuple(BARS.get(name, ()))}")  # noqa: T201
     if "--kernels" in sys.argv:

@@ -32,7 +32,7 @@ CHECKS = [
     Check(
         "each access of our kernels looked at, and mistakes planted",
         {"WATCH": "1", "POOL": "0", "DEVICES": "2"},
-        ("-n", "2", f"{HERE}/test_offences.py", OUR_KERNELS),
+        ("-n", "2", f"{HERE}/test_offences.py", f"{HERE}/test_planted.py", OUR_KERNELS),
     ),
     Check(
         "memory, counted in CuPy's pool",

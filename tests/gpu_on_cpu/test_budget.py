@@ -11,10 +11,11 @@ pytestmark = needs(POOL="0")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mrnet", "linear"])
-def test_a_step_costs_what_it_may(name):
+@pytest.mark.parametrize("tf32", [False, True], ids=["float32", "TF32"])
+def test_a_step_costs_what_it_may(name, tf32):
     from tests.gpu_on_cpu.budget import CEILINGS, cost, count
 
-    found, ceiling = cost(count(name)), CEILINGS[name]
+    found, ceiling = cost(count(name, tf32)), CEILINGS[name]
     for what, now, most in zip(found._fields, found, ceiling, strict=True):
         assert now <= most, f"{name}: {now} {what}, and the ceiling of tests/gpu_on_cpu/budget.py is {most}"
 

@@ -349,7 +349,7 @@ def allow_tf32(allowed: bool) -> None:
     """Let a GPU's products of float32 matrices, and with them convolutions, use TF32, or forbid it.
 
     TF32 has float32's range and 10 bits of precision, and is several times faster on cards since 2020. CuPy applies it
-    to single products; stacks of matrices stay in float32.
+    to single products, our kernels to convolutions; stacks of matrices stay in float32.
     """
     global tf32
     tf32 = allowed

@@ -52,6 +52,21 @@ class Geometry(NamedTuple):
         """Where the input lies in the padded input."""
         return tuple(slice(before, before + n) for n, (before, _) in zip(self.size, self.padding, strict=True))
 
+    @property
+    def turned(self) -> Geometry | None:
+        """Of the convolution that takes a result's gradient to the input's, with the kernel turned around.
+
+        None where there is none: a stride, or excessive padding.
+        """
+        if set(self.stride) != {1}:
+            return None
+        padding = []
+        for n, out, extent, (before, _) in zip(self.size, self.out, self.extent, self.padding, strict=True):
+            padding.append((extent - 1 - before, n + before - out))  # as many behind as make `size` windows
+        if min(min(sides) for sides in padding) < 0:
+            return None
+        return self._replace(size=self.out, padding=tuple(padding), out=self.size)
+
 
 def conv_geometry(
     x_shape: Sequence[int],

@@ -63,7 +63,7 @@ def conv_finished(
 def conv_input(g: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
     """The gradient of conv with respect to x: g (N, K, *out) → (N, C, *size)."""
     w_wide, groups = _widen(w), geometry.groups
-    turned = _turned(geometry)
+    turned = geometry.turned
     if turned is None:
         dx = im2col.input_gradient(_widen(to_channels_last(g)), w_wide, geometry)
     else:
@@ -125,18 +125,6 @@ def _takes_winograd(x: np.ndarray, geometry: Geometry) -> bool:
     if not _winograd or x.dtype != np.float32 or geometry.groups != 1:
         return False
     return winograd.suits(geometry) and winograd.pays(x, geometry)
-
-
-def _turned(geometry: Geometry) -> Geometry | None:
-    """The geometry of the convolution that takes g to ∂x; None where there is none: a stride, or excessive padding."""
-    if set(geometry.stride) != {1}:
-        return None
-    padding = []
-    for n, out, extent, (before, _) in zip(geometry.size, geometry.out, geometry.extent, geometry.padding, strict=True):
-        padding.append((extent - 1 - before, n + before - out))  # as many behind as make `size` windows
-    if min(min(sides) for sides in padding) < 0:
-        return None
-    return geometry._replace(size=geometry.out, padding=tuple(padding), out=geometry.size)
 
 
 def _widen(a: np.ndarray) -> np.ndarray:

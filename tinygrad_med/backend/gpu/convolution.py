@@ -2,6 +2,8 @@
 
 A GPU wants few large operations. The columns are in the order of the weights, (channel, *tap), so these are a matrix
 as they lie in memory, and so is their gradient. Nothing is added atomically, so the same inputs give the same bits.
+
+Large convolutions in plain float32 are made without columns, by kernels of our own: `implicit`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from tinygrad_med.backend import Array, array_module
 from tinygrad_med.backend.geometry import Geometry
 from tinygrad_med.backend.windows import add_back as add_taps_back, read
 
+from . import implicit
 from .compiled import compiles
 from .layout import channels_first, channels_last, empty, pixels, rows
 from .places import OverWindows
@@ -20,8 +23,11 @@ from .products import matmul
 
 def conv(x: Array, w: Array, bias: Array | None = None, *, geometry: Geometry) -> Array:
     """As `cpu.conv`: columns (pixels, C·kh·kw) times weights (C·kh·kw, K)."""
-    y = _product(columns(x, geometry), _matrix(w, geometry.groups).transpose(0, 2, 1))
-    y = y.transpose(1, 0, 2).reshape(len(x), *geometry.out, len(w))
+    if implicit.suits(x, w, geometry, len(w)):
+        y = channels_last(implicit.conv(x, w, geometry=geometry))
+    else:
+        y = _product(columns(x, geometry), _matrix(w, geometry.groups).transpose(0, 2, 1))
+        y = y.transpose(1, 0, 2).reshape(len(x), *geometry.out, len(w))
     if bias is not None:
         y += bias
     return channels_first(y)
@@ -29,12 +35,18 @@ def conv(x: Array, w: Array, bias: Array | None = None, *, geometry: Geometry) -
 
 def conv_input(g: Array, w: Array, *, geometry: Geometry) -> Array:
     """As `cpu.conv_input`: g (pixels, K) times weights (K, C·kh·kw), added back to where the columns came from."""
+    turned = geometry.turned
+    if turned is not None and implicit.suits(g, w, turned, w.shape[1]):
+        around = (..., *(slice(None, None, -1) for _ in geometry.kernel))
+        return implicit.conv(g, w.swapaxes(0, 1)[around], geometry=turned)
     of_columns = _product(_by_group(g, geometry.groups), _matrix(w, geometry.groups))
     return add_back(of_columns, (len(g), geometry.groups * w.shape[1]), geometry)
 
 
 def conv_weight(x: Array, g: Array, *, geometry: Geometry) -> Array:
     """As `cpu.conv_weight`: g (K, pixels) times columns (pixels, C·kh·kw)."""
+    if implicit.suits(x, g, geometry, g.shape[1]):
+        return implicit.conv_weight(x, g, geometry=geometry)
     groups, left, right = geometry.groups, _by_group(g, geometry.groups).transpose(0, 2, 1), columns(x, geometry)
     dw = array_module(x).empty(
         (g.shape[1], x.shape[1] // groups, *geometry.kernel), x.dtype

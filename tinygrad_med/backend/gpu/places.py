@@ -84,6 +84,13 @@ class OverWindows(Kernel):
         """Have it run for so many pixels of so many numbers each."""
         across = min(64, 1 << (numbers - 1).bit_length())
         down = 256 // across
+        blocks = -(-pixels // down), groups
+        self(blocks, (across, down), *arguments, *self.sizes(geometry), T=T, **self.of_axes(geometry), **defined)
+
+    @staticmethod
+    def of_axes(geometry: Geometry) -> dict[str, int]:
+        """What the source calls a geometry's kernel, stride, dilation and padding, along each of three axes."""
+        found: dict[str, int] = {}
         of_axes = {
             "K": geometry.kernel,
             "S": geometry.stride,
@@ -93,7 +100,11 @@ class OverWindows(Kernel):
         }
         for letter, values in of_axes.items():
             filler = (0 if letter in "BE" else 1,) * (3 - len(values))
-            defined |= {f"{letter}{i}": value for i, value in enumerate((*filler, *values))}
+            found |= {f"{letter}{i}": value for i, value in enumerate((*filler, *values))}
+        return found
+
+    @staticmethod
+    def sizes(geometry: Geometry) -> tuple[int, ...]:
+        """The arguments for SIZES."""
         ones = (1,) * (3 - len(geometry.size))
-        sizes = (*ones, *geometry.size, *ones, *geometry.out)
-        self((-(-pixels // down), groups), (across, down), *arguments, *sizes, T=T, **defined)
+        return (*ones, *geometry.size, *ones, *geometry.out)
