@@ -26,12 +26,7 @@ def _matmul(xp, x, y):
     return kernels(xp).matmul(x, y)
 
 
-def _times(x: Any, y: Any) -> Any:
-    """x @ y in a rule; CuPy's `@` of arrays refuses a CUDA graph that is captured."""
-    return x @ y if backend.captured.graph is None else _matmul(x, y)
-
-
-_matmul.vjp(x=lambda g, y: _times(g, transpose(y, -1, -2)), y=lambda g, x: _times(transpose(x, -1, -2), g))
+_matmul.vjp(x=lambda g, y: _matmul(g, transpose(y, -1, -2)), y=lambda g, x: _matmul(transpose(x, -1, -2), g))
 
 
 @method
@@ -104,7 +99,9 @@ def _linear(xp, x, weight, bias):
     return kernels(xp).linear(x, weight, bias)
 
 
-_linear.vjp(x=lambda g, weight: _times(g, weight), weight=lambda g, x: _times(transpose(g, 0, 1), x), bias=lambda g: g)
+_linear.vjp(
+    x=lambda g, weight: _matmul(g, weight), weight=lambda g, x: _matmul(transpose(g, 0, 1), x), bias=lambda g: g
+)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
