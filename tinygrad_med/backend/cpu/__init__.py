@@ -3,9 +3,8 @@ sums, normalization.
 
 Arrays in and out, shapes (N, C, *size); nothing here knows tensors, or what is differentiated when. Reading order:
 `threads` (two cores from Python), `layout` (channels last), `reference` (the formulas), `finish` (what follows a
-from .softmax import log_softmax, log_softmax_backward
-from .sums import broadcast_to, sum
-`norm`.
+convolution), `im2col`, `few_channels`, `winograd`, `convolution` (the choice between them), `pool`, `products`, `sums`,
+`softmax`, `norm`.
 """
 
 from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd
