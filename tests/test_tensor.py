@@ -196,6 +196,8 @@ def test_deepcopy_and_pickle_keep_leaves():
 def test_unknown_names_say_what_there_is():
     with pytest.raises(AttributeError, match=re.escape("use x = x.gelu(…)")):
         tm.ones(1).gelu_()
+    with pytest.raises(AttributeError, match=re.escape("use x = x.squeeze(…)") + "$"):
+        tm.ones(1).squeeze_()
     with pytest.raises(AttributeError, match="did you mean.*softmax"):
         tm.ones(1).sofmax()
     with pytest.raises(AttributeError, match="module 'tinygrad_med' has no attribute 'matmull'; did you mean matmul"):
@@ -273,6 +275,18 @@ def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
         lambda lib, x: x.amax(()),
         lambda lib, x: lib.tensor(2.0).softmax(0),
         lambda lib, x: lib.tensor(2.0).log_softmax(-1),
+        lambda lib, x: lib.all(x > 1, [0]),
+        lambda lib, x: (x > 4).any([0, 1]),
+        lambda lib, x: x.type(lib.float64),
+        lambda lib, x: (x > 2).type(lib.float).sum(),
+        lambda lib, x: x.type("torch.LongTensor"),
+        lambda lib, x: x.long() << 2,
+        lambda lib, x: 64 >> x.long(),
+        lambda lib, x: lib.nn.functional.linear(x, lib.tensor([1.0, 2.0, 0.5])),
+        lambda lib, x: lib.where(x > 2)[1],
+        lambda lib, x: x.T[:0].chunk(3)[2],
+        lambda lib, x: x.clone().fill_diagonal_(7.0),
+        lambda lib, x: lib.zeros(2, 2, 2).fill_diagonal_(1.5),
     ],
 )
 def test_bools_are_bools_and_dtypes_are_taken_as_in_pytorch(call, torch):
@@ -290,6 +304,10 @@ def test_bools_are_bools_and_dtypes_are_taken_as_in_pytorch(call, torch):
         lambda lib, x: lib.nn.functional.layer_norm(x, (3,), dtype=lib.float64),
         lambda lib, x: lib.sum(x, dim=0, axis=1),
         lambda lib, x: lib.softmax(x, (0, 1)),
+        lambda lib, x: lib.softmax(x, 0, True),
+        lambda lib, x: x.cumsum(0, dtype=True),
+        lambda lib, x: x.prod(0, False, dtype=False),
+        lambda lib, x: x.to(False, lib.float64),
     ],
 )
 def test_what_pytorch_does_not_take_is_refused(call, torch):
@@ -433,6 +451,67 @@ def test_drawn_in_place():
     x.normal_(5, 0.1, generator=tm.Generator(0))
     assert x.mean().item() == pytest.approx(5, abs=0.01) and x.std().item() == pytest.approx(0.1, abs=0.01)
     assert x.array is memory
+
+
+def test_other_distributions_are_drawn_in_place():
+    tm.manual_seed(0)
+    x = tm.zeros(40_000)
+    assert x.bernoulli_(0.2) is x
+    assert set(x.tolist()) == {0.0, 1.0} and x.mean().item() == pytest.approx(0.2, abs=0.01)
+    assert tm.zeros(3, 2).bernoulli_(tm.tensor([0.0, 1.0])).tolist() == [[0, 1]] * 3
+    x.exponential_(2.0)
+    assert x.min().item() >= 0 and x.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert x.std().item() == pytest.approx(0.5, abs=0.01)
+    assert sorted(set(x.random_(3).tolist())) == [0, 1, 2]
+    assert sorted(set(tm.zeros(100, dtype=tm.int64).random_(-2, 1).tolist())) == [-2, -1, 0]
+    assert 2**23 < x.random_().max().item() < 2**24
+    assert set(tm.zeros(99, dtype=tm.bool).random_().tolist()) == {False, True}
+    assert tm.zeros(9, dtype=tm.uint8).random_(generator=tm.Generator(0)).max().item() > 127
+    with pytest.raises(ValueError, match="lambd=0 must be positive"):
+        x.exponential_(0)
+    with pytest.raises(ValueError, match="probabilities must be between 0 and 1"):
+        x.bernoulli_(1.5)
+    with pytest.raises(ValueError, match=r"needs a matrix, or dims of one length, got shape \(40000,\)"):
+        x.fill_diagonal_(0)
+
+
+def test_a_diagonal_is_filled_in_the_graph():
+    x = tm.ones(2, 3, requires_grad=True)
+    (x * 2).fill_diagonal_(0).sum().backward()
+    assert x.grad.tolist() == [[0, 2, 2], [2, 0, 2]]
+
+
+def test_ones_are_drawn_as_probable_as_told():
+    tm.manual_seed(0)
+    p = tm.tensor([[0.0, 0.3], [0.9, 1.0]], dtype=tm.float64).repeat(5000, 1, 1)
+    for drawn in (tm.bernoulli(p), p.bernoulli(generator=tm.Generator(1))):
+        assert drawn.dtype == tm.float64 and set(drawn.flatten().tolist()) == {0.0, 1.0}
+        np.testing.assert_allclose(drawn.mean(0).numpy(), [[0, 0.3], [0.9, 1]], atol=0.02)
+    assert tm.bernoulli(tm.zeros(3), 1.0).tolist() == [1, 1, 1]
+    assert tm.tensor([0.0, 2.0]).multinomial(3, replacement=True).tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="bernoulli: probabilities must be between 0 and 1"):
+        tm.bernoulli(tm.tensor([1.5]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int32", "int16", "uint8", "bool"])
+def test_what_a_tensor_says_of_itself_is_pytorchs(dtype, torch):
+    ours, theirs = (lib.ones(2, 3, 4, dtype=getattr(lib, dtype)).transpose(0, 2) for lib in (tm, torch))
+    assert ours.stride() == theirs.stride() == (1, 4, 12) and ours.stride(-1) == 12
+    for x in (ours, theirs):
+        assert (x.nelement(), x.ndimension(), x.nbytes, x.is_cpu) == (24, 3, 24 * x.itemsize, True)
+        assert x.is_same_size(x.sum(0, keepdim=True).expand(4, 3, 2)) and not x.is_same_size(x[0])
+    assert ours.itemsize == theirs.itemsize
+    assert ours.type() == theirs.type().replace("torch", "tinygrad_med")
+    assert tm.ones(1).type(ours.type()).dtype == tm.ones(1).type(theirs.type()).dtype == ours.dtype
+
+
+def test_an_older_name_is_a_type_too():
+    x = tm.tensor([1.7, 0.0], requires_grad=True)
+    assert x.type(tm.LongTensor).tolist() == [1, 0] and x.type(tm.float32) is x
+    x.type("torch.DoubleTensor").sum().backward()
+    assert x.grad.tolist() == [1, 1]
+    with pytest.raises(TypeError, match="dtype 'torch.SomeTensor' is not supported"):
+        x.type("torch.SomeTensor")
 
 
 def test_a_number_is_written_in_place_too():

@@ -92,6 +92,7 @@ from tinygrad_med.engine.errors import no_attribute as _no_attribute
 from tinygrad_med.ops import *  # noqa: F403 - the operations are the public face
 from tinygrad_med.random import (
     Generator as Generator,
+    bernoulli as bernoulli,
     default_generator as default_generator,
     get_rng_state as get_rng_state,
     initial_seed as initial_seed,

@@ -410,6 +410,42 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: random
     return copy_(x, random.randn(x.shape, generator=generator, dtype=x.dtype) * std + mean)
 
 
+def bernoulli_(x: Tensor, p: Any = 0.5, *, generator: random.Generator | None = None) -> Tensor:
+    """Set every element to 1 with probability p, a number or a tensor, and to 0 else, in place; returns x itself."""
+    chances = wrap(numpy.broadcast_to(backend.to_numpy(as_array(p)), x.shape))
+    return copy_(x, random.bernoulli(chances, generator=generator))
+
+
+def exponential_(x: Tensor, lambd: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    """Draw every element anew from the density λ e^(−λ x), in place; returns x itself."""
+    random.float_dtype("exponential_", x.dtype)
+    if not lambd > 0:
+        raise ValueError(f"exponential_: lambd={lambd} must be positive")
+    return copy_(x, random.rand(x.shape, generator=generator, dtype="float64").neg_().log1p_().div_(-lambd))
+
+
+def random_(
+    x: Tensor, from_: int | None = None, to: int | None = None, *, generator: random.Generator | None = None
+) -> Tensor:
+    """Draw every element anew, an integer 0 … to − 1 or from … to − 1, in place; returns x itself.
+
+    Without either, up to the largest below which the dtype holds every integer.
+    """
+    low, high = (0, from_) if to is None else (from_ or 0, to)
+    if high is None:
+        kind = x.dtype.kind
+        high = 2 if kind == "b" else 2 ** (numpy.finfo(x.dtype).nmant + 1) if kind == "f" else numpy.iinfo(x.dtype).max
+    return copy_(x, random.randint(low, high, x.shape, generator=generator))
+
+
+def fill_diagonal_(x: Tensor, fill_value: float) -> Tensor:
+    """Set the elements whose indices are all the same to a number, in place; returns x itself."""
+    if x.ndim < 2 or (x.ndim > 2 and len(set(x.shape)) > 1):
+        raise ValueError(f"fill_diagonal_: needs a matrix, or dims of one length, got shape {x.shape}")
+    setitem(x, (numpy.arange(min(x.shape)),) * x.ndim, fill_value)
+    return x
+
+
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value`."""
     if not flows(x, value):
@@ -492,5 +528,6 @@ def methods(operations: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {f"{name}_": of_operation(name, operations[name]) for name in OPERATIONS.split()}
     for operator, how in ARITHMETIC.items():
         found[how[0]], found[f"__i{operator}__"] = arithmetic(*how)
-    found |= {f.__name__: f for f in (zero_, fill_, copy_, uniform_, normal_)}
+    found |= {f.__name__: f for f in (zero_, fill_, copy_, uniform_, normal_, fill_diagonal_)}
+    found |= {f.__name__: f for f in (bernoulli_, exponential_, random_)}
     return found | {"__setitem__": setitem}

@@ -23,6 +23,7 @@ from tinygrad_med.engine.errors import no_attribute
 from tinygrad_med.engine.signatures import by_other_names
 from tinygrad_med.ops import elementwise
 from tinygrad_med.ops.rearrange import windows_along
+from tinygrad_med.random import bernoulli, multinomial
 
 # Conversions --------------------------------------------------------------------------------------------------------
 
@@ -43,6 +44,8 @@ def to(
     GPU while that computes; x must not be written until then. `memory_format` does nothing here, and a bool after the
     targets is one of `non_blocking` and `copy`.
     """
+    if targets and isinstance(targets[0], bool):
+        raise TypeError(f"to: {targets[0]} is no dtype, device or tensor; give a flag by its name")
     targets, flags = (tuple(t for t in targets if not isinstance(t, bool)), [t for t in targets if isinstance(t, bool)])
     non_blocking, copy = flags[0] if flags else non_blocking, flags[1] if len(flags) > 1 else copy
     before = x
@@ -113,6 +116,40 @@ def type_as(x: Tensor, other: Tensor) -> Tensor:
     return to(x, dtype=other.dtype)
 
 
+_TYPES = {"Float": "float32", "Double": "float64", "Half": "float16", "Long": "int64", "Int": "int32", "Short": "int16"}
+_TYPES |= {"Byte": "uint8", "Bool": "bool"}
+
+
+def type_(x: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """x in another dtype, also by an older name, as `"torch.FloatTensor"`; without one, that name of its own dtype."""
+    if dtype is None:
+        name = next(name for name, kind in _TYPES.items() if kind == x.dtype)
+        return f"tinygrad_med.{'cuda.' if x.is_cuda else ''}{name}Tensor"
+    older = str(getattr(dtype, "__name__", dtype)).rpartition(".")[2].removesuffix("Tensor")
+    return to(x, dtype=_TYPES.get(older, dtype), non_blocking=non_blocking)
+
+
+def stride(x: Tensor, dim: int | None = None) -> Any:
+    """How many elements further the next one of each dim lies in memory, or of one dim."""
+    strides = tuple(n // x.array.itemsize for n in x.array.strides)
+    return strides if dim is None else strides[dim]
+
+
+def is_same_size(x: Tensor, other: Tensor) -> bool:
+    """Whether x has the shape of another tensor."""
+    return x.shape == other.shape
+
+
+def nbytes(x: Tensor) -> int:
+    """The bytes of all elements."""
+    return x.numel() * x.element_size()
+
+
+def is_cpu(x: Tensor) -> bool:
+    """Whether the numbers are in the memory of the CPU."""
+    return not x.is_cuda
+
+
 # The table ----------------------------------------------------------------------------------------------------------
 
 
@@ -128,6 +165,8 @@ _BINARY = {
     "and": ops.bitwise_and,
     "or": ops.bitwise_or,
     "xor": ops.bitwise_xor,
+    "lshift": ops.bitwise_left_shift,
+    "rshift": ops.bitwise_right_shift,
 }
 _COMPARISONS = {"lt": ops.lt, "le": ops.le, "gt": ops.gt, "ge": ops.ge, "eq": ops.eq, "ne": ops.ne}
 _UNARY = {"neg": ops.neg, "abs": ops.abs, "invert": ops.bitwise_not}
@@ -145,6 +184,9 @@ def _attach() -> None:
     conversions |= {"short": "int16"}
     methods |= {name: _to_dtype(dtype) for name, dtype in (conversions | {"bool": "bool", "byte": "uint8"}).items()}
     methods |= {f.__name__: f for f in (to, cuda, cpu, pin_memory, is_pinned, contiguous, type_as, backward)}
+    methods |= {f.__name__: f for f in (stride, is_same_size, bernoulli, multinomial)} | {"type": type_}
+    methods |= {"nelement": Tensor.numel, "ndimension": Tensor.dim, "itemsize": property(Tensor.element_size)}
+    methods |= {"nbytes": property(nbytes), "is_cpu": property(is_cpu)}
     methods |= inplace.methods(methods)
     methods |= {f.__name__: f for f in (new_tensor, new_full, new_zeros, new_ones, new_empty)}
     methods |= {"__getitem__": ops.getitem, "where": _where, "__getattr__": _missing}
@@ -178,13 +220,17 @@ def _where(x: Tensor, condition: Any, y: Any) -> Tensor:
     return ops.where(condition, x, y)
 
 
+_OTHER_SHAPE = ["squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "detach"]
+"""What can't be written into x: it gives a view of it."""
+
+
 def _missing(_: Tensor, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     known = [method for method in dir(Tensor) if not method.startswith("_")]
     base = name.rstrip("_")
     if name.endswith("_") and base in known:
-        hint = f"use x = x.{base}(…), or x.copy_(x.{base}(…))"
+        hint = f"use x = x.{base}(…)" + ("" if base in _OTHER_SHAPE else f", or x.copy_(x.{base}(…))")
         raise AttributeError(f"Tensor has no attribute {name!r}; {hint}")
     raise no_attribute("Tensor", name, known)
 

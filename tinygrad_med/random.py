@@ -164,9 +164,17 @@ def randperm(
     return _finish(_rng(generator).permutation(n), dtype, device, requires_grad)
 
 
-def bernoulli(p: float, size: Sequence[int], *, generator: Generator | None = None) -> numpy.ndarray:
+def coins(p: float, size: Sequence[int], *, generator: Generator | None = None) -> numpy.ndarray:
     """A bool array, each element true with probability p."""
     return _rng(generator).random(tuple(size), dtype="float32") < p
+
+
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that x says, or with probability p, and 0 else, in the shape and dtype of x."""
+    chance = backend.to_numpy(input.array) if p is None else numpy.float64(p)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError("bernoulli: probabilities must be between 0 and 1")
+    return _finish(_rng(generator).random(input.shape) < chance, input.dtype, input.device, False)
 
 
 def initial_seed() -> int:

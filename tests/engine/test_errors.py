@@ -53,6 +53,11 @@ def test_kinds_of_names_that_are_not_here() -> None:
         "to_sparse_csr": "dense tensors alone",
         "view_as_complex": "no complex numbers",
         "cudnn_convolution": "the function of the plain name",
+        "xavier_uniform": "ends with an underscore",
+        "MultiheadAttention": "F.scaled_dot_product_attention",
+        "scatter_reduce_": "use scatter_add",
+        "data_ptr": "memory is NumPy's",
+        "conj": "all numbers are real",
     }.items():
         assert words in (advice(name) or ""), name
     for owner, text in ((tg.optim, "use Adam or AdamW"), (tg.utils.data, "trains on several processes")):

@@ -6,6 +6,7 @@ Glorot and Bengio 2010, equations 12 and 16; He et al. 2015 (arXiv:1502.01852), 
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -87,8 +88,48 @@ def test_uniform_normal_and_constants():
     assert p.tolist() == [[1] * 3] * 2
 
 
+@pytest.mark.parametrize(("a", "b"), [(-2.0, 2.0), (-0.3, 5.0), (1.0, 1.5), (4.0, 6.0), (-9.0, -5.0)])
+def test_cut_off_normal_numbers(a, b):
+    """Their quantiles are those of the numbers that lie in [a, b], by the inverse of the distribution function."""
+    tg.manual_seed(0)
+    x = init.trunc_normal_(nn.Parameter(tg.zeros(200, 250, dtype=tg.float64)), 0.5, 1.5, a, b).detach().numpy()
+    assert a <= x.min() and x.max() <= b
+    normal = statistics.NormalDist(0.5, 1.5)
+    low, high = normal.cdf(a), normal.cdf(b)
+    q = np.linspace(0.02, 0.98, 25)
+    wanted = [normal.inv_cdf(low + (high - low) * p) for p in q]
+    np.testing.assert_allclose(np.quantile(x, q), wanted, atol=0.015 * (wanted[-1] - wanted[0]))
+    with pytest.raises(ValueError, match="needs std > 0 and a < b, got std=1.0, a=2 and b=1"):
+        init.trunc_normal_(tg.zeros(3), a=2, b=1)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3), (4, 2, 3, 3), (12, 1, 3)])
+def test_orthogonal(shape):
+    tg.manual_seed(0)
+    drawn = [init.orthogonal_(tg.zeros(shape, dtype=tg.float64), 2.0).numpy().reshape(shape[0], -1) for _ in range(200)]
+    x = drawn[0] if drawn[0].shape[0] <= drawn[0].shape[1] else drawn[0].T
+    np.testing.assert_allclose(x @ x.T, 4 * np.eye(len(x)), atol=1e-12)
+    assert abs(np.mean(drawn, 0)).max() < 0.6  # of either sign, all of them: no element has a fixed one
+    with pytest.raises(ValueError, match=r"needs at least 2 dims, got shape \(3,\)"):
+        init.orthogonal_(tg.zeros(3))
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 3, 3), 1), ((3, 5, 4, 3), 1), ((6, 2, 1, 2, 3), 3), ((4, 5, 3), 2)])
+def test_dirac_and_eye_are_pytorchs(torch, shape, groups):
+    theirs = torch.nn.init.dirac_(torch.ones(shape), groups)
+    assert init.dirac_(tg.ones(shape), groups).tolist() == theirs.tolist()
+    assert init.eye_(nn.Parameter(tg.zeros(2, 3))).tolist() == torch.nn.init.eye_(torch.zeros(2, 3)).tolist()
+    with pytest.raises(ValueError, match="4 outputs don't divide into 3 groups"):
+        init.dirac_(tg.zeros(4, 2, 3), 3)
+    with pytest.raises(ValueError, match="needs 3, 4 or 5 dims"):
+        init.dirac_(tg.zeros(4, 2))
+    with pytest.raises(ValueError, match="needs 2 dims"):
+        init.eye_(tg.zeros(4))
+
+
 def test_a_generator_decides_and_the_dtype_stays():
-    for fill in (init.uniform_, init.normal_, init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_):
+    fills = [init.uniform_, init.normal_, init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_]
+    for fill in (*fills, init.trunc_normal_, init.orthogonal_):
         a, b, c = (fill(tg.zeros(3, 4), generator=tg.Generator(seed)) for seed in (1, 1, 2))
         assert a.tolist() == b.tolist() != c.tolist()
         assert a.dtype == tg.float32
@@ -125,6 +166,8 @@ def test_linear_has_pytorchs_distribution(torch):
     [
         ("linear", None),
         ("conv2d", None),
+        ("conv_transpose3d", None),
+        ("selu", None),
         ("sigmoid", None),
         ("tanh", None),
         ("relu", None),
@@ -152,4 +195,6 @@ def test_errors():
 def test_empty_weights_are_left_alone():
     assert init.kaiming_uniform_(tg.zeros(0, 3)).shape == (0, 3)
     assert init.xavier_normal_(tg.zeros(3, 0)).shape == (3, 0)
+    assert init.trunc_normal_(tg.zeros(3, 0)).shape == (3, 0)
+    assert init.orthogonal_(tg.zeros(0, 3)).shape == (0, 3)
     assert nn.Linear(0, 2).bias.shape == (2,)

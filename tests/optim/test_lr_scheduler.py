@@ -36,6 +36,8 @@ CASES = [
     ("ConstantLR", {"factor": 0.7, "total_iters": 11}),
     ("PolynomialLR", {"total_iters": 30, "power": 2.0}),
     ("MultiplicativeLR", {"lr_lambda": lambda t: 1 - 1 / (1 + t)}),
+    ("LambdaLR", {"lr_lambda": [lambda t: 0.95**t, lambda t: t // 3]}),
+    ("MultiplicativeLR", {"lr_lambda": [lambda t: 0.95, lambda t: 1 / (1 + t)]}),
     ("LinearLR", {}),
     ("LinearLR", {"start_factor": 0.1, "end_factor": 0.7, "total_iters": 30}),
     ("CosineAnnealingWarmRestarts", {"T_0": 7}),
@@ -322,7 +324,13 @@ def test_last_epoch_goes_on_without_a_state():
     [
         (lambda o: StepLR("sgd", 3), TypeError, "StepLR: needs an optimizer, got str"),
         (lambda o: StepLR(o, 0), ValueError, "StepLR: step_size=0 must be at least 1"),
-        (lambda o: LambdaLR(o, [abs, abs]), TypeError, "LambdaLR: needs one function of the time, got list"),
+        (
+            lambda o: LambdaLR(o, [abs]),
+            ValueError,
+            "lr_lambda has 1 functions for 2 groups; give one for each",
+        ),
+        (lambda o: LambdaLR(o, [abs, 2]), TypeError, "LambdaLR: needs a function of the time, or one per group, got 2"),
+        (lambda o: LambdaLR(o, 0.5), TypeError, "LambdaLR: needs a function of the time, or one per group, got 0.5"),
         (lambda o: CosineAnnealingLR(o, 0), ValueError, "CosineAnnealingLR: T_max=0 must be at least 1"),
         (lambda o: OneCycleLR(o, 1.0), ValueError, "OneCycleLR: give total_steps, or epochs and steps_per_epoch"),
         (lambda o: OneCycleLR(o, 1.0, 0), ValueError, "OneCycleLR: total_steps=0 must be at least 1"),

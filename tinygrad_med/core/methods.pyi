@@ -203,6 +203,12 @@ class Methods:
     def baddbmm_(self, batch1: Any, batch2: Any, *, beta: Any = ..., alpha: Any = ...) -> Tensor:
         """baddbmm in place; returns x itself."""
 
+    def bernoulli(self, p: _float | None = ..., *, generator: Generator | None = ...) -> Tensor:
+        """1 with the probability that x says, or with probability p, and 0 else, in the shape and dtype of x."""
+
+    def bernoulli_(self, p: Any = ..., *, generator: Generator | None = ...) -> Tensor:
+        """Set every element to 1 with probability p, a number or a tensor, and to 0 else, in place; returns x itself."""
+
     def bincount(self, weights: Any = ..., minlength: _int = ...) -> Tensor:
         """How often each of 0, 1, 2 … occurs in a vector of integers, or the sum of the weights where it does."""
 
@@ -270,7 +276,7 @@ class Methods:
         """X with A · X = B, for the Cholesky factor L of A."""
 
     def chunk(self, chunks: _int, dim: _int = ...) -> tuple[Tensor, ...]:
-        """x in so many parts of equal length along `dim`; the last may be smaller, or missing."""
+        """x in so many parts of equal length along `dim`; the last may be smaller, or missing; of nothing all are empty."""
 
     def clamp(self, min: Any = ..., max: Any = ...) -> Tensor:
         """PyTorch's name for `clip`."""
@@ -443,8 +449,14 @@ class Methods:
     def expm1_(self) -> Tensor:
         """expm1 in place; returns x itself."""
 
+    def exponential_(self, lambd: _float = ..., *, generator: Generator | None = ...) -> Tensor:
+        """Draw every element anew from the density λ e^(−λ x), in place; returns x itself."""
+
     def fill_(self, value: Any) -> Tensor:
         """Set every element to `value`, a number or a tensor of one element, in place; returns x itself."""
+
+    def fill_diagonal_(self, fill_value: _float) -> Tensor:
+        """Set the elements whose indices are all the same to a number, in place; returns x itself."""
 
     def fix(self) -> Tensor:
         """z = x without its fraction, rounded towards 0"""
@@ -593,11 +605,18 @@ class Methods:
     def int(self, memory_format: Any = ...) -> Tensor:
         """x as int32."""
 
+    @property
+    def is_cpu(self) -> Tensor:
+        """Whether the numbers are in the memory of the CPU."""
+
     def is_nonzero(self) -> _bool:
         """Whether the only element of x is not 0."""
 
     def is_pinned(self) -> _bool:
         """Whether x is in memory that `pin_memory` made."""
+
+    def is_same_size(self, other: Tensor) -> _bool:
+        """Whether x has the shape of another tensor."""
 
     def isclose(self, y: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = ...) -> Tensor:
         """Whether |x − y| ≤ atol + rtol · |y|, a bool per element"""
@@ -616,6 +635,10 @@ class Methods:
 
     def isposinf(self) -> Tensor:
         """Whether an element is +∞."""
+
+    @property
+    def itemsize(self) -> Tensor:
+        """Bytes per element."""
 
     def kron(self, other: Any) -> Tensor:
         """Kronecker's product: y times each element of x, in blocks."""
@@ -808,6 +831,9 @@ class Methods:
     def mul_(self, y: Any) -> Tensor:
         """mul in place; returns x itself."""
 
+    def multinomial(self, num_samples: _int, replacement: _bool = ..., *, generator: Generator | None = ...) -> Tensor:
+        """Positions drawn in proportion to weights."""
+
     def multiply(self, y: Any) -> Tensor:
         """z = x · y"""
 
@@ -841,6 +867,13 @@ class Methods:
     def narrow_copy(self, dim: _int, start: _int, length: _int) -> Tensor:
         """As `narrow`, in memory of its own."""
 
+    @property
+    def nbytes(self) -> Tensor:
+        """The bytes of all elements."""
+
+    def ndimension(self) -> _int:
+        """The number of dims."""
+
     def ne(self, y: Any) -> Tensor:
         """x ≠ y, a bool per element"""
 
@@ -858,6 +891,9 @@ class Methods:
 
     def negative_(self) -> Tensor:
         """negative in place; returns x itself."""
+
+    def nelement(self) -> _int:
+        """The number of elements."""
 
     def new_empty(self, *lengths: Any, size: Sequence[_int] | None = ..., dtype: Any = ..., device: Any = ..., requires_grad: _bool = ...) -> Tensor:
         """Memory as it happens to be, of the dtype and device of x, unless others are given."""
@@ -924,6 +960,9 @@ class Methods:
 
     def rad2deg_(self) -> Tensor:
         """rad2deg in place; returns x itself."""
+
+    def random_(self, from_: _int | None = ..., to: _int | None = ..., *, generator: Generator | None = ...) -> Tensor:
+        """Draw every element anew, an integer 0 … to − 1 or from … to − 1, in place; returns x itself."""
 
     def ravel(self) -> Tensor:
         """All elements in one dim."""
@@ -1069,6 +1108,9 @@ class Methods:
     def std(self, dim: Any = ..., unbiased: _bool | None = ..., keepdim: _bool = ..., *, correction: _float | None = ...) -> Tensor:
         """The square root of `var`, of the same arguments; where that is 0 its gradient is 0."""
 
+    def stride(self, dim: _int | None = ...) -> Any:
+        """How many elements further the next one of each dim lies in memory, or of one dim."""
+
     def sub(self, other: Any, *, alpha: Any = ...) -> Tensor:
         """input − alpha · other; the operands are broadcast."""
 
@@ -1152,6 +1194,9 @@ class Methods:
 
     def trunc_(self) -> Tensor:
         """trunc in place; returns x itself."""
+
+    def type(self, dtype: Any = ..., non_blocking: _bool = ...) -> Any:
+        """x in another dtype, also by an older name, as `"torch.FloatTensor"`; without one, that name of its own dtype."""
 
     def type_as(self, other: Tensor) -> Tensor:
         """x in the dtype of another tensor."""
@@ -1261,6 +1306,9 @@ class Methods:
     def __le__(self, y: Any) -> Tensor:
         """x ≤ y, a bool per element"""
 
+    def __lshift__(self, y: Any) -> Tensor:
+        """x · 2ʸ, the bits of integers moved up by y places"""
+
     def __lt__(self, y: Any) -> Tensor:
         """x < y, a bool per element"""
 
@@ -1294,6 +1342,9 @@ class Methods:
     def __rfloordiv__(self, y: Any) -> Tensor:
         """⌊x / y⌋"""
 
+    def __rlshift__(self, y: Any) -> Tensor:
+        """x · 2ʸ, the bits of integers moved up by y places"""
+
     def __rmatmul__(self, y: Any) -> Tensor:
         ...
 
@@ -1308,6 +1359,12 @@ class Methods:
 
     def __rpow__(self, y: Any) -> Tensor:
         """z = xʸ"""
+
+    def __rrshift__(self, y: Any) -> Tensor:
+        """⌊x / 2ʸ⌋, the bits of integers moved down by y places"""
+
+    def __rshift__(self, y: Any) -> Tensor:
+        """⌊x / 2ʸ⌋, the bits of integers moved down by y places"""
 
     def __rsub__(self, y: Any) -> Tensor:
         """z = x − y"""

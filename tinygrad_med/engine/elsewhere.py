@@ -32,6 +32,32 @@ NAMES = {
     "bfloat16": "the float dtypes are float16, float32 and float64; NumPy has no bfloat16",
     "set_default_tensor_type": "use set_default_dtype",
     "DataParallel": "one process computes on one device; leave it out",
+    "cross": "it is tinygrad_med.linalg.cross, along the last dim",
+    "vander": "it is tinygrad_med.linalg.vander, whose powers increase",
+    "inverse": "it is tinygrad_med.linalg.inv",
+    "pinverse": "it is tinygrad_med.linalg.pinv",
+    "svd": "it is tinygrad_med.linalg.svd, which gives the transpose of v",
+    "chain_matmul": "it is tinygrad_med.linalg.multi_dot",
+    "ger": "it is outer",
+    "range": "use arange, which leaves the end out",
+    "gradient": "use diff",
+    "unravel_index": "NumPy has it: numpy.unravel_index",
+    "typename": "use type(x).__name__, and x.dtype",
+    "to_dlpack": "from_dlpack takes whatever holds memory, and so do NumPy's and CuPy's",
+    "set_printoptions": "print x.numpy(), which follows numpy.set_printoptions",
+    "pdist": "use cdist(x, x) and its elements above the diagonal",
+    "renorm": "multiply by (largest / norm).clamp(max=1)",
+    "sum_to_size": "sum over the dims, with keepdim",
+    "put": "use x.flatten(), and index_put or index_add on that",
+    "put_": "use x.view(-1)[index] = value",
+    "volatile": "use no_grad(), in a with statement or on a function",
+    "register_post_accumulate_grad_hook": "use register_hook, whose function gets the gradient",
+    "LinAlgError": "a matrix that can't be inverted or factored is a ValueError here",
+    "ChainedScheduler": "an optimizer has one schedule; multiply the factors in a LambdaLR",
+    "Buffer": "use register_buffer, in a module",
+    "bilinear": "it is tinygrad_med.nn.functional.bilinear",
+    "clip_grads_with_norm_": "clip_grad_norm_ computes the norm and clips",
+    "get_total_norm": "clip_grad_norm_ returns it",
 }
 """By name."""
 
@@ -42,7 +68,7 @@ KINDS = [
     ),
     (
         "write it with Linear and F.scaled_dot_product_attention",
-        r"Transformer\w* multi_head_attention_forward",
+        r"Transformer\w* MultiheadAttention multi_head_attention_forward",
     ),
     (
         "say the number of inputs, with the layer's plain name",
@@ -55,6 +81,78 @@ KINDS = [
     (
         "use CrossEntropyLoss",
         r"AdaptiveLogSoftmaxWithLoss LinearCrossEntropy\w+ linear_cross_entropy",
+    ),
+    (
+        "PyTorch's name for it ends with an underscore",
+        r"constant eye dirac orthogonal uniform (xavier|kaiming)_(normal|uniform) clip_grad_norm",
+    ),
+    (
+        "use interpolate",
+        r"upsample_\w+",
+    ),
+    (
+        "use leaky_relu, whose slope does not change",
+        r"RReLU rrelu_?",
+    ),
+    (
+        "use alpha_dropout",
+        r"FeatureAlphaDropout feature_alpha_dropout",
+    ),
+    (
+        "use multilabel_soft_margin_loss",
+        r"MultiLabelMarginLoss multilabel_margin_loss",
+    ),
+    (
+        "use scatter_add or index_add; a mean is that divided by the same of ones",
+        r"(scatter|index|segment)_reduce_?",
+    ),
+    (
+        "use unique, or compare x[1:] with x[:-1]",
+        r"unique_consecutive",
+    ),
+    (
+        "the result of an operation has it: (x + y).dtype",
+        r"result_type promote_types can_cast",
+    ),
+    (
+        "use histc",
+        r"histogram\w*",
+    ),
+    (
+        "use from_numpy, of what NumPy reads",
+        r"frombuffer from_file",
+    ),
+    (
+        "say device= where a tensor is made, and move modules by .to(device)",
+        r"[gs]et_default_device",
+    ),
+    (
+        "write it in Python: what runs is what is recorded",
+        r"cond while_loop",
+    ),
+    (
+        "use linalg.svd, and its first values",
+        r"(pca|svd)_lowrank",
+    ),
+    (
+        "write it with operations, or with NumPy, outside of the graph: tensor(f(x.numpy()))",
+        r"map_ apply_",
+    ),
+    (
+        "draw them with NumPy: x.copy_(tensor(…))",
+        r"(cauchy|geometric|log_normal)_",
+    ),
+    (
+        "use split or chunk",
+        r"unsafe_(split|chunk)\w*",
+    ),
+    (
+        "use nonzero",
+        r"nonzero_static",
+    ),
+    (
+        "all numbers are real; leave it out",
+        r"real isreal conj\w* view_as_real",
     ),
     (
         "use Embedding, and the sum or mean over its items",
@@ -117,7 +215,8 @@ KINDS = [
     ),
     (
         "memory is NumPy's; use views, reshape, or item assignment",
-        r"\w+_(copy|scatter) as_strided\w* set_ resize_as_ resize_ resize storage\w* untyped_storage ",
+        r"\w+_(copy|scatter) as_strided\w* (new_)?empty_(strided|permuted) (const_)?data_ptr ",
+        r"set_ resize_as_ resize_ resize storage\w* untyped_storage ",
         r"\w+Storage",
     ),
     (

@@ -194,7 +194,7 @@ def dropout(
         raise ValueError(f"dropout: p={p} is not a probability; give the share of elements to drop, between 0 and 1")
     if not training or p == 0:
         return input
-    factors = random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype)
+    factors = random.coins(1 - p, input.shape, generator=generator).astype(input.dtype)
     if p < 1:
         factors /= 1 - p
     chosen = wrap(backend.to_device(factors, input.device))
@@ -237,7 +237,7 @@ def alpha_dropout(
     least = -1.7580993408473766  # −scale · alpha of selu
     a = ((1 - p) * (1 + p * least**2)) ** -0.5
     kept = wrap(
-        backend.to_device(random.bernoulli(1 - p, input.shape, generator=generator).astype(input.dtype), input.device)
+        backend.to_device(random.coins(1 - p, input.shape, generator=generator).astype(input.dtype), input.device)
     )
     return a * (input * kept + least * (1 - kept)) - a * p * least
 

@@ -109,7 +109,7 @@ def scaled_dot_product_attention(
         attn_mask = wrap(tril(xp.ones(scores.shape[-2:], bool)))
     weights = _masked_softmax(scores, attn_mask)
     if dropout_p:
-        kept = random.bernoulli(1 - dropout_p, weights.shape, generator=generator).astype(weights.dtype)
+        kept = random.coins(1 - dropout_p, weights.shape, generator=generator).astype(weights.dtype)
         weights = weights * wrap(backend.to_device(kept / (1 - dropout_p), weights.device))
     return weights @ value
 

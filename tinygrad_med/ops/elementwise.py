@@ -506,13 +506,13 @@ _select.vjp(x=lambda g, condition: _keep(g, mask=condition), y=lambda g, conditi
 _keep.vjp(x=lambda g, mask: _keep(g, mask=mask))
 
 
-def where(condition: Any, x: Any, y: Any) -> Any:
-    """x where the condition holds, y elsewhere; all three are broadcast.
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    """x where the condition holds, y elsewhere, all broadcast; `where(condition)` is where it holds, as a key.
 
-    Args:
-        condition: a bool tensor or array; no gradient flows through it.
-        x, y: tensors, arrays or numbers.
+    The condition is a bool tensor or array, through which no gradient flows; x and y are tensors, arrays or numbers.
     """
+    if x is None and y is None:
+        return condition.nonzero(as_tuple=True)
     array = as_array(condition)
     if array.dtype != bool:
         raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")

@@ -109,12 +109,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         x: (…, in).
-        weight: (out, in).
+        weight: (out, in); or without bias (in,).
         bias: (out,), or none.
 
     Returns:
-        (…, out).
+        (…, out); (…) for a weight (in,).
     """
+    if weight.ndim == 1 and bias is None and x.shape[-1:] == weight.shape:
+        return matmul(x, weight)
     if not x.ndim or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x {x.shape} must end with the {weight.shape[-1:]} inputs of weight {weight.shape}")
     if bias is None:

@@ -66,7 +66,12 @@ def half_in_single(function: F) -> F:
 
 def in_dtype(x: Any, dtype: Any) -> Any:
     """x in `dtype`, if one is given."""
-    return x if dtype is None else x.to(dtype)
+    return x if dtype is None else x.to(dtype=dtype)
+
+
+def summed_in(x: Any, dtype: Any) -> Any:
+    """x in `dtype`, if one is given, else in int64 where it holds integers or bools."""
+    return in_dtype(x, "int64" if dtype is None and isinstance(x, Tensor) and x.dtype.kind not in "fc" else dtype)
 
 
 def reduced_dims(x: Any, dim: Any, operation: str) -> tuple[int, ...]:
@@ -94,8 +99,7 @@ _sum.vjp(x=lambda g, x_shape, dims: expand(restore(g, x_shape, dims), shape=x_sh
 @bools_are_bools
 def sum(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """Σ x over `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
-    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
-        x = x.to(dtype or "int64")
+    x = summed_in(x, dtype)
     return _sum(x, dims=reduced_dims(x, dim, "sum"), keepdim=keepdim)
 
 
@@ -194,8 +198,7 @@ _cumsum.vjp(x=lambda g, dim: flip(_cumsum(flip(g, dim), dim=dim), dim))
 @bools_are_bools
 def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
     """The running sum along `dim`, in `dtype` if one is given; integers and bools are otherwise summed in int64."""
-    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
-        x = x.to(dtype or "int64")
+    x = summed_in(x, dtype)
     return _cumsum(x, dim=one_dim(dim, len(x.shape), "cumsum")) if x.shape else x * 1
 
 
@@ -203,8 +206,7 @@ def cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
 @bools_are_bools
 def prod(x: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The product of all elements or of those along `dim`, in `dtype` if one is given; that of integers in int64."""
-    if dtype is not None or (isinstance(x, Tensor) and x.dtype.kind not in "fc"):
-        x = x.to(dtype or "int64")
+    x = summed_in(x, dtype)
     if dim is None:
         x, dim = _reshape(x, shape=(-1,)), 0
     d = one_dim(dim, len(x.shape), "prod")
@@ -381,14 +383,14 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
 @primitive(differentiable=False)
 def any(xp, x, *, dim=None, keepdim=False):
     """Whether an element is true, of all or along `dim`"""
-    return xp.any(x, dim, keepdims=keepdim)
+    return xp.any(x, tuple(dim) if isinstance(dim, list) else dim, keepdims=keepdim)
 
 
 @method
 @primitive(differentiable=False)
 def all(xp, x, *, dim=None, keepdim=False):
     """Whether every element is true, of all or along `dim`"""
-    return xp.all(x, dim, keepdims=keepdim)
+    return xp.all(x, tuple(dim) if isinstance(dim, list) else dim, keepdims=keepdim)
 
 
 # Sums of exponentials -----------------------------------------------------------------------------------------------

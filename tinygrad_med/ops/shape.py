@@ -299,10 +299,11 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
 
 @method
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """x in so many parts of equal length along `dim`; the last may be smaller, or missing."""
+    """x in so many parts of equal length along `dim`; the last may be smaller, or missing; of nothing all are empty."""
     if integer(chunks, "chunk", "chunks") < 1:
         raise ValueError(f"chunk: the number of chunks must be positive, got {chunks}")
-    return split(x, max(1, -(-x.shape[one_dim(dim, x.ndim, "chunk")] // chunks)), dim)
+    n = x.shape[one_dim(dim, x.ndim, "chunk")]
+    return split(x, -(-n // chunks) if n else [0] * chunks, dim)
 
 
 @method

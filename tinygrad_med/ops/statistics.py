@@ -31,6 +31,7 @@ from tinygrad_med.ops.reduce import (
     sort,
     std,
     sum,
+    summed_in,
     var,
 )
 from tinygrad_med.ops.shape import _reshape, cat, flatten, narrow, permute, squeeze, transpose, unbind, unsqueeze
@@ -94,8 +95,7 @@ def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
 
     Made of products of tensors, whose rules give every derivative, also where factors are zero.
     """
-    x = input if dtype is None and input.dtype.kind == "f" else input.to(dtype or "int64")
-    return _running(x, dim, "cumprod", lambda a, b: a * b)
+    return _running(summed_in(input, dtype), dim, "cumprod", lambda a, b: a * b)
 
 
 @method

@@ -18,6 +18,9 @@ from tinygrad_med import backend
 from tinygrad_med.engine.errors import answers
 from tinygrad_med.optim.optimizer import Group, Optimizer, number
 
+Factor = Callable[[int], float]
+"""What a learning rate is multiplied by, as a function of the time."""
+
 
 def refuse_captured() -> None:
     """Raise an error where a CUDA graph is captured."""
@@ -160,22 +163,41 @@ class ExponentialLR(LRScheduler):
         return float(base_lr * self.gamma**t)
 
 
-class LambdaLR(LRScheduler):
-    """lr₀ · λ(t), with any function λ, which is no part of the state."""
+class _OfFunctions(LRScheduler):
+    """Base of the schedules by a function of the time, or by one for each group; they are no part of the state."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
-        if not callable(lr_lambda):
-            raise TypeError(f"LambdaLR: needs one function of the time, got {type(lr_lambda).__name__}")
-        self.lr_lambda = lr_lambda
+    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
+        self._attach(optimizer)
+        name, groups = type(self).__name__, len(optimizer.param_groups)
+        functions = list(lr_lambda) if isinstance(lr_lambda, Sequence) else [lr_lambda] * groups
+        for function in functions:
+            if not callable(function):
+                raise TypeError(f"{name}: needs a function of the time, or one per group, got {function!r}")
+        if len(functions) != groups:
+            raise ValueError(f"{name}: lr_lambda has {len(functions)} functions for {groups} groups; give one for each")
+        self.lr_lambdas = functions
         super().__init__(optimizer, last_epoch)
 
-    def lr_at(self, t: int, base_lr: float) -> float:
-        """The formula of the class."""
-        return base_lr * self.lr_lambda(t)
+    def set_group(self, group: Group, t: int, base_lr: float) -> None:
+        """Set the learning rate of a group for time t."""
+        i = next(i for i, g in enumerate(self.optimizer.param_groups) if g is group)
+        group["lr"] = base_lr * self.factor(self.lr_lambdas[i], t)
+
+    def factor(self, function: Factor, t: int) -> float:
+        """What the first rate is multiplied by at time t."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer and the function."""
-        return {name: value for name, value in super().state_dict().items() if name != "lr_lambda"}
+        """Everything but the optimizer and the functions."""
+        return {name: value for name, value in super().state_dict().items() if name != "lr_lambdas"}
+
+
+class LambdaLR(_OfFunctions):
+    """lr₀ · λ(t), with any function λ, or one for each group."""
+
+    def factor(self, function: Factor, t: int) -> float:
+        """The formula of the class."""
+        return function(t)
 
 
 class ConstantLR(LRScheduler):
@@ -208,22 +230,12 @@ class PolynomialLR(LRScheduler):
         return float(base_lr * (1 - min(t / self.total_iters, 1.0)) ** self.power)
 
 
-class MultiplicativeLR(LRScheduler):
-    """lr₀ · λ(1) · … · λ(t), with any function λ, which is no part of the state."""
+class MultiplicativeLR(_OfFunctions):
+    """lr₀ · λ(1) · … · λ(t), with any function λ, or one for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
-        if not callable(lr_lambda):
-            raise TypeError(f"MultiplicativeLR: needs one function of the time, got {type(lr_lambda).__name__}")
-        self.lr_lambda = lr_lambda
-        super().__init__(optimizer, last_epoch)
-
-    def lr_at(self, t: int, base_lr: float) -> float:
+    def factor(self, function: Factor, t: int) -> float:
         """The formula of the class."""
-        return base_lr * math.prod(self.lr_lambda(k) for k in range(1, t + 1))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer and the function."""
-        return {name: value for name, value in super().state_dict().items() if name != "lr_lambda"}
+        return math.prod(function(k) for k in range(1, t + 1))
 
 
 class MultiStepLR(LRScheduler):
