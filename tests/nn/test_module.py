@@ -431,6 +431,37 @@ def test_a_submodule_by_its_name():
         net.get_submodule("1.2")
 
 
+def test_a_parameter_or_a_buffer_by_its_name():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3)))
+    assert all(net.get_parameter(name) is p for name, p in net.named_parameters())
+    assert all(net.get_buffer(name) is b for name, b in net.named_buffers())
+    with pytest.raises(AttributeError, match="Linear has no parameter 'wieght'; did you mean weight"):
+        net.get_parameter("0.wieght")
+    with pytest.raises(AttributeError, match="Linear has no buffer 'running_mean'; it has none"):
+        net.get_buffer("0.running_mean")
+
+
+def test_what_a_module_has_is_not_written_past_it():
+    """PyTorch's code that writes into `_modules` would have no effect here."""
+    for parts in ("_modules", "_parameters", "_buffers"):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            getattr(nn.Linear(2, 3), parts)["weight"] = nn.Parameter(tg.ones(3, 2))
+
+
+def test_containers_give_and_take():
+    a, b, c = nn.ReLU(), nn.Linear(2, 2), nn.Tanh()
+    for made in (nn.ModuleList([a, b, c]), nn.Sequential(a, b, c)):
+        assert made.pop(1) is b and list(made) == [a, c] and list(dict(made.named_children())) == ["0", "1"]
+    named = nn.ModuleDict([("a", a), ("b", b)])
+    named.update({"b": c, "d": b})
+    assert dict(named.items()) == {"a": a, "b": c, "d": b}
+    assert named.pop("b") is c and list(named) == ["a", "d"]
+    named.clear()
+    assert len(named) == 0 and not list(named.parameters())
+    with pytest.raises(KeyError):
+        named.pop("b")
+
+
 def test_a_state_under_other_names_gets_a_hint_instead_of_a_list():
     net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     state = net.state_dict()

@@ -35,6 +35,12 @@ class _Numbered(Module):
         modules.insert(index, module)
         self._renumber(modules)
 
+    def pop(self, index: int) -> Module:
+        """Take a module out, and return it; those behind it get the next lower numbers."""
+        module: Module = self[index]
+        del self[index]
+        return module
+
     def _renumber(self, modules: list[Module]) -> None:
         for name in self._modules:
             delattr(self, name)
@@ -103,10 +109,25 @@ class ModuleList(_Numbered):
 class ModuleDict(Module):
     """A dict of modules that are part of the module that has it; a plain dict would hide them."""
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
-        for name, module in (modules or {}).items():
+        self.update(modules or {})
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Take in more modules, in the place of those that have their names."""
+        for name, module in dict(modules).items():
             self[name] = module
+
+    def pop(self, name: str) -> Module:
+        """Take a module out, and return it."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Take out all modules."""
+        for name in list(self):
+            del self[name]
 
     def __getitem__(self, name: str) -> Module:
         return self._modules[name]

@@ -12,6 +12,7 @@ conversion to another dtype or device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from tinygrad_med.core.tensor import Tensor
@@ -204,16 +205,16 @@ class Module:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() first in __init__, before {doing}")
 
     @property
-    def _parameters(self) -> dict[str, Parameter]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+    def _parameters(self) -> Mapping[str, Parameter]:  # to be read; what is written to it would not come to the module
+        return MappingProxyType({name: value for name, value in vars(self).items() if isinstance(value, Parameter)})
 
     @property
-    def _buffers(self) -> dict[str, Tensor]:
-        return {name: vars(self)[name] for name in self._persistent if vars(self)[name] is not None}
+    def _buffers(self) -> Mapping[str, Tensor]:
+        return MappingProxyType({name: vars(self)[name] for name in self._persistent if vars(self)[name] is not None})
 
     @property
-    def _modules(self) -> dict[str, Module]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+    def _modules(self) -> Mapping[str, Module]:
+        return MappingProxyType({name: value for name, value in vars(self).items() if isinstance(value, Module)})
 
     # The walk over the tree -------------------------------------------------------------------------------------------
 
@@ -250,6 +251,23 @@ class Module:
                 raise AttributeError(f"{type(module).__name__} has no part {name!r}; {hint}")
             module = module._modules[name]
         return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a name that `named_parameters` has, like `layer4.1.conv2.weight`, or an AttributeError."""
+        return self._part(target, "_parameters", "parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer of a name that `named_buffers` has, like `layer4.1.bn2.running_mean`, or an AttributeError."""
+        return self._part(target, "_buffers", "buffer")
+
+    def _part(self, target: str, kind: str, what: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        parts = getattr(owner, kind)
+        if name not in parts:
+            hint = did_you_mean(name, parts, f"it has {', '.join(parts) or 'none'}")
+            raise AttributeError(f"{type(owner).__name__} has no {what} {name!r}; {hint}")
+        return parts[name]
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules among the attributes, each once."""
