@@ -505,6 +505,14 @@ def test_what_a_tensor_says_of_itself_is_pytorchs(dtype, torch):
     assert tm.ones(1).type(ours.type()).dtype == tm.ones(1).type(theirs.type()).dtype == ours.dtype
 
 
+def test_a_dtype_is_the_one_of_its_name():
+    for dtype in (tm.float32, tm.float64, tm.float16, tm.int64, tm.int32, tm.int16, tm.uint8, tm.bool):
+        for x in (tm.ones(2, dtype=dtype), tm.ones(2).to(dtype), tm.tensor([1, 0], dtype=str(dtype))):
+            assert x.dtype is dtype
+        if dtype.itemsize > 1:
+            assert tm.tensor(np.ones(2, dtype.newbyteorder(">")), dtype=dtype.newbyteorder(">")).dtype is dtype
+
+
 def test_an_older_name_is_a_type_too():
     x = tm.tensor([1.7, 0.0], requires_grad=True)
     assert x.type(tm.LongTensor).tolist() == [1, 0] and x.type(tm.float32) is x

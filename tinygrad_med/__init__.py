@@ -18,6 +18,7 @@ from typing import Any
 from numpy import finfo as finfo, iinfo as iinfo
 
 from tinygrad_med import (
+    accelerator as accelerator,
     amp as amp,
     autograd as autograd,
     backends as backends,

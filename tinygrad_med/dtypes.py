@@ -18,6 +18,9 @@ bool_ = numpy.dtype("bool")
 DTYPES = (float64, float32, float16, int64, int32, int16, uint8, bool_)
 """Every number type that a tensor can have."""
 
+_SAME = {dtype: dtype for dtype in DTYPES}
+"""By a dtype that equals one of them that one, so that `x.dtype is float32` holds."""
+
 _default = float32
 
 
@@ -39,10 +42,10 @@ def as_dtype(dtype: Any) -> numpy.dtype:
     if dtype is float:
         return _default
     try:
-        found = numpy.dtype(dtype).newbyteorder("=")
+        found = _SAME.get(numpy.dtype(dtype).newbyteorder("="))
     except TypeError:
         found = None
-    if found is None or found not in DTYPES:
+    if found is None:
         names = ", ".join(d.name for d in DTYPES)
         raise TypeError(f"dtype {dtype!r} is not supported; choose one of {names}")
     return found

@@ -116,6 +116,19 @@ def test_what_is_not_here_says_so_when_it_is_used():
         assert line.startswith(f"{text}; {advice}" if advice else text), program
 
 
+def test_the_first_lines_of_todays_tutorials():
+    """Which device there is, and which version; a line of PyTorch's quickstart that turns bools into numbers."""
+    printed = run(
+        FIRST + "import torch, torchvision\n"
+        "print(torch.__version__ == torchvision.__version__, torch.__version__.endswith('+tinygrad_med'))\n"
+        "gpu = torch.accelerator.is_available()\n"
+        "print(torch.accelerator.current_accelerator().type == 'cuda' if gpu else 'cpu')\n"
+        "print(torch.accelerator.device_count() > 0 if gpu else torch.accelerator.current_accelerator())\n"
+        "print((torch.ones(2, 3).argmax(1) == torch.tensor([0, 1])).type(torch.float).sum().item())\n"
+    ).splitlines()
+    assert printed in (["True True", "cpu", "None", "1.0"], ["True True", "True", "True", "1.0"])
+
+
 def test_it_refuses_beside_the_real_one(tmp_path, torch):
     message = "RuntimeError: as_torch: the real torch is imported already; import tinygrad_med.as_torch before it"
     assert message in complaint("import torch\n" + FIRST)

@@ -199,7 +199,6 @@ def returning(forward: Any = None, backward: Any = None) -> Any:
     [
         (returning(lambda ctx, x: 3.0), TypeError, "Returning.forward: must return a tensor or several, got float"),
         (returning(lambda ctx, x: ctx.mark_dirty(x)), NotImplementedError, "must not write to its arguments"),
-        (returning(lambda ctx, x: ctx.set_materialize_grads(False)), NotImplementedError, "a tensor of zeros"),
         (returning(lambda ctx, x: ctx.saved_tensors), RuntimeError, "saved_tensors: they are there in backward"),
         (returning(None, lambda ctx, g: (g, g)), RuntimeError, "returned 2 gradients for 1 arguments"),
         (returning(None, lambda ctx, g: ()), RuntimeError, "returned 0 gradients for 1 arguments"),
@@ -210,6 +209,37 @@ def returning(forward: Any = None, backward: Any = None) -> Any:
 def test_mistakes_are_named(function: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         function.apply(tg.tensor(X, requires_grad=True)).sum().backward()
+
+
+def test_once_differentiable(torch) -> None:
+    """The first derivative flows, also where a second one could be asked for; that one is an error, as in PyTorch."""
+    for lib in (tg, torch):
+
+        class Cube(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                ctx.set_materialize_grads(False)
+                ctx.save_for_backward(x)
+                return x**3
+
+            @staticmethod
+            @lib.autograd.function.once_differentiable
+            def backward(ctx: Any, g: Any) -> Any:
+                (x,) = ctx.saved_tensors
+                return type(x)(3 * x.detach().numpy() ** 2) * g
+
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        Cube.apply(x).sum().backward()
+        assert x.grad.tolist() == [3, 12]
+        weight = lib.ones(2, requires_grad=True)
+        (g,) = lib.autograd.grad((Cube.apply(x) * weight).sum(), x, create_graph=True)
+        assert g.tolist() == [3, 12] and g.requires_grad
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            g.sum().backward()
+
+
+def test_the_tester_is_there_by_pytorchs_name() -> None:
+    assert tg.autograd.gradcheck is tg.testing.gradcheck and tg.autograd.gradgradcheck is tg.testing.gradgradcheck
 
 
 def test_none_stops_the_gradient_and_outputs_may_be_constants() -> None:

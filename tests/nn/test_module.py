@@ -448,6 +448,11 @@ def test_what_a_module_has_is_not_written_past_it():
             getattr(nn.Linear(2, 3), parts)["weight"] = nn.Parameter(tg.ones(3, 2))
 
 
+def test_a_memory_format_is_taken_and_changes_nothing():
+    layer = nn.Conv2d(1, 2, 3)
+    assert layer.to(memory_format=tg.channels_last) is layer and layer.weight.is_contiguous()
+
+
 def test_containers_give_and_take():
     a, b, c = nn.ReLU(), nn.Linear(2, 2), nn.Tanh()
     for made in (nn.ModuleList([a, b, c]), nn.Sequential(a, b, c)):

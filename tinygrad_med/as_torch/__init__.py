@@ -37,6 +37,8 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
             return [known for known in dir(self._behind) if not known.startswith("_")]
+        if name == "__version__":
+            return f"{importlib.import_module('tinygrad_med').__version__}+tinygrad_med"
         if name.startswith("_"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if f"{self.__name__}.{name}" in WHERE:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 WHERE: dict[str, str | None] = {
     "torch": "tinygrad_med",
+    "torch.accelerator": "tinygrad_med.accelerator",
     "torch.amp": "tinygrad_med.amp",
     "torch.amp.autocast_mode": "tinygrad_med.amp",
     "torch.amp.grad_scaler": "tinygrad_med.amp",
     "torch.autograd": "tinygrad_med.autograd",
+    "torch.autograd.function": "tinygrad_med.autograd.function",
     "torch.autograd.functional": "tinygrad_med.autograd.functional",
     "torch.backends": "tinygrad_med.backends",
     "torch.backends.cuda": "tinygrad_med.backends.cuda",

@@ -21,6 +21,7 @@ Several outputs are one long vector for the primitive, and are cut out of it aga
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,9 +68,7 @@ class FunctionCtx:
         raise NotImplementedError("mark_dirty: a Function must not write to its arguments here; return a new tensor")
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Outputs that nobody used have a gradient of zeros; `False`, which would give `None`, is refused."""
-        if not value:
-            raise NotImplementedError("set_materialize_grads: a missing gradient is a tensor of zeros here, never None")
+        """Nothing: outputs that nobody used have a gradient of zeros in any case, which gives what `None` would."""
 
 
 class Function:
@@ -103,6 +102,37 @@ class Function:
         call = _Call(cls, args)
         flowing = [args[i] for i in call.flowing]
         return call.outputs_of(_function(*flowing, call=call) if flowing else wrap(call.forward(())))
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Say of a Function's backward, which may then use NumPy, that it has no derivative itself: to ask for one is a
+    RuntimeError."""
+
+    @functools.wraps(backward)
+    def call(ctx: FunctionCtx, *grads: Any) -> Any:
+        with no_grad():
+            found = backward(ctx, *grads)
+        if not is_grad_enabled():
+            return found
+        several = found if isinstance(found, tuple) else (found,)
+        made = tuple(_Once.apply(d, *grads, *ctx.saved_tensors) if isinstance(d, Tensor) else d for d in several)
+        return made if isinstance(found, tuple) else made[0]
+
+    return call
+
+
+class _Once(Function):
+    """What a backward without derivative returned, from what it was computed of."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, d: Tensor, *_: Any) -> Tensor:  # noqa: ARG004 - of PyTorch's form
+        """The gradient."""
+        return d.clone()
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Any) -> Any:  # noqa: ARG004 - of PyTorch's form
+        """Refused."""
+        raise RuntimeError("once_differentiable: the backward of this Function has no derivative")
 
 
 class _Call:

@@ -32,6 +32,13 @@ NAMES = {
     "bfloat16": "the float dtypes are float16, float32 and float64; NumPy has no bfloat16",
     "set_default_tensor_type": "use set_default_dtype",
     "DataParallel": "one process computes on one device; leave it out",
+    "multiprocessing": "use Python's; DataLoader(num_workers=…) starts its own",
+    "export": "models can't be exported; save() writes their weights to .safetensors",
+    "fusion": "model.fused() merges batch normalization into convolutions, for models in use",
+    "swa_utils": "keep copies of the parameters, and average them under no_grad()",
+    "prune": "set weights to 0, under no_grad()",
+    "parametrizations": "compute the weight in forward",
+    "new": "use new_tensor, new_zeros or new_full",
     "cross": "it is tinygrad_med.linalg.cross, along the last dim",
     "vander": "it is tinygrad_med.linalg.vander, whose powers increase",
     "inverse": "it is tinygrad_med.linalg.inv",
@@ -168,7 +175,7 @@ KINDS = [
     ),
     (
         "tinygrad_med.parallel trains on several processes",
-        r"Distributed\w+ DistributedSampler",
+        r"Distributed\w+ DistributedSampler distributed",
     ),
     (
         "use Dataset or IterableDataset",

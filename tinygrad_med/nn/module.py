@@ -406,12 +406,13 @@ class Module:
         dtype: Any = None,
         device: str | None = None,
         non_blocking: bool = False,  # noqa: ARG002 - PyTorch's argument
+        memory_format: Any = None,  # noqa: ARG002 - likewise
     ) -> M:
         """Take all parameters, gradients and buffers to another dtype (the floats among them) or device.
 
         `module.to("cuda")`, `module.to(float64)`, `module.to(other_tensor)`, as `Tensor.to`. The `Parameter`s remain
         the same objects with other numbers, so an optimizer that has them keeps them. Returns the module itself.
-        `non_blocking` is accepted and does nothing.
+        `non_blocking` and `memory_format` are accepted and do nothing.
         """
 
         def convert(x: Tensor) -> Tensor:
