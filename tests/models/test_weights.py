@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tinygrad_med import models
 from tinygrad_med.models import weights
@@ -43,7 +44,8 @@ def state_of(torch: ModuleType, net: Any) -> dict[str, Any]:
 def test_weights_come_from_the_cache_folder(torch, folder, monkeypatch):
     trained = models.squeezenet1_1()
     put(torch, folder, monkeypatch, state_of(torch, trained))
-    for arguments in ({"pretrained": True}, {"weights": "imagenet"}, {"weights": "IMAGENET1K_V1"}):
+    default = {"weights": models.SqueezeNet1_1_Weights.DEFAULT}
+    for arguments in ({"pretrained": True}, {"weights": "imagenet"}, {"weights": "IMAGENET1K_V1"}, default):
         found = models.squeezenet1_1(**arguments).state_dict()
         for key, value in trained.state_dict().items():
             np.testing.assert_array_equal(found[key].numpy(), value.numpy())
@@ -98,6 +100,13 @@ def test_a_download_that_is_cut_short_leaves_nothing(folder, monkeypatch):
     with pytest.raises(ValueError, match="its name says b627a593"):
         models.resnet34(weights="imagenet")
     assert list(folder.iterdir()) == []
+
+
+def test_weights_say_what_they_expect_of_an_image():
+    expect = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    x = expect(Image.fromarray(np.full((300, 500, 3), 255, "uint8")))
+    assert x.shape == (3, 224, 224)
+    np.testing.assert_allclose(x[:, 0, 0].numpy(), (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], 1e-6)
 
 
 def test_other_weights_are_unknown():

@@ -15,3 +15,7 @@ from tinygrad_med.models.resnet import (
 )
 from tinygrad_med.models.squeezenet import SqueezeNet as SqueezeNet, squeezenet1_1 as squeezenet1_1
 from tinygrad_med.models.vgg import VGG as VGG, vgg16 as vgg16
+from tinygrad_med.models.weights import Weights
+
+AlexNet_Weights = ResNet18_Weights = ResNet34_Weights = ResNet50_Weights = SqueezeNet1_1_Weights = Weights
+VGG16_Weights = Weights

@@ -6,12 +6,14 @@ noticed. Where there is no connection, a file that somebody puts into the folder
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from pathlib import Path
 
 from tinygrad_med._files import cache_folder, optional, writing
 from tinygrad_med.nn import Module
 from tinygrad_med.serialization import load
+from tinygrad_med.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 HOST = "https://download.pytorch.org/models/"
 FILES = {  # the first is downloaded; the second, which older versions of torchvision had, is as good if it is there
@@ -23,6 +25,20 @@ FILES = {  # the first is downloaded; the second, which older versions of torchv
     "squeezenet1_1": ("squeezenet1_1-b8a52dc0.pth", "squeezenet1_1-f364aa15.pth"),
 }
 IMAGENET = ("imagenet", "IMAGENET1K_V1", "DEFAULT")  # ours, and torchvision's names for the same
+
+
+class Weights(str, enum.Enum):
+    """torchvision's names for the weights of a network, `resnet18(weights=ResNet18_Weights.DEFAULT)`."""
+
+    IMAGENET1K_V1 = "IMAGENET1K_V1"
+    DEFAULT = IMAGENET1K_V1
+
+    def transforms(self) -> Compose:
+        """What these weights expect of an image: 224×224 from its middle, normalized as ImageNet's were."""
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(mean, std)])
+
+
 TIMEOUT = 10.0  # seconds without a sign of life after which a connection is given up
 
 
