@@ -4,9 +4,10 @@ Runs `tests/ops/test_numerical_derivatives.py` with hypothesis' profile `long`, 
 `gradcheck` to order 2 on 10,000 examples, then `check_op`, which takes longer, on 500. Each result is noted in
 `results/gradcheck_long_run.csv`, with a digest of the tester that judged. Interrupt it at will: the next run goes on
 where this one stopped: with the operations that no tester has judged, then those that got fewer examples than asked
-for, then those of an earlier tester. After a change of an operation, delete its lines, and it is checked again.
+for, then those of an earlier tester, but for those that it tried on more examples. After a change of an operation,
+delete its lines, and it is checked again.
 
-    python benchmarks/gradcheck_long_run.py [--minutes 90] [--examples 10000]
+    python benchmarks/gradcheck_long_run.py [--minutes 90] [--examples 10000] [--check gradcheck]
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def order(tests: dict[str, dict[str, str]], examples: int) -> list[tuple[str, st
     """What is left to run, by check and operation: the new ones, those with few examples, those of another tester."""
     finished, now = done(), tester()
     every = [(check, name) for check, found in tests.items() for name in found]
-    few = [key for key in every if key in finished and int(finished[key]["examples"]) < examples // SHARE[key[0]]]
-    earlier = [key for key in every if key in finished and finished[key]["tester"] != now and key not in few]
+    less = {key: int(finished[key]["examples"]) - examples // SHARE[key[0]] for key in every if key in finished}
+    few = [key for key in less if less[key] < 0]
+    earlier = [key for key in less if less[key] == 0 and finished[key]["tester"] != now]  # none is replaced by less
     return [key for key in every if key not in finished] + few + earlier
 
 
@@ -97,12 +99,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no operation after them")
     parser.add_argument("--examples", type=int, default=10_000, help="of each operation; check_op takes a twentieth")
+    parser.add_argument("--check", choices=TESTS, help="run this one alone")
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
     tests = {check: operations(check) for check in TESTS}
     for check, name in order(tests, args.examples):
         if time.monotonic() > end:
             break
+        if args.check not in (None, check):
+            continue
         start = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "--hypothesis-profile=long", tests[check][name]]
         options = {**os.environ, "TINYGRAD_MED_LONG_EXAMPLES": str(args.examples)}
