@@ -43,7 +43,8 @@ MAY_IMPORT |= {
     "engine": {"backend", "dtypes", "core", "inplace", "operators"},  # of the operators it writes the stubs
     "serialization": {"backend", "dtypes", "core", "_files", "_zips"},
     "backends": {"backend"},
-    "models": {*HOUSE[: HOUSE.index("models")], "_files"},  # the cache folder, for trained weights
+    "accelerator": {"backend", "cuda"},
+    "models": {*HOUSE[: HOUSE.index("models")], "_files", "transforms"},  # trained weights, in the cache folder
     "optim": {"backend", "core", "engine"},  # sees only tensors, whose arrays it writes in place
     "data": {"_files", "_zips"},  # yields arrays
     "plots": {"_files"},  # draws arrays

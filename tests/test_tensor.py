@@ -475,6 +475,18 @@ def test_other_distributions_are_drawn_in_place():
         x.fill_diagonal_(0)
 
 
+def test_what_does_not_fit_is_said_by_name():
+    with pytest.raises(ValueError, match=r"copy_: what has shape \(5,\) does not fit into x of shape \(3, 4\)"):
+        tm.ones(3, 4).copy_(tm.ones(5))
+    with pytest.raises(ValueError, match="randint: there is no integer from low=5 to below high=2"):
+        tm.randint(5, 2, (3,))
+
+
+def test_numbers_out_of_the_graph_by_force():
+    x = tm.tensor([1.0, 2.0], requires_grad=True)
+    assert x.numpy(force=True) is x.array and (x * 2).numpy(force=True).tolist() == [2, 4]
+
+
 def test_a_diagonal_is_filled_in_the_graph():
     x = tm.ones(2, 3, requires_grad=True)
     (x * 2).fill_diagonal_(0).sum().backward()

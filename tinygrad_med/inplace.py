@@ -288,7 +288,10 @@ def assign(x: Tensor, name: str, array: Any) -> Tensor:
     """Write the numbers of an array, broadcast and converted, into the memory of x."""
 
     def into(a: Any) -> None:
-        a[...] = array
+        try:
+            a[...] = array
+        except ValueError:
+            raise ValueError(f"{name}: what has shape {array.shape} does not fit into x of shape {x.shape}") from None
 
     return write(x, name, into)
 

@@ -149,6 +149,8 @@ def randint(
         low, high, size = 0, low, high  # type: ignore[assignment]
     if size is None or isinstance(size, int):
         raise TypeError("randint: give the size as a tuple: randint(low, high, size)")
+    if low >= high:  # type: ignore[operator]
+        raise ValueError(f"randint: there is no integer from low={low} to below high={high}")
     return _finish(_rng(generator).integers(low, high, tuple(size)), dtype, device, requires_grad)
 
 

@@ -124,6 +124,8 @@ def test_the_first_lines_of_todays_tutorials():
         "gpu = torch.accelerator.is_available()\n"
         "print(torch.accelerator.current_accelerator().type == 'cuda' if gpu else 'cpu')\n"
         "print(torch.accelerator.device_count() > 0 if gpu else torch.accelerator.current_accelerator())\n"
+        "from torch.autograd import gradcheck\n"
+        "assert gradcheck(torch.sin, torch.ones(2, dtype=torch.float64, requires_grad=True))\n"
         "print((torch.ones(2, 3).argmax(1) == torch.tensor([0, 1])).type(torch.float).sum().item())\n"
     ).splitlines()
     assert printed in (["True True", "cpu", "None", "1.0"], ["True True", "True", "True", "1.0"])

@@ -238,10 +238,6 @@ def test_once_differentiable(torch) -> None:
             g.sum().backward()
 
 
-def test_the_tester_is_there_by_pytorchs_name() -> None:
-    assert tg.autograd.gradcheck is tg.testing.gradcheck and tg.autograd.gradgradcheck is tg.testing.gradgradcheck
-
-
 def test_none_stops_the_gradient_and_outputs_may_be_constants() -> None:
     x = tg.tensor(X, requires_grad=True)
     (g,) = tg.grad(returning(None, lambda ctx, g: None).apply(x).sum(), x, allow_unused=True)

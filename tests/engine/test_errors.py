@@ -17,7 +17,7 @@ from tinygrad_med.engine.errors import RuleShapeError, did_you_mean
 @pytest.mark.parametrize(
     ("owner", "name", "hint"),
     [
-        (tg, "gradcheck", "it is tinygrad_med.testing.gradcheck"),
+        (autograd, "gradcheck", "it is tinygrad_med.testing.gradcheck"),
         (autograd, "Variable", "a tensor holds requires_grad itself"),
         (autograd, "gard", "did you mean grad?"),
         (autograd, "whatever", "grad() and backward() are its functions"),

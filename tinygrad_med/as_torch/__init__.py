@@ -21,7 +21,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from tinygrad_med.as_torch.names import NAME_OF, PACKAGES, WHERE
+from tinygrad_med.as_torch.names import ELSEWHERE, NAME_OF, PACKAGES, WHERE
 from tinygrad_med.engine.elsewhere import advice
 from tinygrad_med.engine.errors import did_you_mean
 
@@ -38,11 +38,13 @@ class StandIn(ModuleType):
         if name == "__all__":
             return [known for known in dir(self._behind) if not known.startswith("_")]
         if name == "__version__":
-            return f"{importlib.import_module('tinygrad_med').__version__}+tinygrad_med"
+            return f"{importlib.import_module(WHERE['torch'] or '').__version__}+tinygrad_med"
         if name.startswith("_"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if f"{self.__name__}.{name}" in WHERE:
             return importlib.import_module(f"{self.__name__}.{name}")
+        if name in ELSEWHERE and self.__name__ == "torch.autograd":
+            return getattr(importlib.import_module(ELSEWHERE[name]), name)
         if not hasattr(self._behind, name):
             raise AttributeError(_lacking(f"{self.__name__}.{name}"))
         found = getattr(self._behind, name)

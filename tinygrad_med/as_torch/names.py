@@ -61,6 +61,9 @@ WHERE: dict[str, str | None] = {
 }
 """By their name ours; `None` for a package that only holds others."""
 
+ELSEWHERE = {"gradcheck": "tinygrad_med.testing", "gradgradcheck": "tinygrad_med.testing"}
+"""By the name of what another of our modules has than the one that answers for PyTorch's that module."""
+
 NAME_OF = {ours: name for name, ours in reversed(WHERE.items()) if ours and name.startswith("torch")}
 """By the name of one of our modules the first that it answers for."""
 

@@ -19,9 +19,5 @@ from tinygrad_med.engine.switches import (
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("gradcheck", "gradgradcheck"):  # of the tester, which training does not need
-        from tinygrad_med import testing
-
-        return getattr(testing, name)
     known = [known for known in globals() if not known.startswith("_")]
     raise _no_attribute("module 'tinygrad_med.autograd'", name, known, "grad() and backward() are its functions")

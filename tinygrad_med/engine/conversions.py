@@ -151,12 +151,14 @@ class Conversions(Methods):
 
     # Out of the graph, into Python ------------------------------------------------------------------------------
 
-    def numpy(self) -> Array:
-        """The numbers as a NumPy array that shares this tensor's memory.
+    def numpy(self, *, force: bool = False) -> Array:
+        """The numbers as a NumPy array that shares this tensor's memory; with `force` that of `x.detach().cpu()`.
 
         Raises:
-            RuntimeError: for a tensor that requires a gradient, or on a GPU.
+            RuntimeError: without `force`, for a tensor that requires a gradient, or on a GPU.
         """
+        if force:
+            return backend.to_numpy(self.array)
         if self.requires_grad:
             raise RuntimeError(
                 "numpy: this tensor requires a gradient, an array can't carry it; use x.detach().numpy()"
