@@ -215,6 +215,11 @@ def scaled(x: tm.Tensor) -> Any:
     scaler.scale((w * x).sum()).backward()
 
 
+def captured_within(x: tm.Tensor) -> None:
+    with tm.cuda.graph(tm.cuda.CUDAGraph()):
+        x * 2
+
+
 OFFENCES: dict[str, tuple[Callable[[tm.Tensor], Any], str]] = {
     "item": (lambda x: x.sum().item(), "a GPU's number is read .* return the tensor, and read it after a replay"),
     "if": (lambda x: x if x.sum() > 0 else -x, "a GPU's number is read"),
@@ -234,7 +239,7 @@ OFFENCES: dict[str, tuple[Callable[[tm.Tensor], Any], str]] = {
     "a choice at random": (lambda x: x if tm.rand(()) > 0.5 else -x, "random numbers are drawn on the CPU"),
     "a scaled loss": (scaled, "a loss is scaled by a number of the CPU .* without a scaler"),
     "an inverse": (lambda _: tm.linalg.inv(tm.eye(3, device="cuda")), "not among what a graph can hold"),
-    "another capture": (lambda _: tm.cuda.CUDAGraph().capture_begin(), "captures one already"),
+    "another capture": (captured_within, "captures one already"),
 }
 
 
