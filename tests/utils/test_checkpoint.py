@@ -118,3 +118,16 @@ def test_what_is_refused() -> None:
         checkpoint_sequential(network(), 5, x)
     with tg.no_grad():
         assert not checkpoint(lambda a: a * 2, x).requires_grad
+
+
+def test_an_argument_that_was_overwritten_since_is_refused() -> None:
+    """Also one that needs no gradient: the walk would compute something else from it, without a word."""
+    x, constant = tg.ones(2, requires_grad=True), tg.tensor([3.0, 4.0])
+    for given, named in (((constant,), {}), ((), {"constant": constant})):
+        z = checkpoint(lambda x, constant: x * x * constant, x, *given, **named)
+        constant.zero_()
+        with pytest.raises(RuntimeError, match=r"checkpoint: an argument of shape \(2,\), .* overwritten in place at"):
+            z.sum().backward()
+    assert x.grad is None
+    z = checkpoint(lambda x, constant: x * constant.add_(1), x, constant)  # its own writes are its own affair
+    z.sum().backward()

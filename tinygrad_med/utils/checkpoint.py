@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinygrad_med import random
+from tinygrad_med import backend, random
 from tinygrad_med.autograd.function import Function
 from tinygrad_med.autograd.functional import gradients
 from tinygrad_med.core.backward import records
 from tinygrad_med.core.modes import next_number
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.switches import enable_grad, is_grad_enabled
+from tinygrad_med.engine.writes import writes
 from tinygrad_med.nn import Sequential
 
 
@@ -42,7 +43,8 @@ def checkpoint(
 
     Raises:
         TypeError: if it does not return a tensor or a tuple of tensors.
-        RuntimeError: if it uses a tensor of the graph that is not among its arguments.
+        RuntimeError: if it uses a tensor of the graph that is not among its arguments; and in the walk, if an argument
+            was overwritten since.
     """
     if not is_grad_enabled():
         return function(*args, **kwargs)
@@ -90,6 +92,7 @@ class _Part:
         self.args = [None if i in self.flowing else x for i, x in enumerate(args)]  # the graph keeps the others
         self.state = random.default_generator.get_state()
         self.results: tuple[Tensor, ...] = ()
+        self.ended = 0  # the number of the first run's end: later writes are noticed
         self.leaves: list[Tensor] = []
 
     def run(self, xs: Sequence[Tensor]) -> Any:
@@ -102,6 +105,12 @@ class _Part:
 
     def again(self, xs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What `run` gave the first time."""
+        for x in (*self.args, *self.kwargs.values()):
+            if isinstance(x, Tensor) and backend.is_array(x.array) and (line := writes.since(x.array, self.ended)):
+                raise RuntimeError(
+                    f"checkpoint: an argument of shape {x.shape}, from which the walk computes again, was overwritten "
+                    f"in place at {line}; clone() it first"
+                )
         generator = random.default_generator
         now = generator.get_state()
         if self.keep_rng:
@@ -132,6 +141,7 @@ class _Part:
         begin = next_number()
         inside = [x.detach().requires_grad_() for x in xs]
         found = self.run(inside)
+        self.ended = next_number()
         several = isinstance(found, tuple)
         results = found if several else (found,)
         if not all(isinstance(z, Tensor) for z in results):
