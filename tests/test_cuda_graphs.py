@@ -180,6 +180,21 @@ def test_the_graphs_memory_is_its_own() -> None:
     assert [other[0].item() for other in others] == list(range(50))
 
 
+def test_what_a_graph_reads_and_writes_stays() -> None:
+    x, w = numbers(1000), nn.Parameter(numbers(1000, seed=1))
+    expected, g = (x * 2).cpu(), tm.cuda.CUDAGraph()
+    w.grad = tm.zeros(1000, device="cuda")
+    with tm.cuda.graph(g):
+        y = x * 2
+        w.grad += 1
+    w.grad = x = None
+    gc.collect()
+    others = [tm.full((1000,), float(i)).cuda() for i in range(20)]
+    g.replay()
+    assert tm.equal(y.cpu(), expected)
+    assert [other.sum().item() for other in others] == [1000 * i for i in range(20)]
+
+
 def test_gradients_are_there_after_a_replay() -> None:
     w = nn.Parameter(numbers(3))
     optimizer = optim.SGD([w], lr=0.1)
@@ -280,9 +295,10 @@ def test_optimizers_whose_numbers_a_graph_would_keep_are_refused() -> None:
 
 def test_what_an_optimizer_remembers_begins_before() -> None:
     for make in (lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9)):
-        _, step = optimized(make)
+        optimizer, step = optimized(make)
         with pytest.raises(RuntimeError, match=r"begins its state .* run the step once before"):
             tm.cuda.capture(step, warmup=0)()
+        assert not optimizer.state_dict()["state"]
 
 
 def test_a_schedule_belongs_beside_the_step() -> None:

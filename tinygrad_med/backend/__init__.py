@@ -108,6 +108,8 @@ def array_module(*arrays: Array) -> ModuleType:
     for array in arrays:
         if isinstance(array, _cupy.ndarray):
             array.device.use()
+            if captured.graph is not None:
+                captured.graph.keep(arrays)
             return _cupy
     return numpy
 

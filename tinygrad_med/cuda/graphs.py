@@ -58,6 +58,7 @@ class CUDAGraph:
         self._graph: Any = None
         self._memory: Any = None
         self._of_cublas: Any = None
+        self._kept: dict[int, Any] = {}
         self._leave = contextlib.ExitStack()
 
     def pool(self) -> Any:
@@ -105,6 +106,13 @@ class CUDAGraph:
         backend.captured.graph = None
         with self._leave:
             self._graph = _streams[self._device or 0].end_capture()
+
+    def keep(self, arrays: tuple[Any, ...]) -> None:
+        """Hold on to the memory of arrays that work was captured on, and that is not the recording's own."""
+        for array in arrays:
+            memory = getattr(getattr(array, "data", None), "mem", None)  # none of NumPy's
+            if memory is not None and getattr(memory, "pool", None) is not self._of_cublas.data.mem.pool:
+                self._kept[id(memory)] = memory
 
     def replay(self) -> None:
         """Have the GPU do the work again, behind what was asked of it before.

@@ -258,13 +258,15 @@ class _Captured:
         before = {p: dict(optimizer.state[p]) for p, _ in parameters}
         same: dict[Any, list[int]] = defaultdict(list)
         jobs = [job for p, group in parameters for job in optimizer._jobs(p, group)]
-        for p, _ in parameters:
-            if optimizer.state[p].keys() != before[p].keys():
-                raise RuntimeError(
-                    f"CUDA graph: {name} begins its state of a parameter of shape {p.shape} while it is captured; run "
-                    "the step once before"
-                )
-            optimizer.state[p].update(before[p])  # nothing was done: the counts are the first replay's
+        begun = [p for p, _ in parameters if optimizer.state[p].keys() != before[p].keys()]
+        for p, _ in parameters:  # nothing was done: the counts are the first replay's
+            optimizer.state[p].clear()
+            optimizer.state[p].update(before[p])
+        if begun:
+            raise RuntimeError(
+                f"CUDA graph: {name} begins its state of a parameter of shape {begun[0].shape} while it is captured; "
+                "run the step once before"
+            )
         for i, (move, arrays) in enumerate(jobs):
             same[move, arrays[0].dtype, backend.device_of(arrays[0])].append(i)
         self.launches = [(Held(), numbers) for numbers in same.values()]
