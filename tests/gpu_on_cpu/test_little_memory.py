@@ -16,6 +16,8 @@ def test_a_full_card_says_what_to_do_and_can_be_used_again():
         kept = [x * i for i in range(10)]
     with pytest.raises(tm.cuda.OutOfMemoryError, match="memory is full"):
         tm.ones(6000, 6000).cuda()
+    with pytest.raises(tm.cuda.OutOfMemoryError, match="memory is full"):
+        tm.ones(6000, 6000).pin_memory().to("cuda", non_blocking=True)
     kept = None
     assert kept is None and (x + 1).sum().item() == 8_000_000
     free, total = tm.cuda.mem_get_info()

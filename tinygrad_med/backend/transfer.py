@@ -36,14 +36,22 @@ def pin(array: Array) -> Array:
 
 
 def to_gpu(array: Array, device: Device) -> Array:
-    """A pinned array on a GPU. Until the copy is done its memory must not be written, and is kept."""
+    """A pinned array on a GPU. Until the copy is done its memory must not be written, and is kept.
+
+    Raises:
+        OutOfMemoryError: where the GPU has too little memory.
+        RuntimeError: while a CUDA graph is captured.
+    """
     cupy = backend.module_of(device)
     backend.refuse_copy_to_gpu()
     array = numpy.ascontiguousarray(array)
     if not array.size or not backend.is_pinned(array):  # nothing, or a view that had to be copied
         return cupy.asarray(array)
     lane = _lanes.setdefault(device.index or 0, _Lane(cupy))
-    return lane.bring(array, device.index or 0)
+    try:
+        return lane.bring(array, device.index or 0)
+    except MemoryError as error:
+        raise backend.out_of_memory(f"to {device}", error) from error
 
 
 class _Lane:
