@@ -240,6 +240,7 @@ class _Library(types.ModuleType):
         Device=Device,
         MemoryHook=MemoryHook,
         PinnedMemoryPointer=PinnedMemoryPointer,
+        alloc_pinned_memory=bytearray,  # which is not pinned: copies from it are ordinary ones
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,

@@ -261,6 +261,46 @@ def test_the_learner_learns_the_same() -> None:
 # Faults that CuPy's arrays had ----------------------------------------------------------------------------------------
 
 
+def test_the_next_batch_is_made_while_the_gpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    read = tm.Tensor.item
+
+    def item(x: tm.Tensor) -> Any:
+        events.append("read")
+        return read(x)
+
+    class Batches:
+        def __init__(self, count: int, fails: int = -1) -> None:
+            self.count, self.fails = count, fails
+
+        def __len__(self) -> int:
+            return self.count
+
+        def __iter__(self) -> Iterator[Any]:
+            for i in range(self.count):
+                events.append(f"made {i}")
+                if i == self.fails:
+                    raise OSError("no such file")
+                yield np.full((2, 3), i, "float32"), np.array([0, 1])
+
+    monkeypatch.setattr(tm.Tensor, "item", item)
+    sent = []
+    bring = tm.backend.transfer.to_gpu
+    monkeypatch.setattr(tm.backend.transfer, "to_gpu", lambda *given: sent.append(given[0].shape) or bring(*given))
+    in_turn = ["made 0", "read", "made 1", "read", "made 2", "read"]
+    for device, order in (("cpu", in_turn), ("cuda", ["made 0", "made 1", "read", "made 2", "read", "read"])):
+        events.clear()
+        learn = Learner(SimpleNamespace(train=Batches(3)), nn.Linear(3, 2).to(device), progress=False)
+        learn.fit(1)
+        assert events == order
+    assert sent == [(2, 3), (2,)] * 3
+
+    learn = Learner(SimpleNamespace(train=Batches(3, fails=1)), nn.Linear(3, 2).cuda(), progress=False)
+    with pytest.raises(OSError, match="no such file"):
+        learn.fit(1)
+    assert len(learn.recorder.losses) == 1  # the step before it is over
+
+
 def test_an_index_outside_is_an_error() -> None:
     x = tm.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], device="cuda")
     for key in ([5], tm.tensor([5], device="cuda"), tm.tensor([-4], device="cuda")):

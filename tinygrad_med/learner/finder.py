@@ -80,7 +80,8 @@ def find_rate(
     learn.ranks.broadcast(learn.model)
     probe = _copy(learn)
     with as_it_was(learn.dls.train), learn.ranks.summing(probe.model.parameters()):
-        for i, (batch, weight) in enumerate(itertools.islice(_endless(learn), num_it)):
+        probe.coming = probe.ahead(itertools.islice(_endless(learn), num_it))
+        for i, (batch, weight) in enumerate(probe.coming):
             lr = rate(i / num_it)
             probe.set_rates([lr] * len(learn.groups))
             probe.weight = weight

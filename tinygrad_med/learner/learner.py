@@ -21,6 +21,7 @@ import numpy
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.creation import as_tensor, from_numpy
 from tinygrad_med.engine.switches import no_grad
+from tinygrad_med.learner.ahead import Ahead
 from tinygrad_med.learner.callbacks import Callback, CancelFit, StopAtDivergence
 from tinygrad_med.learner.finder import Suggestions, find_rate
 from tinygrad_med.learner.outputs import in_order, joined, loss_of_each, names_of, reading_of
@@ -99,6 +100,7 @@ class Learner:
         self.dls, self.model, self.loss_func, self.lr, self.moms = dls, model, loss_func, lr, moms
         self.metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
         self.train_bn, self.first_epoch = train_bn, 0
+        self.coming: Ahead | None = None  # the batches of the training that goes on
         self.ranks, self.weight = ranks or Ranks(), 1.0  # the second: of this process's part in the mean of the batch
         for name in ("train", "valid"):
             if isinstance(getattr(dls, name, None), Iterator):
@@ -140,7 +142,8 @@ class Learner:
                 self.step = self.first_epoch * len(self.dls.train)
                 for epoch in range(self.first_epoch, n_epoch):
                     self.epoch = epoch
-                    for batch, weight in shares(self.dls.train, self.ranks):
+                    self.coming = self.ahead(shares(self.dls.train, self.ranks))
+                    for batch, weight in self.coming:
                         self.batch, self.weight = batch, weight
                         position = self.step / self.n_steps
                         self.set_rates([rate(position) for rate in rates], momentum and momentum(position))
@@ -155,6 +158,7 @@ class Learner:
         except CancelFit:
             pass
         finally:
+            self.coming = None
             self._call("after_fit")
 
     def _validates(self) -> bool:
@@ -189,12 +193,18 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        if self.coming is not None:
+            self.coming.fetch()
         return float(self.ranks.sum(numpy.array(loss.item())))
 
     def tensors(self, batch: Sequence[Any]) -> list[Tensor]:
         """A batch as tensors, where the model is."""
         device = next(self.model.parameters()).device
         return [(part if isinstance(part, Tensor) else from_numpy(part)).to(device=device) for part in batch]
+
+    def ahead(self, batches: Iterable[tuple[Any, float]]) -> Ahead:
+        """The batches; where the model is on a GPU, `fetch()` brings the next one there while that computes."""
+        return Ahead(batches, next(self.model.parameters()).device)
 
     def set_rates(self, rates: Sequence[float], momentum: float | None = None) -> None:
         """Set the learning rate of each layer group, and the momentum of all."""
@@ -339,10 +349,13 @@ class Learner:
         """All outputs, and all labels or `None`."""
         self.model.eval()
         parts: list[tuple[Any, Any]] = []
-        for batch, _ in shares(in_order(dl), ranks):
+        coming = self.ahead(shares(in_order(dl), ranks))
+        for batch, _ in coming:
             x, *rest = self.tensors(batch)
             with no_grad():
-                parts.append((together(self.model(x), ranks), together(rest[0], ranks) if rest else None))
+                output = self.model(x)
+            coming.fetch()
+            parts.append((together(output, ranks), together(rest[0], ranks) if rest else None))
         if not parts:
             raise ValueError("Learner: there are no images to look at: the loader has no batch")
         return joined([output for output, _ in parts]), None if parts[0][1] is None else cat([y for _, y in parts])
