@@ -123,7 +123,7 @@ def hardest(images: Sequence[np.ndarray], labels: np.ndarray, preds: np.ndarray,
         captions.append(f"{truth} {own[i]:.0%}\n{said}")
     enough = np.count_nonzero(taken_for != labels) >= len(worst)
     title = "The worst mistakes" if enough else "The worst mistakes, and what the model was least sure of"
-    return plots.sheet([images[i] for i in worst], captions, title=f"{title}: its own class's probability first")
+    return plots.sheet([images[i] for i in worst], captions, title=f"{title}: true class first")
 
 
 # ---------------------------------------------------------------- the page

@@ -431,6 +431,13 @@ def test_a_submodule_by_its_name():
         net.get_submodule("1.2")
 
 
+def test_what_a_notebook_shows_of_loading():
+    layer = nn.Linear(2, 3)
+    assert repr(layer.load_state_dict(layer.state_dict())) == "<All keys matched successfully>"
+    keys = layer.load_state_dict({"weight": layer.weight, "more": layer.bias}, strict=False)
+    assert repr(keys) == "IncompatibleKeys(missing_keys=['bias'], unexpected_keys=['more'])"
+
+
 def test_a_parameter_or_a_buffer_by_its_name():
     net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3)))
     assert all(net.get_parameter(name) is p for name, p in net.named_parameters())

@@ -177,6 +177,11 @@ def test_fusing_keeps_the_layers_and_their_result():
         ),
         (lambda: nn.Conv2d(4, 4, 3, groups=0), ValueError, "Conv2d: groups=0 must divide"),
         (
+            lambda: nn.Conv2d(2, 4, 3, padding="full"),
+            ValueError,
+            "Conv2d: padding='full' is unknown; give numbers, 'same' or 'valid'",
+        ),
+        (
             lambda: nn.Conv2d(4, 4, 3, padding_mode="mirror"),
             ValueError,
             "Conv2d: padding_mode='mirror' is unknown; give one of .*'reflect'",

@@ -47,6 +47,11 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def __repr__(self) -> str:  # what a notebook shows below the cell
+        if not any(self):
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
 
 def _no_forward(self: Module, *_: Any, **__: Any) -> Any:
     raise NotImplementedError(f"{type(self).__name__} has no forward; define `def forward(self, x): …` in the class")

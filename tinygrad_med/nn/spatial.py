@@ -59,6 +59,8 @@ class _Convolution(Module):
             raise ValueError(
                 f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"{name}: padding={padding!r} is unknown; give numbers, 'same' or 'valid'")
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"{name}: padding_mode={padding_mode!r} is unknown; give one of {PADDING_MODES}")
         if self.transposed and padding_mode != "zeros":
