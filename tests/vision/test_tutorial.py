@@ -262,7 +262,7 @@ def test_the_model_meets_the_images_on_the_gpu(path, monkeypatch):
     assert {p.device.type for p in learn.model.parameters()} == {"cuda"}
     learn.fit(1)
     x, _ = next(iter(dls.valid))
-    assert learn.model.eval()(x.cuda()).is_cuda
+    assert x.is_cuda and learn.model.eval()(x).is_cuda and learn.model(x.cuda()).is_cuda
     answers = learn.get_preds(with_decoded=True, with_loss=True)
     assert {str(z.device) for z in answers} == {"cpu"}
     assert learn.predict(path / "elbow.png")[0] in dls.vocab
@@ -270,7 +270,24 @@ def test_the_model_meets_the_images_on_the_gpu(path, monkeypatch):
     learn.show_results()
     plt.close("all")
     learn = names["vision_learner"](dls, models.resnet18, pretrained=False, device="cpu")
-    assert learn.model[0][0].weight.device == "cpu"
+    assert learn.model[0][0].weight.device == "cpu" and next(iter(dls.train))[0].device == "cpu"
+
+
+@pytest.mark.cuda
+def test_on_a_card_the_model_and_the_batches_are_there(path):
+    """The CAM cell gives a batch to the model as it comes, the Grad-CAM cell says `x.cuda()`."""
+    names = {}
+    exec("from tinygrad_med.vision.all import *", names)
+    dls = names["ImageDataLoaders"].from_folder(path, valid="val", seed=42, item_tfms=names["Resize"](32), bs=4)
+    learn = names["vision_learner"](dls, models.resnet18, pretrained=False, progress=False)
+    x, y = names["first"](dls.test_dl(names["get_image_files"](path / "test"), with_labels=True))
+    assert isinstance(x, TensorImage) and x.is_cuda and y.is_cuda and x.cuda() is x
+    with names["hook_output"](learn.model[0]) as hook:
+        assert learn.model.eval()(x).is_cuda and hook.stored.is_cuda
+    shown = TensorImage(dls.train.decode((x,))[0][0])
+    assert not shown.is_cuda and {str(z.device) for z in learn.get_preds()} == {"cpu"}
+    x, y = names["first"](dls.to("cpu").valid)
+    assert isinstance(x, TensorImage) and not x.is_cuda and not y.is_cuda
 
 
 def test_first():

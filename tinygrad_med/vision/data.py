@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_med import cuda
 from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
-from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.data import image_loaders, loader
 from tinygrad_med.learner import pictures
 
@@ -34,13 +34,19 @@ class TensorImage(Tensor):
 
 
 class DataLoader(loader.DataLoader):
-    """Batches as tensors."""
+    """Batches as tensors, on the GPU where there is one, as fastai's are; nobody waits for the copy there.
+
+    Attributes:
+        device: where they are instead.
+    """
 
     normalize: Callable[..., Any]
+    device: str | None = None
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        device = self.device or ("cuda" if cuda.is_available() else "cpu")
         for x, *y in super().__iter__():
-            yield TensorImage(x), *map(Tensor, y)
+            yield _there(TensorImage(x), device), *(_there(Tensor(part), device) for part in y)
 
     def decode(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         """A batch with its images' pixels between 0 and 1 again."""
@@ -48,10 +54,33 @@ class DataLoader(loader.DataLoader):
         return TensorImage(self.dataset.normalize.decode(to_numpy(x.array))), *rest  # type: ignore[attr-defined]
 
 
+def _there(x: Tensor, device: str) -> Tensor:
+    """x on a device, of the same class."""
+    if device == "cpu":
+        return x
+    return wrap(x.pin_memory().to(device=device, non_blocking=True).array, into=type(x).__new__(type(x)))
+
+
 class ImageDataLoaders(image_loaders.ImageDataLoaders):
-    """Loaders of images, for training and for validation."""
+    """Loaders of images, for training and for validation.
+
+    Attributes:
+        device: where their batches are; `None` for the GPU where there is one.
+    """
 
     loader = DataLoader
+    device: str | None = None
+
+    def to(self, device: Any) -> ImageDataLoaders:
+        """Let the batches be on this device; returns the loaders."""
+        for one in (self, self.train, self.valid):
+            one.device = str(device)  # type: ignore[union-attr]
+        return self
+
+    def _loader(self, images: Any, **options: Any) -> Any:
+        made: Any = super()._loader(images, **options)
+        made.device = self.device
+        return made
 
     def show_batch(self, max_n: int = 9) -> Any:
         """Show images of the first training batch, as a network would get them; returns the figure."""

@@ -33,7 +33,8 @@ def vision_learner(
         pretrained: start from torchvision's weights for ImageNet, which are downloaded at the first use.
         weights: a file to start from instead; its last layer is not used.
         head: `"concat"`, fastai's, or `"plain"`, with which class activation maps are exact (see `models.transfer`).
-        device: where it learns; by default, as in fastai, on the GPU where there is one.
+        device: where it learns, and where the loaders bring their batches; by default, as in fastai, on the GPU where
+            there is one.
         options: of `Learner`.
     """
     if weights is None:
@@ -47,6 +48,8 @@ def vision_learner(
     for part in (model, options.get("loss_func")):
         if isinstance(part, Module):  # a loss may have weights per class
             part.to(device=str(device or ("cuda" if cuda.is_available() else "cpu")))
+    if device is not None and hasattr(dls, "to"):
+        dls.to(device)
     learn = VisionLearner(dls, model, splitter=layer_groups, **options)
     learn.network = {"arch": arch.__name__, "head": head}
     return learn
