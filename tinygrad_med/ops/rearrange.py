@@ -275,7 +275,7 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, outpu
     if (counts.min(initial=0) if backend.is_array(counts) else counts) < 0:
         raise ValueError("repeat_interleave: repeats must not be negative")
     if backend.is_array(counts) and counts.size == 1:
-        counts = int(counts)
+        counts = int(counts.item())
     positions = _positions(x, x.shape[d])
     return index_select(x, d, positions.repeat(counts if isinstance(counts, int) else counts.tolist()))
 

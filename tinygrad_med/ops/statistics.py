@@ -13,6 +13,7 @@ from tinygrad_med import backend
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.dtypes import get_default_dtype
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.dims import bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementary import logaddexp
@@ -140,6 +141,8 @@ def _running_extreme(x: Any, dim: int, operation: str, takes_over: Callable[[Any
 
 def _shared_among(x: Any, value: Any) -> Any:
     """`value`, an element of x, whose gradient goes in equal parts to the elements that equal it."""
+    if x.dtype.kind != "f":
+        return value
     chosen = (x == value) | (isnan(x) & isnan(value))
     apart = where(chosen, x - where(chosen, x, 0.0).detach(), 0.0)
     return value + where(isnan(apart), 0.0, apart).sum() / max(1, int(chosen.sum()))
@@ -241,6 +244,9 @@ def _quantile(input: Any, q: Any, dim: int | None, keepdim: bool, interpolation:
         )
     if isinstance(q, Tensor) and q.dtype != input.dtype:
         raise TypeError(f"{operation}: q must have the dtype {input.dtype} of x, got {q.dtype}")
+    if input.dtype == "float16":  # which can't count the places of more than 2,048 elements
+        q = q.to("float32") if isinstance(q, Tensor) else q
+        return _quantile(input.to("float32"), q, dim, keepdim, interpolation, operation).to("float16")
     shares = q if isinstance(q, Tensor) else wrap(as_array(q, input.dtype, input.device))
     if shares.ndim > 1 or not bool(((shares >= 0) & (shares <= 1)).all()):
         raise ValueError(f"{operation}: q must be numbers in [0, 1], one or a vector of them, got {q!r}")
@@ -291,6 +297,8 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     x = in_dtype(input, dtype)
     if x.dtype.kind != "f":
         raise TypeError(f"nanmean: needs a float tensor, got {x.dtype}; use x.float()")
+    if x.dtype == "float16":  # whose sums and counts would end at 65,504
+        return nanmean(x.to("float32"), dim, keepdim).to("float16")
     return nansum(x, dim, keepdim) / sum((~isnan(x)).to(x.dtype), dim, keepdim)
 
 
@@ -418,7 +426,8 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     """
     if len(input.shape) > 2:
         raise ValueError(f"cov: expects at most two dims, got shape {tuple(input.shape)}")
-    x = input if len(input.shape) == 2 else _reshape(input, shape=(1, math.prod(input.shape)))
+    x = input if input.dtype.kind == "f" else input.to(get_default_dtype())
+    x = x if len(x.shape) == 2 else _reshape(x, shape=(1, math.prod(x.shape)))
     n = x.shape[1]
     for name, w in (("fweights", fweights), ("aweights", aweights)):
         if w is not None and (len(w.shape) > 1 or math.prod(w.shape) != n):
@@ -470,7 +479,10 @@ def isin(xp, elements, test_elements, *, invert=False, assume_unique=False):
 
 @method
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each of 0, 1, 2 … occurs in a vector of integers, or the sum of the weights where it does."""
+    """How often each of 0, 1, 2 … occurs in a vector of integers, or the sum of the weights where it does.
+
+    int64, or float64 with weights, if they are not float32.
+    """
     if input.ndim != 1 or input.dtype.kind not in "iu" or (input.numel() and int(input.min()) < 0):
         raise ValueError(f"bincount: expects a vector of integers not below 0, got {input.dtype} {tuple(input.shape)}")
     if minlength < 0:
@@ -479,7 +491,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         raise ValueError(f"bincount: weights of shape {tuple(weights.shape)} for input of shape {tuple(input.shape)}")
     xp = backend.array_module(input.array)
     counted = xp.bincount(input.array, None if weights is None else weights.array, minlength=minlength)
-    return wrap(counted)
+    return wrap(counted.astype("float32") if weights is not None and weights.dtype == "float32" else counted)
 
 
 def searchsorted(
@@ -508,10 +520,12 @@ def searchsorted(
     edges = (sorted_sequence if sorter is None else gather(sorted_sequence, -1, sorter)).array
     if edges.ndim != 1 and edges.shape[:-1] != numbers.shape[:-1]:
         raise ValueError(f"searchsorted: {edges.shape} and {numbers.shape} must agree but for the last dim")
-    below = (edges[..., None, :] <= numbers[..., None]) if after else (edges[..., None, :] < numbers[..., None])
+    dtype = "int32" if out_int32 else "int64"
     if edges.ndim == 1:
-        below = (edges <= numbers[..., None]) if after else (edges < numbers[..., None])
-    return wrap(below.sum(-1, dtype="int32" if out_int32 else "int64"))
+        places = backend.array_module(edges).searchsorted(edges, numbers, "right" if after else "left")
+        return wrap(places.astype(dtype))
+    above = (edges[..., None, :] > numbers[..., None]) if after else (edges[..., None, :] >= numbers[..., None])
+    return wrap((~above).sum(-1, dtype=dtype))  # NaN stands behind all others
 
 
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
@@ -530,6 +544,8 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
         raise ValueError(f"histc: min={min} is above max={max}")
     if min == max and input.numel():
         min, max = float(input.min()), float(input.max())
+    if not (-math.inf < min and max < math.inf):
+        raise ValueError(f"histc: the range from {min} to {max} is not finite; give min and max")
     if min == max:
         min, max = min - 1, max + 1
     xp = backend.array_module(input.array)
@@ -547,13 +563,14 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     _nonempty(input, d, "mode")
     order = [i for i in range(input.ndim) if i != d] + [d]
     x = permute(input.detach(), order)  # (…, n)
-    same = unsqueeze(x, -1) == unsqueeze(x, -2)
-    counts = same.long().sum(-1)
+    a, b = unsqueeze(x, -1), unsqueeze(x, -2)
+    counts = ((a == b) | (isnan(a) & isnan(b))).long().sum(-1)
     most = counts == counts.amax(-1, keepdim=True)
-    big = x.to("float64")
-    smallest = where(most, big, math.inf).amin(-1, keepdim=True)
+    big, last = (x, math.inf) if x.dtype.kind == "f" else (x.long(), 2**63 - 1)
+    chosen = most & (big == where(most & ~isnan(x), big, last).amin(-1, keepdim=True))
+    chosen = where(unsqueeze(chosen.any(-1), -1), chosen, most)  # where NaN alone occurs most often
     xp = backend.array_module(x.array)
-    places = where((big == smallest) & most, wrap(xp.arange(x.shape[-1])), -1).amax(-1, keepdim=True)
+    places = where(chosen, wrap(xp.arange(x.shape[-1])), -1).amax(-1, keepdim=True)
     inverse = sorted(range(input.ndim), key=order.__getitem__)
     places = permute(places, inverse)
     values = gather(input, d, places)
