@@ -372,6 +372,7 @@ class Gradients:
     def reset(self) -> None:
         """Begin anew, with zeros."""
         self.flat[...] = 0
+        self.given: set[int] = set()  # the leaves that have their flag, for a flag itself would be waited for on a GPU
         self.complete: set[int] = set()
         self.pending: list[Pending] = []
 
@@ -380,6 +381,7 @@ class Gradients:
         place = self.flat[self.places[i]].reshape(self.leaves[i].shape)
         place += g
         self.flat[self.flags + i] = 1
+        self.given.add(i)
 
     def start(self, everything: bool = False) -> None:
         """Begin the sums of the buckets that are complete; all ranks begin them in the same order."""
@@ -484,7 +486,7 @@ class Summing:
         if d is not None and not leaf.hooks:
             gradients.add(i, d)
         self.uses[leaf] -= 1
-        if not self.uses[leaf] and not leaf.hooks and gradients.flat[gradients.flags + i]:
+        if not self.uses[leaf] and not leaf.hooks and i in gradients.given:
             gradients.complete.add(i)
             gradients.start()
 
