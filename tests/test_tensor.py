@@ -166,6 +166,8 @@ def test_arrays_on_the_left_of_an_operator_step_back():
     [
         (tm.tensor([1.0, 2.5]), "tensor([1. , 2.5])"),
         (tm.tensor(3), "tensor(3)"),
+        (tm.tensor([]), "tensor([])"),
+        (tm.zeros(0, 4), "tensor([], shape=(0, 4))"),
         (tm.tensor([True]), "tensor([ True])"),
         (tm.ones(2, dtype="float64"), "tensor([1., 1.], dtype=float64)"),
         (tm.ones(2, requires_grad=True), "tensor([1., 1.], requires_grad=True)"),
@@ -208,6 +210,15 @@ def test_unknown_names_say_what_there_is():
         _ = tm.element_size
 
 
+def test_a_file_is_a_name_once_it_is_imported_and_a_file_of_operations_never(monkeypatch):
+    monkeypatch.delattr(tm, "models", raising=False)
+    with pytest.raises(AttributeError, match="is there once it is imported: import tinygrad_med.models"):
+        _ = tm.models
+    for name in ("special", "shape", "loss", "conv"):
+        assert not hasattr(tm, name), name
+    assert tm.ops.shape.__name__ == "tinygrad_med.ops.shape"
+
+
 # The graph from outside -----------------------------------------------------------------------------------------------
 
 
@@ -238,6 +249,27 @@ def test_integers_never_require_a_gradient():
 @pytest.mark.parametrize("dtype", [tm.float16, tm.float32, tm.float64, tm.uint8, tm.bool])
 def test_integers_become_what_they_are_told(dtype):
     assert tm.arange(3).to(dtype).dtype == dtype and tm.tensor(3).to(dtype).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lib, x: x.masked_fill(x > 2, 1.5),
+        lambda lib, x: x.masked_fill(x > 2, lib.tensor(7.9)),
+        lambda lib, x: (x > 2).masked_fill(x > 3, 0),
+        lambda lib, x: x.clone().masked_fill_(x > 2, -2),
+        lambda lib, x: x.median(),
+        lambda lib, x: x.nanmedian(),
+        lambda lib, x: x.median(0).values,
+        lambda lib, x: lib.bincount(x, x.float()),
+        lambda lib, x: lib.bincount(x, x.double()),
+        lambda lib, x: lib.bincount(x, x),
+        lambda lib, x: lib.bincount(x),
+    ],
+)
+def test_results_for_integers_have_pytorchs_dtype(call, torch):
+    ours, theirs = (call(lib, lib.tensor([4, 1, 3, 3, 0, 2])) for lib in (tm, torch))
+    assert f"torch.{ours.dtype}" == str(theirs.dtype) and ours.tolist() == theirs.tolist()
 
 
 def test_a_cast_passes_the_gradient_back_in_its_own_dtype():
@@ -579,7 +611,9 @@ def test_an_inplace_operator_writes_into_the_graph():
 
 
 def test_a_write_of_another_kind_of_number_is_refused():
-    with pytest.raises(TypeError, match="^add_: Cannot cast.*; got int64 .3,. and 0.5"):
+    with pytest.raises(
+        TypeError, match="^add_: the result of int64 .3,. and 0.5 can't be written to a int64 tensor; make a new one"
+    ):
         tm.arange(3).add_(0.5)
     with pytest.raises(TypeError, match="^bitwise_or_: .*; got float32 .2,. and 1"):
         operator.ior(tm.ones(2), 1)

@@ -12,7 +12,9 @@ which hangs the operations onto `Tensor`.
 
 from __future__ import annotations
 
+from importlib.util import find_spec as _find_spec
 from math import e as e, inf as inf, nan as nan, pi as pi
+from types import ModuleType as _ModuleType
 from typing import Any
 
 from numpy import finfo as finfo, iinfo as iinfo
@@ -126,9 +128,15 @@ newaxis = None
 
 __version__ = "0.1.0"
 
+for _name, _value in list(globals().items()):  # the files of ops/ came with the operations; torch.shape is no name
+    if isinstance(_value, _ModuleType) and _value.__name__.startswith("tinygrad_med.ops."):
+        del globals()[_name]
+
 
 def __getattr__(name: str) -> Any:
     if hasattr(Tensor, name):
         raise AttributeError(f"module 'tinygrad_med' has no attribute {name!r}; tensors have it, x.{name}")
+    if not name.startswith("_") and _find_spec(f"tinygrad_med.{name}"):
+        raise AttributeError(f"tinygrad_med.{name} is there once it is imported: import tinygrad_med.{name}")
     known = [known for known, value in globals().items() if callable(value) and not known.startswith("_")]
     raise _no_attribute("module 'tinygrad_med'", name, known)

@@ -11,6 +11,7 @@ from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.dtypes import as_dtype, get_default_dtype
 from tinygrad_med.engine.conversions import as_array, own_memory
+from tinygrad_med.engine.errors import refuse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,39 +76,44 @@ def from_dlpack(ext_tensor: Any, *, device: str | backend.Device | None = None, 
     return wrap(array.copy()) if copy and found.array is array else found
 
 
+def _typed(data: Any, dtype: str) -> Tensor:
+    refuse_size(data)
+    return tensor(data, dtype=dtype)
+
+
 def FloatTensor(data: Any) -> Tensor:
     """A float32 tensor with a copy of `data`; an older name for `tensor(data, dtype=float32)`."""
-    return tensor(data, dtype="float32")
+    return _typed(data, "float32")
 
 
 def LongTensor(data: Any) -> Tensor:
     """An int64 tensor with a copy of `data`; an older name for `tensor(data, dtype=int64)`."""
-    return tensor(data, dtype="int64")
+    return _typed(data, "int64")
 
 
 def DoubleTensor(data: Any) -> Tensor:
     """A float64 tensor with a copy of `data`; an older name for `tensor(data, dtype=float64)`."""
-    return tensor(data, dtype="float64")
+    return _typed(data, "float64")
 
 
 def IntTensor(data: Any) -> Tensor:
     """An int32 tensor with a copy of `data`; an older name for `tensor(data, dtype=int32)`."""
-    return tensor(data, dtype="int32")
+    return _typed(data, "int32")
 
 
 def ShortTensor(data: Any) -> Tensor:
     """An int16 tensor with a copy of `data`; an older name for `tensor(data, dtype=int16)`."""
-    return tensor(data, dtype="int16")
+    return _typed(data, "int16")
 
 
 def ByteTensor(data: Any) -> Tensor:
     """A uint8 tensor with a copy of `data`; an older name for `tensor(data, dtype=uint8)`."""
-    return tensor(data, dtype="uint8")
+    return _typed(data, "uint8")
 
 
 def BoolTensor(data: Any) -> Tensor:
     """A bool tensor with a copy of `data`; an older name for `tensor(data, dtype=bool)`."""
-    return tensor(data, dtype="bool")
+    return _typed(data, "bool")
 
 
 def shape_of(lengths: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
@@ -117,7 +123,7 @@ def shape_of(lengths: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int,
     if len(lengths) == 1 and isinstance(lengths[0], (tuple, list)):
         lengths = tuple(lengths[0])
     for n in lengths:
-        _length(n, "shape", "a length")
+        length(n, "shape", "a length")
     return lengths
 
 
@@ -185,7 +191,7 @@ def _number(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor) else x
 
 
-def _length(value: Any, operation: str, name: str) -> int:
+def length(value: Any, operation: str, name: str) -> int:
     """A length or a count, which must be an integer and not negative."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{operation}: {name} must be an integer, got {value!r}")
@@ -228,7 +234,7 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """So many numbers at equal distances from start to end, both included."""
-    start, end, steps = _number(start), _number(end), _length(steps, "linspace", "steps")
+    start, end, steps = _number(start), _number(end), length(steps, "linspace", "steps")
     return _leaf(
         _library(device).linspace(start, end, steps).astype(as_dtype(dtype or get_default_dtype())), requires_grad
     )
@@ -260,7 +266,7 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """Ones on the diagonal, zeros elsewhere, (n, m)."""
-    n, m = _length(n, "eye", "n"), None if m is None else _length(m, "eye", "m")
+    n, m = length(n, "eye", "n"), None if m is None else length(m, "eye", "m")
     return _leaf(_library(device).eye(n, m, dtype=as_dtype(dtype or get_default_dtype())), requires_grad)
 
 
@@ -281,7 +287,7 @@ def triu_indices(
 
 
 def _triangle(operation: str, row: Any, col: Any, dtype: Any, device: Any, inside: Callable[[Any, Any], Any]) -> Tensor:
-    n, m, xp = _length(row, operation, "row"), _length(col, operation, "col"), _library(device)
+    n, m, xp = length(row, operation, "row"), length(col, operation, "col"), _library(device)
     i, j = xp.ogrid[:n, :m]
     return wrap(xp.stack(xp.nonzero(inside(i, j))).astype(as_dtype(dtype)))
 

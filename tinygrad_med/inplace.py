@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy
 
@@ -29,7 +29,7 @@ from tinygrad_med.core.primitive import Record
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.compiled import PLAIN, QuickRecord
 from tinygrad_med.engine.conversions import as_array, own_memory
-from tinygrad_med.engine.errors import REFUSALS, refuse, refuse_foreign
+from tinygrad_med.engine.errors import REFUSALS, describe, refuse, refuse_foreign
 from tinygrad_med.engine.hooks import Retain
 from tinygrad_med.engine.switches import switched
 from tinygrad_med.engine.writes import Rewrite, place_of, writes
@@ -111,6 +111,16 @@ def refuse_dtype(name: str, got: Any, wanted: Any) -> None:
     """A result must not lose more than precision where it is written."""
     if not numpy.can_cast(got, wanted, "same_kind"):
         raise TypeError(f"{name}: the result is {got}, and can't be written to a {wanted} tensor; convert that first")
+
+
+def refuse_in_place(name: str, error: Exception, arrays: tuple[Any, Any]) -> NoReturn:
+    """As `refuse`; where a result would be cut, without NumPy's words for it."""
+    if isinstance(error, TypeError) and "same_kind" in str(error):
+        raise TypeError(
+            f"{name}: the result of {describe(arrays)} can't be written to a {arrays[0].dtype} tensor; make a new one, "
+            "x = x + y for x += y, or convert x first: x.float()"
+        ) from error
+    refuse(name, error, arrays)
 
 
 def refuse_overlap(array: Any, name: str) -> None:
@@ -316,7 +326,7 @@ def arithmetic(
                 of_numpy(array, value, out=array, casting="same_kind")
             except REFUSALS as error:
                 refuse_read_only(array, name)
-                refuse(name, error, (array, value))
+                refuse_in_place(name, error, (array, value))
             return x
         refuse_foreign(name, (value,))
         backend.same_device(name, (x.array, value))
@@ -332,7 +342,7 @@ def arithmetic(
         try:
             return write(x, name, compute)
         except REFUSALS as error:
-            refuse(name, error, (x.array, value))
+            refuse_in_place(name, error, (x.array, value))
 
     def scaled(x: Tensor, y: Any, alpha: Any = 1) -> Tensor:
         return in_place(x, y if alpha == 1 else y * alpha)

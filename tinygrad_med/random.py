@@ -15,7 +15,7 @@ import numpy
 
 from tinygrad_med import backend
 from tinygrad_med.core.tensor import Tensor, wrap
-from tinygrad_med.creation import shape_of
+from tinygrad_med.creation import length, shape_of
 from tinygrad_med.dtypes import as_dtype, float64, get_default_dtype
 
 
@@ -163,7 +163,7 @@ def randperm(
     requires_grad: bool = False,
 ) -> Tensor:
     """The integers 0 … n − 1 in random order."""
-    return _finish(_rng(generator).permutation(n), dtype, device, requires_grad)
+    return _finish(_rng(generator).permutation(length(n, "randperm", "n")), dtype, device, requires_grad)
 
 
 def coins(p: float, size: Sequence[int], *, generator: Generator | None = None) -> numpy.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -45,6 +46,16 @@ MESSAGES = [
     (lambda: tg.einsum("ii", x(1, 3)), ValueError, "einsum: a label of 'ii' has several lengths", "(1, 3)"),
     (lambda: tg.einsum("ijk->i", x(2, 3)), ValueError, "einsum: the term 'ijk'", "shape (2, 3)"),
     (lambda: x(2, 3).reshape(5), ValueError, "reshape: ", "(2, 3)"),
+    (lambda: x(2, 3).view(4, -1), ValueError, "reshape: the 6 elements of shape (2, 3) don't go into (4, -1)", ""),
+    (
+        lambda: tg.arange(3).masked_fill(tg.arange(3) > 1, math.inf),
+        ValueError,
+        "masked_fill: inf is no int64",
+        "use x.float()",
+    ),
+    (lambda: tg.randint(3, 3, (2,)), ValueError, "randint: there is no integer from low=3 to below high=3", ""),
+    (lambda: tg.randperm(-1), ValueError, "randperm: n must not be negative, got -1", ""),
+    (lambda: tg.LongTensor(3), TypeError, "Tensor(3) is memory for 3 numbers", "use zeros(3)"),
     (lambda: x(2, 3).sum(2), IndexError, "sum: dim 2 is out of range for a tensor of 2 dims", ""),
     (lambda: x(2, 3).sum((0, 0)), ValueError, "sum: a dim is named twice in (0, 0)", ""),
     (lambda: x(2, 3).sum("rows"), TypeError, "sum: dim must be an integer, got 'rows'", ""),

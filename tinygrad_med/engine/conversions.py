@@ -281,7 +281,7 @@ class Conversions(Methods):
             backend.to_numpy(self.array), precision=4, threshold=100, edgeitems=3, separator=", ", prefix="tensor("
         )
         facts = [numbers]
-        if self.array.size > 100:
+        if self.array.size > 100 or (not self.array.size and self.shape != (0,)):
             facts.append(f"shape={self.shape}")
         if self.dtype not in (get_default_dtype(), "int64", "bool"):
             facts.append(f"dtype={self.dtype}")

@@ -32,6 +32,9 @@ NAMES = {
     "bfloat16": "the float dtypes are float16, float32 and float64; NumPy has no bfloat16",
     "set_default_tensor_type": "use set_default_dtype",
     "DataParallel": "one process computes on one device; leave it out",
+    "special": "the functions have their plain names, as logit, xlogy, expm1 and logsumexp",
+    "version": "ask __version__, and cuda.is_available()",
+    "distributions": "draw with rand, randn, normal, poisson and multinomial",
     "multiprocessing": "use Python's; DataLoader(num_workers=…) starts its own",
     "export": "models can't be exported; save() writes their weights to .safetensors",
     "fusion": "model.fused() merges batch normalization into convolutions, for models in use",
@@ -75,7 +78,7 @@ KINDS = [
     ),
     (
         "write it with Linear and F.scaled_dot_product_attention",
-        r"Transformer\w* MultiheadAttention multi_head_attention_forward",
+        r"Transformer\w* MultiheadAttention multi_head_attention_forward attention",
     ),
     (
         "say the number of inputs, with the layer's plain name",
@@ -175,7 +178,11 @@ KINDS = [
     ),
     (
         "tinygrad_med.parallel trains on several processes",
-        r"Distributed\w+ DistributedSampler distributed",
+        r"Distributed\w+ DistributedSampler distributed parallel",
+    ),
+    (
+        "the layers stand in nn itself: nn.Conv2d",
+        r"modules",
     ),
     (
         "use Dataset or IterableDataset",

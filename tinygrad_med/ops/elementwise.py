@@ -523,9 +523,14 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 @method
 def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """x with `value`, a number or a 0-d tensor, where the mask is true."""
+    """x with `value`, a number or a 0-d tensor, where the mask is true; in the dtype of x, which cuts 1.5 to 1."""
     if getattr(value, "ndim", 0) or isinstance(value, complex):
         raise TypeError(f"masked_fill: value must be one real number, got {value!r}; use where(mask, value, x)")
+    if x.dtype.kind != "f":
+        try:
+            value = as_array(int(value), x.dtype, x.device)
+        except (OverflowError, ValueError) as error:
+            raise ValueError(f"masked_fill: {value!r} is no {x.dtype}; use x.float()") from error
     return where(mask, value, x)
 
 

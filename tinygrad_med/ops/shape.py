@@ -51,7 +51,12 @@ def _reshape(xp, x, *, shape):
 
     ∂x: g in the shape of x
     """
-    return x.reshape(shape)
+    try:
+        return x.reshape(shape)
+    except ValueError as error:  # NumPy's says newaxis for −1
+        raise ValueError(
+            f"reshape: the {x.size} elements of shape {x.shape} don't go into {shape}; one length alone may be -1"
+        ) from error
 
 
 _reshape.vjp(x=lambda g, x_shape: _reshape(g, x_shape))
