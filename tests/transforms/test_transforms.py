@@ -103,12 +103,23 @@ def test_normalize():
         ("int32", 3 * 2**23 + 5, "uint8", 3),
         ("uint8", 3, "uint8", 3),
         ("float32", 0.3, "float64", np.float32(0.3)),
+        ("float16", 1.0, "uint8", 255),
+        ("float16", 1.0, "int16", 32767),
+        ("float64", 1.0, "int32", 2**31 - 1),
     ],
 )
 def test_convert_image_dtype(kind, value, dtype, expected):
     x = tinygrad_med.tensor([[[value]]], dtype=kind)
     y = transforms.ConvertImageDtype(dtype)(x)
     assert y.dtype == dtype and y.item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("kinds", [("float32", "int32"), ("float16", "int32"), ("float64", "int64")])
+def test_floats_that_can_not_tell_integers_apart_are_refused(kinds):
+    with pytest.raises(ValueError, match=f"{kinds[0]} can't tell the numbers of {kinds[1]} apart"):
+        F.convert_image_dtype(tinygrad_med.ones(1, 2, 2, dtype=kinds[0]), kinds[1])
+    with pytest.raises(TypeError, match="bools have no scale"):
+        F.convert_image_dtype(tinygrad_med.ones(1, 2, 2).bool())
 
 
 # ---------------------------------------------------------------- size and place
@@ -214,6 +225,18 @@ def test_pad(padding, mode):
         assert np.asarray(F.pad(image, padding, 9))[0, 0].tolist() == [9, 9, 9]
 
 
+def test_pad_keeps_the_meaning_of_the_numbers():
+    image = picture().quantize(5)
+    padded = F.pad(image, 1, padding_mode="edge")
+    assert padded.mode == "P" and F.crop(padded, 1, 1, 6, 9).convert("RGB").tobytes() == image.convert("RGB").tobytes()
+    assert F.pad(picture().convert("CMYK"), 1, padding_mode="reflect").mode == "CMYK"
+
+
+def test_a_matrix_is_resized_as_an_image_of_one_channel():
+    x = tinygrad_med.rand(6, 9)
+    assert F.resize(x, (3, 4)).tolist() == F.resize(x.unsqueeze(0), (3, 4))[0].tolist()
+
+
 def test_flips():
     image = picture()
     for flip, slices in ((F.hflip, np.s_[:, :, ::-1]), (F.vflip, np.s_[:, ::-1])):
@@ -258,6 +281,21 @@ def test_adjustments_are_pillows():
     assert F.adjust_hue(picture(mode="L"), 0.3).mode == "L"
     with pytest.raises(ValueError, match="from −0.5 to 0.5"):
         F.adjust_hue(red, 0.6)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_numbers_beyond_bytes_are_never_cut(mode):
+    kind = {"I;16": "uint16", "I": "int32", "F": "float32"}[mode]
+    image = pillow.fromarray((np.arange(30).reshape(5, 6) * 2000).astype(kind))
+    assert image.mode == mode
+    changes = [transforms.Grayscale(), transforms.RandomGrayscale(1.0), transforms.ColorJitter(0.3)]
+    for change in (*changes, lambda i: F.adjust_gamma(i, 2.0), lambda i: F.adjust_sharpness(i, 2.0)):
+        with pytest.raises(ValueError, match=f"would cut the numbers of a picture of mode {mode} at 255"):
+            change(image)
+    assert F.adjust_hue(image, 0.2) is image
+    blurred = F.gaussian_blur(image, 3)
+    expected = F.gaussian_blur(F.pil_to_tensor(image).to(tinygrad_med.float32), 3).numpy()
+    assert blurred.mode == mode and np.abs(pixels(blurred) - expected).max() <= 0.5 + 1e-2
 
 
 # ---------------------------------------------------------------- at random

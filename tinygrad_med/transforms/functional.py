@@ -66,6 +66,16 @@ def _only_pictures(img: Any, operation: str) -> None:
         )
 
 
+def _only_bytes(img: Any, operation: str) -> None:
+    """Refuse pictures of 16 bits, or of floats, of which Pillow would make white or black ones without a word."""
+    _only_pictures(img, operation)
+    if img.mode[0] in "IF":
+        raise ValueError(
+            f"{operation}: works on bytes, and would cut the numbers of a picture of mode {img.mode} at 255; put it "
+            "behind ToTensor() and a division by the largest number"
+        )
+
+
 def _pair(size: Any, operation: str) -> tuple[int, int]:
     """(height, width) of one number or of two."""
     numbers = (size,) if isinstance(size, int) else tuple(size)
@@ -149,13 +159,17 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Image:
 def convert_image_dtype(image: Tensor, dtype: Any = float32) -> Tensor:
     """An image in another dtype; between integers and floats, 255 (or the largest integer) and 1 are the same."""
     dtype, kind = as_dtype(dtype), image.dtype
+    if "b" in (dtype.kind, kind.kind):
+        raise TypeError(f"convert_image_dtype: {kind} to {dtype}: bools have no scale; use image.to(dtype)")
     if kind == dtype or (kind.kind == "f" and dtype.kind == "f"):
         return image.to(dtype)
     if dtype.kind == "f":
         return image.to(dtype) / float(numpy.iinfo(kind).max)
     most = float(numpy.iinfo(dtype).max)
     if kind.kind == "f":
-        return (image * (most + 1 - 1e-3)).to(dtype)
+        if dtype == "int64" or (dtype == "int32" and kind != "float64"):
+            raise ValueError(f"convert_image_dtype: {kind} can't tell the numbers of {dtype} apart; use uint8 or int16")
+        return ((image.to(float32) if kind == "float16" else image) * (most + 1 - 1e-3)).to(dtype)
     have = float(numpy.iinfo(kind).max)
     return (
         image.to(dtype) * int((most + 1) // (have + 1))
@@ -225,7 +239,7 @@ def resize(
     if not isinstance(img, Tensor):
         return img.resize((w, h), _pillows(interpolation))
     mode = interpolation.value if isinstance(interpolation, InterpolationMode) else "bilinear"
-    batch = img.reshape(-1, *img.shape[-3:]) if img.ndim != 4 else img
+    batch = img.reshape(-1, img.shape[-3] if img.ndim > 2 else 1, height, width)
     options: dict[str, Any] = {}
     if mode in ("bilinear", "bicubic"):
         options = {"align_corners": False, "antialias": bool(antialias)}
@@ -302,7 +316,12 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
         return expand(img, (left, top, right, bottom), _fill(img, fill))
     pixels = numpy.asarray(img)
     edges = [(top, bottom), (left, right), (0, 0)][: pixels.ndim]
-    return optional("PIL.Image", "padding").fromarray(numpy.pad(pixels, edges, padding_mode))  # type: ignore[call-overload]
+    found = optional("PIL.Image", "padding").fromarray(numpy.pad(pixels, edges, padding_mode))  # type: ignore[call-overload]
+    if img.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):  # the same numbers, by another meaning
+        found = optional("PIL.Image", "padding").frombytes(img.mode, found.size, found.tobytes())
+    if img.mode == "P":
+        found.putpalette(img.getpalette())
+    return found
 
 
 def _fill(img: Image, fill: Any) -> Any:
@@ -415,7 +434,12 @@ def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
         raise ValueError(f"gaussian_blur: {kernel_size=}, {sigma=}; give odd sizes, and deviations above 0")
     if isinstance(img, Tensor):
         return tensors.gaussian_blur(img, sizes, sigmas)
-    return to_pil_image(tensors.gaussian_blur(pil_to_tensor(img), sizes, sigmas), img.mode)
+    if img.mode in ("1", "P", "CMYK", "LAB"):
+        raise ValueError(
+            f"gaussian_blur: mixes grey and RGB values, not those of mode {img.mode}; use img.convert('RGB')"
+        )
+    blurred = tensors.gaussian_blur(pil_to_tensor(img), sizes, sigmas)
+    return to_pil_image(blurred).convert(img.mode) if img.mode[:2] == "I;" else to_pil_image(blurred, img.mode)
 
 
 def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Tensor:
@@ -449,8 +473,11 @@ GREY = (0.2989, 0.587, 0.114)
 
 def to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
     """A picture in grey, in one channel or in three that are the same."""
-    _only_pictures(img, "to_grayscale")
-    return _grey_picture(img, num_output_channels)
+    _only_bytes(img, "to_grayscale")
+    if num_output_channels not in (1, 3):
+        raise ValueError(f"to_grayscale: num_output_channels={num_output_channels}; give 1 or 3")
+    grey = img.convert("L")
+    return grey if num_output_channels == 1 else optional("PIL.Image", "grey pictures").merge("RGB", [grey] * 3)
 
 
 def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
@@ -467,13 +494,6 @@ def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
         red, green, blue = (img[..., c : c + 1, :, :] for c in range(3))
         grey = (GREY[0] * red + GREY[1] * green + GREY[2] * blue).to(img.dtype)
     return ops.cat([grey] * 3, -3) if num_output_channels == 3 else grey
-
-
-def _grey_picture(img: Image, channels: int) -> Image:
-    if channels not in (1, 3):
-        raise ValueError(f"to_grayscale: num_output_channels={channels}; give 1 or 3")
-    grey = img.convert("L")
-    return grey if channels == 1 else optional("PIL.Image", "grey pictures").merge("RGB", [grey] * 3)
 
 
 def adjust_brightness(img: Any, brightness_factor: float) -> Any:
@@ -511,7 +531,7 @@ def _blend(operation: str, img: Tensor, other: Callable[[], Tensor], factor: flo
 
 
 def _enhance(operation: str, kind: str, img: Any, factor: float) -> Any:
-    _only_pictures(img, operation)
+    _only_bytes(img, operation)
     if factor < 0:
         raise ValueError(f"{operation}: the factor must not be negative, got {factor}")
     return getattr(optional("PIL.ImageEnhance", "changing colours"), kind)(img).enhance(factor)
@@ -533,7 +553,7 @@ def adjust_hue(img: Any, hue_factor: float) -> Any:
             return img
         return convert_image_dtype(tensors.turned_hue(convert_image_dtype(img), hue_factor), img.dtype)
     _only_pictures(img, "adjust_hue")
-    if img.mode in ("L", "1", "I", "F"):
+    if img.mode in ("L", "1") or img.mode[0] in "IF":
         return img
     h, s, v = img.convert("HSV").split()
     turned = (numpy.asarray(h).astype(int) + int(hue_factor * 255)).astype(numpy.uint8)
@@ -547,6 +567,7 @@ def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
     if gamma < 0:
         raise ValueError(f"adjust_gamma: gamma={gamma} must not be negative")
     if not isinstance(img, Tensor):
+        _only_bytes(img, "adjust_gamma")
         table = [int((255 + 1 - 1e-3) * gain * (v / 255.0) ** gamma) for v in range(256)]
         return img.convert("RGB").point([min(v, 255) for v in table] * 3).convert(img.mode)
     x = convert_image_dtype(img)
@@ -566,6 +587,8 @@ def posterize(img: Any, bits: int) -> Any:
     size_of(img, "posterize")
     if not isinstance(img, Tensor):
         return optional("PIL.ImageOps", "changing colours").posterize(img, bits)
+    if not 0 <= bits <= 8:
+        raise ValueError(f"posterize: bits={bits}; give a number from 0 to 8")
     if img.dtype != "uint8":
         raise TypeError(f"posterize: needs bytes, got {img.dtype}; put it before ToTensor()")
     return img & -(1 << (8 - bits)) % 256
