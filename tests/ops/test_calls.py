@@ -74,3 +74,33 @@ def test_anomaly_mode_sees_each_operation_also_where_no_gradient_is_recorded(row
 
     stop()
     assert stopped
+
+
+NO_HALF = {"pinv", "pinv of wide matrices", "inv", "solve", "det", "logabsdet", "eigh", "cholesky", "qr"}
+NO_HALF |= {"qr of wide matrices", "svd of 3 by 3", "svd of 2 by 4", "svd of 4 by 2"}
+"""The rows that LAPACK computes, which has no float16."""
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.order and r.name not in NO_HALF], ids=lambda row: row.name)
+def test_float16_goes_back_too(row: Row) -> None:
+    """Most of it is computed in float32, between two casts that have gradients of their own."""
+
+    @settings(max_examples=2)
+    @given(row.calls)
+    def walk(call: Call) -> None:
+        leaves = []
+
+        def leaf(x: Any) -> Any:
+            if not (isinstance(x, np.ndarray) and x.dtype.kind == "f"):
+                return tg.Tensor(x) if isinstance(x, np.ndarray) else x
+            leaves.append(tg.tensor(x, dtype=tg.float16, requires_grad=True))
+            return leaves[-1]
+
+        args = [leaf(x) for x in call.args]
+        results = several(row.op(*args, **{name: leaf(x) for name, x in call.kwargs.items()}))
+        for z in results:
+            if z.requires_grad:
+                z.sum().backward(retain_graph=True)
+        assert all(x.grad is None or x.grad.dtype == tg.float16 for x in leaves)
+
+    walk()

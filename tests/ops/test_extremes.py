@@ -325,3 +325,12 @@ def test_std_of_squares_that_leave_float32(torch, size):
         z.backward()
         found.append([z.item(), *x.grad.tolist()])
     np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_gelu_of_float16_has_gradients_where_its_cube_has_left_it(torch):
+    def gradient(lib):
+        x = lib.tensor([-60000.0, -300.0, 0.5, 300.0, 60000.0], dtype=lib.float16, requires_grad=True)
+        lib.nn.functional.gelu(x, approximate="tanh").sum().backward()
+        return x.grad.tolist()
+
+    assert gradient(tg) == pytest.approx(gradient(torch), rel=2e-3)

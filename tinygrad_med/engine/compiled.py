@@ -270,9 +270,12 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         refuse(p, error, arrays)
     except MemoryError as error:
         raise backend.out_of_memory(p, error) from error
-    if p in TOGETHER and isinstance(output, Tensor) and output.origin is not None and output.origin.saved is not None:
+    record = output.origin if isinstance(output, Tensor) else None
+    if (
+        p in TOGETHER and record is not None and record.primitive is p and record.saved is not None
+    ):  # no cast to float16
         asked = TOGETHER[p].arguments
-        output.origin.saved |= {name: value for name, value in constants.items() if name in asked}
+        record.saved |= {name: value for name, value in constants.items() if name in asked}
     if mode.watchers and isinstance(output, Tensor) and not (p.single and needs_single(arrays)):
         for watcher in mode.watchers:
             watcher.operation(p, operands, arrays, constants, output)

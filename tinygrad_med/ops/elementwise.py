@@ -652,6 +652,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
         return x * (0.5 * (1 + erf(x * math.sqrt(0.5))))
     if approximate != "tanh":
         raise ValueError(f"gelu: approximate={approximate!r} is unknown; give 'none' or 'tanh'")
+    if x.dtype == "float16":  # whose x³ is infinite from 41 on
+        return gelu(x.to("float32"), approximate).to("float16")
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
