@@ -1303,7 +1303,12 @@ for _name in ("tan", "asin", "acos", "atanh"):
     row(getattr(ops, _name), calls(any_array(low=-0.8, high=0.8)), order=3)
 row(ops.acosh, calls(any_array(low=1.3, high=3)), order=3)
 row(ops.log10, calls(any_array(**POSITIVE)), order=3)
-row(ops.atan2, broadcast(POSITIVE, NOT_ZERO), order=3)
+row(
+    ops.atan2,
+    broadcast(POSITIVE, NOT_ZERO),
+    order=3,
+    kinks=(kink([0.0, 0.0, 3.0], [0.0, 2.0, 4.0], gradients=[[0, 0.5, 0.16], [0, 0, -0.12]]),),
+)
 row(ops.hypot, broadcast(POSITIVE, NOT_ZERO), order=3)
 row(ops.logaddexp, broadcast({}, {}), order=3)
 row(ops.trunc, calls(beside_integers(0.5)))

@@ -136,10 +136,15 @@ def atan(xp, x):
 def atan2(xp, x, y):
     """z = the angle of the point (y, x), in (−π, π]
 
-    ∂x: g · y / (x² + y²)
-    ∂y: −g · x / (x² + y²)
+    ∂x: g · y / (x² + y²), 0 at the origin
+    ∂y: −g · x / (x² + y²), 0 at the origin
     """
     return xp.arctan2(x, y)
+
+
+def _by_square_of_radius(a: Any, x: Any, y: Any) -> Any:
+    square = x * x + y * y
+    return a / where(square == 0, math.inf, square)
 
 
 @method
@@ -196,7 +201,10 @@ tan.vjp(x=lambda g, z: g * (1 + z * z))
 asin.vjp(x=lambda g, x: g * (1 - x * x) ** -0.5)
 acos.vjp(x=lambda g, x: -g * (1 - x * x) ** -0.5)
 atan.vjp(x=lambda g, x: g / (1 + x * x))
-atan2.vjp(x=lambda g, x, y: g * (y / (x * x + y * y)), y=lambda g, x, y: g * (-x / (x * x + y * y)))
+atan2.vjp(
+    x=lambda g, x, y: g * _by_square_of_radius(y, x, y),
+    y=lambda g, x, y: g * _by_square_of_radius(-x, x, y),
+)
 sinh.vjp(x=lambda g, x: g * cosh(x))
 cosh.vjp(x=lambda g, x: g * sinh(x))
 asinh.vjp(x=lambda g, x: g * (x * x + 1) ** -0.5)
