@@ -37,6 +37,8 @@ def refuse(operation: object, error: Exception, arrays: Sequence[Any]) -> NoRetu
     text = str(error)
     if not text.startswith(f"{operation}:"):
         text = f"{operation}: {text}; got {describe(arrays)}"
+    if isinstance(error, OverflowError) and "out of bounds" in text:  # PyTorch takes the remainder of such a number
+        text += "; convert x first, as by x.int()"
     kind = next(kind for kind in REFUSALS if isinstance(error, kind))  # NumPy's own take other arguments
     raise kind(text) from error
 
