@@ -131,3 +131,23 @@ def test_an_argument_that_was_overwritten_since_is_refused() -> None:
     assert x.grad is None
     z = checkpoint(lambda x, constant: x * constant.add_(1), x, constant)  # its own writes are its own affair
     z.sum().backward()
+
+
+def test_it_runs_again_in_the_dtypes_of_the_first_time():
+    seen = []
+
+    def block(x):
+        z = x @ w
+        seen.append(z.dtype)
+        return z.tanh()
+
+    gradients = []
+    for run in (block, lambda x: checkpoint(block, x)):
+        w = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        x = tg.tensor([[0.1, 0.2]], requires_grad=True)
+        with tg.autocast("cpu", dtype=tg.float16):
+            y = run(x)
+        y.float().sum().backward()
+        gradients.append([x.grad.tolist(), w.grad.tolist()])
+    assert seen == [tg.float16] * 3 and gradients[0] == gradients[1]
+    assert not tg.is_autocast_enabled("cpu")

@@ -99,10 +99,10 @@ def _switch(dtypes: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def as_it_is() -> Iterator[None]:
-    """No conversions within the block."""
+def as_it_is(dtypes: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """No conversions within the block, or those of other `casting.dtypes`."""
     before = casting.dtypes
-    _switch({})
+    _switch(dtypes or {})
     try:
         yield
     finally:

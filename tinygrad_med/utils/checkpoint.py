@@ -18,6 +18,7 @@ from tinygrad_med.autograd.functional import gradients
 from tinygrad_med.core.backward import records
 from tinygrad_med.core.modes import next_number
 from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.engine import autocast
 from tinygrad_med.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.nn import Sequential
@@ -91,6 +92,7 @@ class _Part:
         self.flowing = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
         self.args = [None if i in self.flowing else x for i, x in enumerate(args)]  # the graph keeps the others
         self.state = random.default_generator.get_state()
+        self.dtypes = autocast.casting.dtypes
         self.results: tuple[Tensor, ...] = ()
         self.ended = 0  # the number of the first run's end: later writes are noticed
         self.leaves: list[Tensor] = []
@@ -116,7 +118,8 @@ class _Part:
         if self.keep_rng:
             generator.set_state(self.state)
         try:
-            found = self.run(xs)
+            with autocast.as_it_is(self.dtypes):  # as the first time; the walk computes without autocast
+                found = self.run(xs)
         finally:
             if self.keep_rng:
                 generator.set_state(now)
