@@ -772,7 +772,7 @@ class Methods:
         """x with its last two dims exchanged."""
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """x with `value`, a number or a 0-d tensor, where the mask is true."""
+        """x with `value`, a number or a 0-d tensor, where the mask is true; in the dtype of x, which cuts 1.5 to 1."""
 
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """masked_fill in place; returns x itself."""
