@@ -166,7 +166,7 @@ def write(row: list[str]) -> None:
     lines = ["# Does the wheel work where it is installed?", "", about, "", f"| {' | '.join(titles)} |"]
     lines += [f"|{'---|' * len(titles)}", *(f"| {' | '.join(one[2:])} |" for one in rows)]
     if absent := [name for name in NAMES if name not in {one[0] for one in rows}]:
-        lines += ["", f"Not here, so not tried: {', '.join(absent)}."]
+        lines += ["", f"Not tried: {', '.join(absent)}."]
     RESULT.with_suffix(".md").write_text("\n".join([*lines, ""]), "utf-8")
 
 
