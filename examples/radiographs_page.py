@@ -184,7 +184,7 @@ def something_else(page: Page, learn: Learner, familiar: Familiar, file: Path) -
     verdict = "unfamiliar: don't trust the answer" if distance > familiar.threshold else "nothing unusual: a miss"
     says = ", ".join(f"{name} {p:.2f}" for name, p in zip(learn.dls.vocab, probabilities, strict=True))
     (x,) = first(dl)
-    ax = show_image(learn.dls.decode(x.numpy())[0], title=f"{says}\n{verdict}")
+    ax = show_image(learn.dls.decode(x.cpu().numpy())[0], title=f"{says}\n{verdict}")
     add(
         page,
         "A picture of none of the classes",
@@ -279,7 +279,7 @@ def seen(learn: Learner, file: Path) -> tuple[torch.Tensor, np.ndarray]:
     """A file as the network gets it, (1, 3, H, W), and as people see it, (3, H, W)."""
     (x,) = first(learn.dls.test_dl([file]))
     (batch,) = learn.tensors([x])
-    return batch, learn.dls.decode(x.numpy())[0]
+    return batch, learn.dls.decode(x.cpu().numpy())[0]
 
 
 def tutorial_cam(learn: Learner, x: torch.Tensor, label: int) -> np.ndarray:
