@@ -155,7 +155,7 @@ def what_if(page: Page, learn: Learner, file: Path) -> None:
 def class_of(learn: Learner, file: Path) -> int:
     """The class that the file's folder says."""
     (batch,) = learn.dls.test_dl([file], with_labels=True)
-    return int(np.asarray(batch[1])[0])
+    return int(batch[1][0])
 
 
 def equalized(page: Page, learn: Learner, test: Sequence[Path]) -> None:
