@@ -181,6 +181,7 @@ def test_a_finished_convolution_is_one_and_what_follows(case, seed):
 @pytest.mark.usefixtures("schedule")
 @given(case=winograd_cases(), seed=st.integers(0, 99))
 @example(case=case((2, 3, 14, 15), (40, 3, 3, 3), padding=((1, 1), (1, 1))), seed=1)
+@example(case=case((1, 64, 5, 5), (40, 64, 3, 3), padding=((1, 1), (1, 1))), seed=0)  # more weights than results
 def test_winograd_finishes_too(case, seed):
     x, w, _ = case.arrays()
     options, expected = finished(case, reference.conv(x, w, geometry=case.geometry), np.random.default_rng(seed))
