@@ -121,7 +121,7 @@ def hardest(images: Sequence[np.ndarray], labels: np.ndarray, preds: np.ndarray,
         truth, taken = classes[labels[i]], classes[taken_for[i]]
         said = "right" if truth == taken else f"taken for\n{taken} {probabilities[i, taken_for[i]]:.0%}"
         captions.append(f"{truth} {own[i]:.0%}\n{said}")
-    enough = np.count_nonzero(taken_for != labels) >= len(worst)
+    enough = (taken_for != labels)[worst].all()
     title = "The worst mistakes" if enough else "The worst mistakes, and what the model was least sure of"
     return plots.sheet([images[i] for i in worst], captions, title=f"{title}: true class first")
 
