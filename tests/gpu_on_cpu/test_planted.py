@@ -6,8 +6,9 @@ A row says what replaces what in the source, and what the GPU says to it; the ke
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -22,6 +23,15 @@ from tinygrad_med.backend.gpu import elementwise, faults, finish, implicit, norm
 from tinygrad_med.backend.gpu.compiled import Kernel
 
 pytestmark = needs(WATCH="1", POOL="0", DEVICES="2")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted() -> Iterator[None]:
+    """What a planted look has noted is none of the next test's."""
+    yield
+    with contextlib.suppress(IndexError):
+        faults.raise_noted()
+
 
 RACE = "and no __syncthreads() is between"
 PAST_END = "bytes past the end of an array"
