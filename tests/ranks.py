@@ -257,6 +257,15 @@ def few_rows_synchronised(ranks: Ranks) -> dict[str, np.ndarray]:
     return few_rows(ranks, normalization=True)
 
 
+def synchronised_in_float16(ranks: Ranks) -> dict[str, np.ndarray]:
+    """What MPI can't sum, as a convolution gives it under autocast; of numbers whose sums are exact in float32."""
+    layer = SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(3), ranks)
+    x = (torch.arange(24.0).reshape(8, 3) % 7).half()
+    z = layer(x[ranks.share(8).rows])
+    assert z.dtype == torch.float16
+    return {"z": ranks.gather(z.detach().numpy()), "mean": layer.running_mean.numpy()}
+
+
 def together(ranks: Ranks) -> dict[str, np.ndarray]:
     """The rows of all ranks, one behind the other."""
     rows = np.arange(7.0).reshape(7, 1)

@@ -44,7 +44,8 @@ def mpirun(n: int, *command: object, seconds: float = 120, **environment: str) -
 
 
 TRAININGS = ["plain", "one_message", "synchronised", "checkpointed", "twice_used", "learning", "learning_from_lists"]
-OTHERS = ["some_ranks_alone", "accumulated", "few_rows", "few_rows_synchronised", "together", "refusals"]
+UNEQUAL = ["accumulated", "few_rows", "few_rows_synchronised", "synchronised_in_float16", "together"]
+OTHERS = [*UNEQUAL, "some_ranks_alone", "refusals"]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -71,7 +72,7 @@ def test_several_ranks_have_the_gradients_losses_and_weights_of_one(several, cas
 
 
 @needs_mpi
-@pytest.mark.parametrize("case", ["accumulated", "few_rows", "few_rows_synchronised", "together"])
+@pytest.mark.parametrize("case", UNEQUAL)
 def test_unequal_parts(several, case):
     assert_equal_to_one(several[case], getattr(program, case)(Ranks()))
 

@@ -553,6 +553,7 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(x)
         if x.ndim not in self.dims:
             raise ValueError(f"SyncBatchNorm: expects {self.shapes}, got shape {x.shape}")
+        given, x = x.dtype, x.float() if x.dtype == "float16" else x  # MPI sums no float16, and squares overflow in it
         counts = 0.0 if self.ranks.idle else 1.0
         dims, shape = [d for d in range(x.ndim) if d != 1], (1, -1, *(1,) * (x.ndim - 2))
         own = full((1,), counts * (x.numel() // x.shape[1]), dtype=x.dtype, device=str(x.device))
@@ -566,7 +567,7 @@ class SyncBatchNorm(_BatchNorm):
         self._track(mean, var * (count / (count - 1)))
         z = centred * rsqrt(var + self.eps).reshape(shape)
         z = z if self.weight is None else z * self.weight.reshape(shape)
-        return z if self.bias is None else z + self.bias.reshape(shape)
+        return (z if self.bias is None else z + self.bias.reshape(shape)).to(given)
 
     @no_grad()
     def _track(self, mean: Tensor, var: Tensor) -> None:

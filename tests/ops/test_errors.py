@@ -108,6 +108,8 @@ MESSAGES = [
         "'constant'",
     ),
     (lambda: tg.where(x(2), x(2), x(2)), TypeError, "where: the condition must be a bool tensor", "compare first"),
+    (lambda: x(2).std(dim=True), TypeError, "std: dim must be an integer, got True", "give a flag by its name"),
+    (lambda: x(2).sum(dim=False), TypeError, "sum: dim must be an integer, got False", "give a flag by its name"),
     (lambda: x(2).clip(), ValueError, "clip: give min, max or both", ""),
     (lambda: F.gelu(x(2), approximate="fast"), ValueError, "gelu: approximate='fast' is unknown", "'none' or 'tanh'"),
     (

@@ -16,7 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def bools_are_bools(function: F) -> F:
     """Hold the arguments whose default is a bool (`keepdim`, `descending` …) to bools.
 
-    `x.sum(0, 1)` means two dims to one reader and `keepdim` to another, so it is an error, as in PyTorch.
+    `x.sum(0, 1)` means two dims to one reader and `keepdim` to another, so it is an error, as in PyTorch; so is a bool
+    that is called `dim`. (In the place of `dim`, `x.std(True)` means `unbiased`.)
     """
     parameters = inspect.signature(function).parameters.values()
     flags = [(i, p.name) for i, p in enumerate(parameters) if isinstance(p.default, bool)]
@@ -27,6 +28,10 @@ def bools_are_bools(function: F) -> F:
             flag = args[i] if i < len(args) else kwargs.get(name, False)
             if flag is not True and flag is not False:
                 raise TypeError(f"{function.__name__}: {name} must be True or False, got {flag!r}")
+        if isinstance(kwargs.get("dim"), bool):
+            raise TypeError(
+                f"{function.__name__}: dim must be an integer, got {kwargs['dim']}; give a flag by its name"
+            )
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
