@@ -14,8 +14,7 @@ It is written for two axes here, and works over one, two or three alike; "rows" 
 A window can be laid into its row in two orders. Pixel by pixel, (*kernel, C), is quick to copy, but the weights, which
 callers keep as (K, C, kh, kw), have to be re-ordered to match. Where there are few pixels to many weights, as in the
 deep layers of a network that looks at one image, that costs more than the product; then the columns are laid in the
-weights' own order, (C, kh, kw), as rows, so that the weights are read once and never moved. Threads share such a
-product by input channels: each lays the columns of its own, and what they give is added.
+weights' own order, (C, kh, kw), as rows and in a single band, so that the weights are read once and never moved.
 
 This file knows arrays (N, *size, C), C-contiguous, and geometries that have been checked; it doesn't know what callers
 see, nor when another algorithm is better.
@@ -36,7 +35,6 @@ from .products import in_parts, part_width, product, thin
 from .threads import parallel_for, parallel_sum
 
 FEW_PIXELS = 2  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
-SERIAL = 8 << 20  # products of two numbers that one thread is done with before a second one has begun
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
@@ -44,17 +42,19 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish =
     (out_channels, group_channels, *kernel), groups = w.shape, geometry.groups
     y = np.empty((len(x), *geometry.out, out_channels), x.dtype)
     if _few_pixels(len(x), out_channels, geometry):
-        rows = w.reshape(groups, -1, group_channels, math.prod(kernel))  # (groups, K', C', kh·kw)
-        small = w.size * len(x) * math.prod(geometry.out) <= SERIAL
-        parts = [slice(None)] if small else shares(group_channels)
+        rows = w.reshape(groups, -1, group_channels * math.prod(kernel))  # (groups, K', C'·kh·kw)
+        columns, products = _columns_like_weights(x, geometry), _by_group(y, groups)
+        parts = shares(out_channels // groups)
 
-        def some_channels(i: int) -> np.ndarray:
-            columns = _columns_like_weights(x, geometry, parts[i])
-            weights = rows[:, :, parts[i]].reshape(groups, -1, columns.shape[1])
-            return np.stack([thin(some, group) for some, group in zip(weights, columns, strict=True)])
+        def some_channels(i: int) -> None:
+            for weights, group, result in zip(rows, columns, products, strict=True):
+                result[:, parts[i]] = thin(weights[parts[i]], group).T
+            if groups == 1:
+                finish(y, (), parts[i])
 
-        _by_group(y, groups)[...] = parallel_sum(some_channels, len(parts)).transpose(0, 2, 1)
-        finish(y, ())
+        parallel_for(some_channels, len(parts))
+        if groups > 1:  # of each group a part of its channels was computed
+            finish(y, ())
         return y
     by_tap = w.reshape(groups, -1, group_channels, *kernel).transpose(0, *range(3, 3 + len(kernel)), 2, 1)
     some = part_width(math.prod(kernel) * group_channels, out_channels // groups, w.dtype)
@@ -155,21 +155,17 @@ def _columns(x: np.ndarray, chunk: Chunk, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(v).reshape(geometry.groups, math.prod(v.shape[1 : 2 + len(geometry.kernel)]), -1)
 
 
-def _columns_like_weights(x: np.ndarray, geometry: Geometry, channels: slice = slice(None)) -> np.ndarray:
-    """The columns (groups, C'·kh·kw, pixels) of all output rows, a row for each weight of an output channel.
-
-    Of all channels of a group, or some. They are copied channel by channel, in runs as long as a row of windows.
-    """
+def _columns_like_weights(x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The columns (groups, C'·kh·kw, pixels) of all output rows, a row for each weight of an output channel."""
     (top, _), *sides = geometry.padding
     count = (geometry.out[0] - 1) * geometry.stride[0] + geometry.extent[0]
-    some = x.reshape(*x.shape[:-1], geometry.groups, x.shape[-1] // geometry.groups)[..., channels]
-    some = some.reshape(*x.shape[:-1], geometry.groups * some.shape[-1])
-    band = padded_rows(some, slice(0, len(x)), -top, count, sides)
-    if math.prod(geometry.kernel) > 1:  # each pixel is copied several times
-        band = np.moveaxis(np.ascontiguousarray(np.moveaxis(band, -1, 0)), 0, -1)
-    v, axes = _windows(band, geometry), len(geometry.kernel)  # (groups, N, *out, *kernel, C')
-    columns = np.ascontiguousarray(v.transpose(0, -1, *range(2 + axes, 2 + 2 * axes), *range(1, 2 + axes)))
-    return columns.reshape(geometry.groups, -1, math.prod(v.shape[1 : 2 + axes]))
+    v = _windows(padded_rows(x, slice(0, len(x)), -top, count, sides), geometry)
+    pixels = v.shape[1 : 2 + len(geometry.kernel)]
+    columns = np.empty((geometry.groups, v.shape[-1], *geometry.kernel, *pixels), x.dtype)
+    for tap in np.ndindex(*geometry.kernel):
+        there, here = (slice(None), slice(None), *tap), (..., *tap, slice(None))
+        columns[there] = np.moveaxis(v[here], -1, 1)
+    return columns.reshape(geometry.groups, -1, math.prod(pixels))
 
 
 def _by_group(part: np.ndarray, groups: int) -> np.ndarray:
