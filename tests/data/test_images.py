@@ -272,6 +272,15 @@ def claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
 
 
+def test_a_picture_without_its_palette_is_named(tmp_path):
+    path = write(tmp_path / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8), "P")
+    data = path.read_bytes()
+    at = data.index(b"PLTE") - 4
+    path.write_bytes(data[:at] + data[at + 12 + int.from_bytes(data[at : at + 4], "big") :])
+    with pytest.raises(ValueError, match=r"a\.png can't be read \(its pixels are places in a palette, which it lacks"):
+        open_image(path)
+
+
 def test_a_small_file_that_claims_to_be_large_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
     (tmp_path / "bomb.png").write_bytes(claiming(16, 5_000_000))
     monkeypatch.setattr(pillow.Image, "load", lambda _: pytest.fail("its pixels are read"))

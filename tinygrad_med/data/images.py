@@ -102,6 +102,8 @@ def open_image(path: str | Path, mode: str = "RGB", *, window: WindowChoice = No
                 raise ValueError("it holds several pictures; save the one that is meant as a file of its own")
             is_deep_colour = ";16" in str(picture.tile)
             picture.load()
+            if picture.mode in ("P", "PA") and picture.palette is None:
+                raise ValueError("its pixels are places in a palette, which it lacks")
             _turn_upright(picture)
     except FileNotFoundError:
         raise
