@@ -7,8 +7,11 @@ CuPy, and must not come back. Without a card these tests run by `python -m tests
 from __future__ import annotations
 
 import copy
+import io
 import os
 import pickle
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,6 +21,7 @@ import pytest
 
 import tinygrad_med as tm
 from tinygrad_med import cam, explain, nn, optim, series_cam
+from tinygrad_med.backend.gpu import compiling
 from tinygrad_med.data.loader import DataLoader
 from tinygrad_med.learner import Learner, accuracy, show_image
 from tinygrad_med.nn import functional as F
@@ -47,6 +51,36 @@ def close_figures() -> None:
 def close(there: Any, here: Any, tolerance: float = 1e-5) -> None:
     assert there.is_cuda and not here.is_cuda
     np.testing.assert_allclose(there.detach().cpu().numpy(), here.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
+# The first step -------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_counts_the_kernels_that_are_compiled(monkeypatch: pytest.MonkeyPatch, cupy: ModuleType) -> None:
+    """Each once: the second call of a kernel, and another kernel of the same source, compile nothing."""
+    monkeypatch.setattr(compiling, "PATIENCE", 0.0)
+    monkeypatch.setattr(compiling, "OVER", 60.0)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    x = cupy.ones(3, "float32") + 1  # CuPy asks the compiler about itself before the first
+    compiling.end()
+    terminal.truncate(0)
+    number = str(uuid.uuid4().int)  # so that none of these sources was compiled before
+    sources = [f"z = x * x + {i}; // {number}" for i in (1, 2, 2)]
+    kernels = [cupy.ElementwiseKernel("float32 x", "float32 z", source, "squared") for source in sources]
+    for kernel in (*kernels, *kernels):
+        kernel(x)
+    compiling.end()
+    told = terminal.getvalue()
+    assert "compiling kernels for the GPU, once: 2 kernels" in told and "3 kernels" not in told
+
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())  # nobody looks
+    cupy.ElementwiseKernel("float32 x", "float32 z", f"z = x; // {number}", "same")(x)
+    assert not log.getvalue()
 
 
 # torch.cuda -----------------------------------------------------------------------------------------------------------

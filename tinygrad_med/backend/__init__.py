@@ -342,6 +342,7 @@ def require_cupy() -> ModuleType:
             raise RuntimeError(f"cuda: {problem}")
         _cupy = importlib.import_module("cupy")
         cuda_in_use = True
+        importlib.import_module("tinygrad_med.backend.gpu.compiling").watch()
         if tf32:
             allow_tf32(tf32)
     return _cupy

@@ -3,8 +3,9 @@
 The functions find the array library of what they are given; with NumPy arrays the array code runs too, which is how it
 is tested where there is no GPU. A kernel takes its place where `compiled.compiles` says so, and is held to it by tests
 marked `cuda`. Reading order: `compiled` (from a source to a call), `layout` (channels last), `norm` (sums in two
-stages), `places` (where windows lie), `pool`, `convolution`, `implicit` (convolution without columns), `products`,
-`sums`, `softmax`, `elementwise`, `optimizers` (all parameters in one launch).
+stages), `places` (where windows lie), `pool`, `convolution`, `implicit` (convolution without columns), `finish` (what
+follows one), `products`, `sums`, `softmax`, `elementwise`, `optimizers` (all parameters in one launch), `faults` (wrong
+indices, found by the GPU), `compiling` (the bar of the first step).
 """
 
 from .compiled import get_compiled, set_compiled

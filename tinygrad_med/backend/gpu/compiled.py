@@ -3,7 +3,7 @@
 Array code reads and writes all of its arrays at each of its operations; a kernel of our own does in one pass over
 memory what a formula needs. Each stands beside the array code that defines it, has its result, and takes its place
 where there is a compiler: for CuPy's arrays of floats, unless `set_compiled(False)` (or TINYGRAD_MED_CUDA_KERNELS=0)
-forbids it. CuPy compiles a source at its first use and keeps what comes out in its cache on disk.
+forbids it. CuPy compiles a source at its first use and keeps what comes out in its cache on disk (`compiling`).
 
 In a source T is the dtype of the arrays, and A what is computed in: float, or double for float64. Sizes are numbers of
 64 bits; what a kernel multiplies them to may be as long as memory is.
