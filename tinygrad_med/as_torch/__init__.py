@@ -43,8 +43,8 @@ class StandIn(ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if f"{self.__name__}.{name}" in WHERE:
             return importlib.import_module(f"{self.__name__}.{name}")
-        if name in ELSEWHERE and self.__name__ == "torch.autograd":
-            return getattr(importlib.import_module(ELSEWHERE[name]), name)
+        if (full := f"{self.__name__}.{name}") in ELSEWHERE:
+            return getattr(importlib.import_module(ELSEWHERE[full]), name)
         if not hasattr(self._behind, name):
             raise AttributeError(_lacking(f"{self.__name__}.{name}"))
         found = getattr(self._behind, name)

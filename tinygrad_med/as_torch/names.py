@@ -61,8 +61,11 @@ WHERE: dict[str, str | None] = {
 }
 """By their name ours; `None` for a package that only holds others."""
 
-ELSEWHERE = {"gradcheck": "tinygrad_med.testing", "gradgradcheck": "tinygrad_med.testing"}
-"""By the name of what another of our modules has than the one that answers for PyTorch's that module."""
+ELSEWHERE = {
+    "torch.autograd.gradcheck": "tinygrad_med.testing",
+    "torch.autograd.gradgradcheck": "tinygrad_med.testing",
+}
+"""By PyTorch's name of something, our module that has it, where that is another one than `WHERE` says."""
 
 NAME_OF = {ours: name for name, ours in reversed(WHERE.items()) if ours and name.startswith("torch")}
 """By the name of one of our modules the first that it answers for."""
