@@ -39,7 +39,7 @@ def test_each_library_has_its_kernels():
     assert kernels.kernels(pytest) is gpu  # any other library
 
 
-@pytest.mark.parametrize("name", sorted(set(cpu.__all__) - CPU_ONLY - {"matmul"}))  # the CPU's is NumPy's own
+@pytest.mark.parametrize("name", sorted(set(cpu.__all__) - CPU_ONLY))
 def test_the_same_signatures(name):
     ours, theirs = (inspect.signature(getattr(library, name)).parameters for library in (cpu, gpu))
     assert [(p.name, p.kind, p.default) for p in ours.values()] == [

@@ -83,8 +83,10 @@ def _groups(a: np.ndarray, rows: int) -> np.ndarray:
     return a.reshape(*a.shape[:-2], -1, rows, a.shape[-1])
 
 
-matmul = np.matmul
-"""x @ y for matrices, or stacks of them."""
+def matmul(x: np.ndarray, y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """x @ y for matrices, or stacks of them."""
+    z: np.ndarray = np.matmul(x, y, out=out)
+    return z
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
