@@ -119,6 +119,7 @@ class Tensor(Conversions):
 
     def retain_grad(self) -> None:
         """Let `backward()` leave `.grad` here too, although this tensor is not a leaf."""
+        refuse_hook(self, "retain_grad")
         if not Retain.is_there(self):
             self.register_hook(Retain(self))
 

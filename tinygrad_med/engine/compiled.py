@@ -271,9 +271,8 @@ def general(p: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     except MemoryError as error:
         raise backend.out_of_memory(p, error) from error
     record = output.origin if isinstance(output, Tensor) else None
-    if (
-        p in TOGETHER and record is not None and record.primitive is p and record.saved is not None
-    ):  # no cast to float16
+    # of p, for the output of one that computes in float32 comes from a cast
+    if p in TOGETHER and record is not None and record.primitive is p and record.saved is not None:
         asked = TOGETHER[p].arguments
         record.saved |= {name: value for name, value in constants.items() if name in asked}
     if mode.watchers and isinstance(output, Tensor) and not (p.single and needs_single(arrays)):

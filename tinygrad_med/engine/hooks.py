@@ -5,8 +5,6 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_med.engine.errors import refuse_hook
-
 if TYPE_CHECKING:
     from tinygrad_med.core.tensor import Tensor
 
@@ -44,7 +42,6 @@ class Retain:
     @staticmethod
     def is_there(tensor: Tensor) -> bool:
         """Whether the tensor's gradient is kept as it is; that of a leaf always is."""
-        refuse_hook(tensor, "retain_grad")
         return tensor.origin is None or any(Retain.of(tensor, hook) for hook in tensor.origin.hooks or ())
 
     def __call__(self, gradient: Tensor) -> None:
