@@ -348,9 +348,8 @@ def _tf32() -> Iterator[None]:
     backend.allow_tf32(False)
 
 
-@tiled(
-    [(case, tile) for case, tile in TILED if case is not WITHOUT_COLUMNS[1]]
-)  # a minute where each access is looked at
+# without the second case, which takes a minute where each access is looked at
+@tiled([(case, tile) for case, tile in TILED if case is not WITHOUT_COLUMNS[1]])
 @pytest.mark.usefixtures("_tf32")
 def test_convolution_by_tensor_cores(
     case: dict[str, Any], tile: implicit.Tile, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ from tinygrad_med.ops.reduce import (
     amin,
     argsort,
     cumsum,
+    half_in_single,
     in_dtype,
     mean,
     sort,
@@ -297,8 +298,11 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     x = in_dtype(input, dtype)
     if x.dtype.kind != "f":
         raise TypeError(f"nanmean: needs a float tensor, got {x.dtype}; use x.float()")
-    if x.dtype == "float16":  # whose sums and counts would end at 65,504
-        return nanmean(x.to("float32"), dim, keepdim).to("float16")
+    return _nanmean(x, dim, keepdim)
+
+
+@half_in_single
+def _nanmean(x: Any, dim: Any, keepdim: bool) -> Any:
     return nansum(x, dim, keepdim) / sum((~isnan(x)).to(x.dtype), dim, keepdim)
 
 
