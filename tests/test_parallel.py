@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
@@ -13,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_med as torch
 from tests import ranks as program
 from tinygrad_med import cuda
-from tinygrad_med.parallel import MPIRanks, Ranks
+from tinygrad_med.nn import functional as F
+from tinygrad_med.ops import normalization
+from tinygrad_med.parallel import MPIRanks, Pending, Ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = Path(sys.executable).with_name("mpirun")  # where PyPI's mpich puts it
@@ -141,6 +145,70 @@ def test_one_end_is_the_end_of_all(tmp_path, case, says):
     assert says in ended.stdout + ended.stderr
     assert time.monotonic() - begun < 20
     assert not list(tmp_path.iterdir())
+
+
+class OneRank(MPIRanks):
+    """A rank whose messages come back as they are; it notes when they begin."""
+
+    def __init__(self) -> None:
+        self.of_gradients, self.begun = None, []
+
+    def start_sum(self, array, comm):
+        """Note it."""
+        self.begun.append(array.size)
+        return Pending()
+
+
+def test_the_first_sums_begin_while_the_walk_goes_on():
+    ranks, model = OneRank(), program.network()
+    then: list[int] = []
+    x, y = program.batches()[0]
+    with ranks.summing(model.parameters(), bucket=8):  # a message each
+        z = model[:2](torch.from_numpy(x))
+        z.register_hook(lambda g: then.append(len(ranks.begun)))
+        F.cross_entropy(model[2:](z), torch.from_numpy(y)).backward()
+    sizes = [p.numel() for p in reversed(list(model.parameters()))]
+    assert then == [4]  # of the last two layers, before the walk comes to the first
+    assert ranks.begun == [*sizes, len(sizes)]  # the flags last
+
+
+@pytest.mark.parametrize("bucket", [8, 10**9])
+def test_a_step_with_sums_runs_the_one_pass_kernels_and_has_the_bits_of_a_step_without(monkeypatch, bucket):
+    model = program.network(normalization=True)
+    x, y = (torch.from_numpy(v) for v in program.batches()[0])
+    kernels, run = normalization.kernels, []
+
+    def counting(xp):
+        run.append(inspect.stack()[1].function)
+        return kernels(xp)
+
+    monkeypatch.setattr(normalization, "kernels", counting)
+
+    def step():
+        run.clear()
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        return list(run), [p.grad.numpy().tobytes() for p in model.parameters()]
+
+    names, gradients = step()
+    assert names[-1] == "_batch_norm_relu_joint"
+    with OneRank().summing(model.parameters(), bucket):
+        assert step() == (names, gradients)
+
+
+def test_a_gradient_of_a_wrong_dtype_is_refused_with_sums_as_without():
+    @torch.primitive
+    def wrong(xp, x):
+        """z = x
+
+        ∂x: g, in another dtype
+        """
+        return x * 1
+
+    wrong.vjp(x=lambda g: g.astype("float64"))
+    x = torch.tensor([1.0], requires_grad=True)
+    with OneRank().summing([x]), pytest.raises(RuntimeError, match="a rule gave a float64 gradient for a float32 leaf"):
+        wrong(x).backward()
 
 
 def test_a_rank_alone_has_the_whole_batch():

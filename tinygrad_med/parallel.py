@@ -32,18 +32,19 @@ import copy
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy
 
 from tinygrad_med import backend, cuda
 from tinygrad_med._files import optional
-from tinygrad_med.core.modes import mode
-from tinygrad_med.core.primitive import Primitive, Record, primitive
+from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import full
-from tinygrad_med.engine.switches import no_grad, switched
+from tinygrad_med.engine import errors
+from tinygrad_med.engine.switches import no_grad
+from tinygrad_med.engine.walk import collected
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.nn import Module
 from tinygrad_med.nn.normalization import _BatchNorm
@@ -252,9 +253,9 @@ class MPIRanks(Ranks):
     @contextlib.contextmanager
     def summing(self, parameters: Iterable[Tensor], bucket: int = BUCKET) -> Iterator[Summing | None]:
         """Let every walk of this thread within the block leave in `parameters` the sum of the ranks' gradients."""
-        watcher = Summing(self, list(parameters), bucket)
-        with switched("watchers", (*mode.watchers, watcher)):
-            yield watcher
+        collector = Summing(self, list(parameters), bucket)
+        with collected(collector):
+            yield collector
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each `.grad` by its sum over the ranks."""
@@ -262,7 +263,7 @@ class MPIRanks(Ranks):
         gradients = Gradients(self, leaves, BUCKET)
         for i, p in enumerate(leaves):
             if p.grad is not None:
-                gradients.add(i, p.grad.array)
+                gradients.put(i, p.grad.array)
         gradients.start(everything=True)
         for i, g in gradients.finish():
             leaves[i].grad = wrap(g.copy())
@@ -370,26 +371,31 @@ class Gradients:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with zeros."""
-        self.flat[...] = 0
+        """Begin anew."""
+        self.flat[self.flags :] = 0
         self.given: set[int] = set()  # the leaves that have their flag, for a flag itself would be waited for on a GPU
-        self.complete: set[int] = set()
         self.pending: list[Pending] = []
 
-    def add(self, i: int, g: Any) -> None:
-        """Add to the gradient of leaf i."""
-        place = self.flat[self.places[i]].reshape(self.leaves[i].shape)
-        place += g
+    def put(self, i: int, g: Any) -> None:
+        """Take the gradient of leaf i; it is complete."""
+        errors.refuse_dtype(self.leaves[i], g)
+        self.flat[self.places[i]].reshape(self.leaves[i].shape)[...] = g
         self.flat[self.flags + i] = 1
         self.given.add(i)
 
     def start(self, everything: bool = False) -> None:
-        """Begin the sums of the buckets that are complete; all ranks begin them in the same order."""
+        """Begin the sums of the buckets that are complete; all ranks begin them in the same order.
+
+        With `everything` those of all others too, with zeros for the gradients that are missing.
+        """
         last = len(self.buckets) - 1  # it has the flags, which are known at the end
         while (n := len(self.pending)) <= last:
             place, waits = self.buckets[n]
-            if not everything and (n == last or not waits <= self.complete):
+            missing = waits - self.given
+            if not everything and (n == last or missing):
                 break
+            for i in missing:
+                self.flat[self.places[i]] = 0
             self.pending.append(self.ranks.start_sum(self.flat[place], self.ranks.of_gradients))
 
     def finish(self) -> Iterator[tuple[int, Any]]:
@@ -403,44 +409,27 @@ class Gradients:
 
 
 class Summing:
-    """The watcher of `summing`: copies each contribution to a parameter into the flat array, and sums complete buckets.
+    """The collector of `summing`: copies each parameter's gradient into the flat array, and sums complete buckets.
 
-    A parameter's gradient is complete when the walk has passed all operations that used it. These are noted as they
-    run; the walk comes past them in reverse, so the last layers are summed while it works on the first ones.
+    The walk gives a gradient when it has passed all operations that used the parameter; so the last layers are summed
+    while it works on the first ones. Where somebody watches it, and where `backward` was given `inputs`, it gives them
+    all at its end.
 
     A walk within the walk belongs to an operation that computes something again (`utils.checkpoint`), and hands the
     gradients on to it. One that leaves them in the parameters itself is refused: see `Ranks.sum_gradients`.
 
     Attributes:
+        leaves: the parameters.
         bytes: what the last walk gave to the messages.
         waited: seconds that the last walk waited for them at its end: what the overlap did not hide.
     """
 
     def __init__(self, ranks: MPIRanks, parameters: list[Tensor], bucket: int) -> None:
         self.ranks, self.parameters, self.bucket = ranks, parameters, bucket
+        self.leaves: Collection[Tensor] = set(parameters)
         self.gradients: Gradients | None = None
-        self.used: dict[Record, list[tuple[int, Tensor]]] = {}  # per operation: which operands are parameters
-        self.uses: dict[Tensor, int] = {}  # per parameter: how many operations the walk has still to pass
-        self.known = set(parameters)
         self.walking = False
         self.bytes, self.waited = 0, 0.0
-
-    def operation(
-        self,
-        primitive: Primitive,  # noqa: ARG002 - every watcher gets them
-        operands: Any,  # noqa: ARG002 - likewise
-        arrays: Any,  # noqa: ARG002 - likewise
-        constants: Any,  # noqa: ARG002 - likewise
-        output: Tensor,
-    ) -> None:
-        """Note which parameters an operation uses."""
-        if output.origin is None or self.walking:
-            return
-        inputs = output.origin.inputs
-        if found := [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x in self.known]:
-            self.used[output.origin] = found
-            for _, leaf in found:
-                self.uses[leaf] = self.uses.get(leaf, 0) + 1
 
     def walk(self, steps: Iterator[Any]) -> Iterator[Any]:
         """The steps, with the sums over the ranks in place of the parameters' gradients."""
@@ -455,16 +444,12 @@ class Summing:
                 if isinstance(g, Tensor):
                     raise RuntimeError("create_graph: a gradient that is summed over the ranks has no derivative")
                 if isinstance(node, Tensor) and node in number:
-                    i = number[node]
-                    if i not in gradients.complete:  # it has a hook, or not all of its uses were noted
-                        gradients.flat[gradients.places[i]] = 0
-                        gradients.add(i, g)
-                    continue
-                for i, leaf in self.used.pop(node, ()):
-                    self._contribute(gradients, leaf, number[leaf], contributions[i] if contributions else None)
+                    gradients.put(number[node], g)
+                    gradients.start()
+                else:
+                    yield node, g, contributions
                 for sum in gradients.pending:
                     sum.advance()
-                yield node, g, contributions
             gradients.start(everything=True)
             self.bytes, begun = gradients.flat.nbytes, time.perf_counter()
             for i, total in gradients.finish():
@@ -472,8 +457,6 @@ class Summing:
             self.waited = time.perf_counter() - begun
         finally:
             self.walking = False
-            self.used.clear()
-            self.uses.clear()
 
     def _begin(self) -> Gradients:
         leaves = [p for p in self.parameters if p.requires_grad]
@@ -482,19 +465,11 @@ class Summing:
         self.gradients.reset()
         return self.gradients
 
-    def _contribute(self, gradients: Gradients, leaf: Tensor, i: int, d: Any) -> None:
-        if d is not None and not leaf.hooks:
-            gradients.add(i, d)
-        self.uses[leaf] -= 1
-        if not self.uses[leaf] and not leaf.hooks and i in gradients.given:
-            gradients.complete.add(i)
-            gradients.start()
-
     def _inner(self, steps: Iterator[Any]) -> Iterator[Any]:
         for node, g, contributions in steps:
             before = node._grad if isinstance(node, Tensor) else None
             yield node, g, contributions
-            if isinstance(node, Tensor) and node in self.known and node._grad is not before:
+            if isinstance(node, Tensor) and node in self.leaves and node._grad is not before:
                 raise RuntimeError(
                     "a backward() within the walk left a gradient in a parameter, where the ranks would not sum it (as "
                     "MRNet's chunk=… does); use ranks.sum_gradients(parameters) after the walk instead of summing"
