@@ -232,6 +232,21 @@ def test_detach_and_data_share_memory_outside_the_graph():
     assert x.tolist() == [4.0, 5.0]
 
 
+def test_data_takes_the_shape_dtype_and_memory_of_another_tensor(torch):
+    for lib in (tm, torch):
+        x, other = lib.zeros(2, requires_grad=True), lib.ones(3, dtype=lib.float64)
+        x.data = other
+        assert x.dtype == lib.float64 and tuple(x.shape) == (3,) and x.requires_grad and x.is_leaf
+        other.mul_(2)
+        (x * x).sum().backward()
+        assert x.tolist() == [2.0] * 3 and x.grad.tolist() == [4.0] * 3 and x.grad.dtype == lib.float64
+        with pytest.raises(RuntimeError, match="data"):
+            x.data = lib.zeros(2, dtype=lib.int64)
+        y = lib.zeros(2)
+        y.data = lib.arange(3)
+        assert y.dtype == lib.int64
+
+
 def test_only_leaves_can_be_switched_off():
     x = tm.ones(2, requires_grad=True)
     assert not x.requires_grad_(False).requires_grad

@@ -347,3 +347,23 @@ def test_gumbel_softmax_draws_by_the_probabilities(hard):
     (z * tg.tensor([1.0, 2.0, 3.0])).sum().backward()
     np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
     assert logits.grad.numpy().any()
+
+
+def test_an_embedding_of_vectors_that_are_there(torch):
+    for lib in (tg, torch):
+        weight = lib.arange(6, dtype=lib.float32).reshape(3, 2)
+        frozen = lib.nn.Embedding.from_pretrained(weight)
+        assert not frozen.weight.requires_grad and frozen(lib.tensor([2, 0])).tolist() == [[4.0, 5.0], [0.0, 1.0]]
+        weight.mul_(2)
+        assert frozen.weight.tolist() == weight.tolist()  # one memory
+        learned = lib.nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=2)
+        learned(lib.tensor([1, 2])).sum().backward()
+        assert learned.weight.grad.tolist() == [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+        assert learned.weight[2].tolist() == [8.0, 10.0] and learned.padding_idx == 2
+        with pytest.raises((ValueError, AssertionError)):
+            lib.nn.Embedding.from_pretrained(weight[0])
+    tg.manual_seed(0)
+    first = tg.rand(3).tolist()
+    tg.manual_seed(0)
+    tg.nn.Embedding.from_pretrained(tg.zeros(3, 2))
+    assert tg.rand(3).tolist() == first  # nothing is drawn

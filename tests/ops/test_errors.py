@@ -107,6 +107,8 @@ MESSAGES = [
         "pad: mode='mirror' is unknown",
         "'constant'",
     ),
+    (lambda: tg.where(x(2) > 0, None, x(2)), TypeError, "where: x is None, but y is not; give both", ""),
+    (lambda: tg.where(x(2) > 0, x(2), None), TypeError, "where: y is None, but x is not; give both", ""),
     (lambda: tg.where(x(2), x(2), x(2)), TypeError, "where: the condition must be a bool tensor", "compare first"),
     (lambda: x(2).std(dim=True), TypeError, "std: dim must be an integer, got True", "give a flag by its name"),
     (lambda: x(2).sum(dim=False), TypeError, "sum: dim must be an integer, got False", "give a flag by its name"),
@@ -174,3 +176,31 @@ def test_what_has_no_derivative_is_a_constant():
 def test_split_and_narrow_take_numpys_integers_and_count_from_the_end():
     assert [part.shape for part in x(5).split(np.int64(2))] == [(2,), (2,), (1,)]
     assert tg.arange(4).narrow(0, -2, 2).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("zero", [0, [1, 0]], ids=["a number", "one of two"])
+@pytest.mark.parametrize(
+    ("name", "divide"),
+    [
+        ("floor_divide", lambda x, y: x // y),
+        ("floor_divide", lambda x, y: x.div(y, rounding_mode="trunc")),
+        ("floor_divide", lambda x, y: x.div(y, rounding_mode="floor")),
+        ("floor_divide", lambda x, y: x.floor_divide_(y)),
+        ("remainder", lambda x, y: x % y),
+        ("remainder", lambda x, y: x.remainder_(y)),
+        ("fmod", lambda x, y: x.fmod(y)),
+    ],
+)
+def test_an_integer_is_not_divided_by_zero(torch, name, divide, zero):
+    for dtype in ("int64", "uint8"):
+        x, y = tg.tensor([5, 7], dtype=dtype), zero if isinstance(zero, int) else tg.tensor(zero, dtype=dtype)
+        with pytest.raises(ZeroDivisionError, match=f"{name}: an integer is divided by 0") as caught:
+            divide(x, y)
+        assert isinstance(caught.value, RuntimeError)  # which is what PyTorch raises
+        with pytest.raises(RuntimeError):
+            divide(torch.tensor([5, 7], dtype=getattr(torch, dtype)), zero if zero == 0 else torch.tensor(zero))
+    assert divide(tg.zeros(0, dtype="int64"), 0).tolist() == []
+    with np.errstate(all="ignore"):
+        floats = divide(tg.tensor([5.0, 7.0]), tg.tensor([2.0, 0.0]))
+    theirs = divide(torch.tensor([5.0, 7.0]), torch.tensor([2.0, 0.0]))
+    np.testing.assert_array_equal(floats.numpy(), theirs.numpy())

@@ -334,3 +334,16 @@ def test_gelu_of_float16_has_gradients_where_its_cube_has_left_it(torch):
         return x.grad.tolist()
 
     assert gradient(tg) == pytest.approx(gradient(torch), rel=2e-3)
+
+
+@pytest.mark.parametrize("eps", [None, 0.0, 1e-6, 0.1])
+def test_logit_outside_of_its_range_is_pytorchs(torch, eps):
+    found = []
+    for lib in (tg, torch):
+        x = lib.tensor([-0.5, 0.0, 0.05, 0.1, 0.5, 0.95, 1.0, 1.5], dtype=lib.float64, requires_grad=True)
+        with np.errstate(all="ignore"):
+            z = lib.logit(x, eps)
+            z.sum().backward()
+        found.append((z.detach().numpy(), x.grad.numpy()))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)

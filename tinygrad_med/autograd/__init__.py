@@ -3,8 +3,9 @@
 from typing import Any
 
 from tinygrad_med.autograd import functional as functional
+from tinygrad_med.autograd.calls import backward as backward, grad as grad
 from tinygrad_med.autograd.function import Function as Function, FunctionCtx as FunctionCtx
-from tinygrad_med.core.backward import backward as backward, grad as grad, steps as steps
+from tinygrad_med.core.backward import steps as steps
 from tinygrad_med.engine.anomaly import AnomalyError as AnomalyError
 from tinygrad_med.engine.errors import no_attribute as _no_attribute
 from tinygrad_med.engine.switches import (

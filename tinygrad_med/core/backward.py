@@ -48,7 +48,7 @@ def backward(
     """
     from tinygrad_med.engine.walk import walk
 
-    receivers = None if inputs is None else {node_of(x, "backward"): x for x in inputs}
+    receivers = None if inputs is None else {node_of(x, "backward"): x for x in as_list(inputs)}
     start = {node_of(tensor, "backward"): upstream(tensor, gradient, create_graph, "backward")}
     handed_out = set(map(id, start.values()))  # arrays that somebody holds: no leaf may get one of them uncopied
     with switched("grad", create_graph):

@@ -498,7 +498,7 @@ class Methods:
         """floor_divide in place; returns x itself."""
 
     def floordiv(self, y: Any) -> Tensor:
-        """⌊x / y⌋"""
+        """⌊x / y⌋; of integers by 0 a ZeroDivisionError, on a GPU 0, where looking for it would be a wait"""
 
     def fmax(self, other: Any) -> Tensor:
         """The larger of the two, where one is NaN the other."""
@@ -1259,7 +1259,7 @@ class Methods:
         """x = y, a bool per element"""
 
     def __floordiv__(self, y: Any) -> Tensor:
-        """⌊x / y⌋"""
+        """⌊x / y⌋; of integers by 0 a ZeroDivisionError, on a GPU 0, where looking for it would be a wait"""
 
     def __ge__(self, y: Any) -> Tensor:
         """x ≥ y, a bool per element"""
@@ -1340,7 +1340,7 @@ class Methods:
         """x & y, bit by bit, for integers and bools"""
 
     def __rfloordiv__(self, y: Any) -> Tensor:
-        """⌊x / y⌋"""
+        """⌊x / y⌋; of integers by 0 a ZeroDivisionError, on a GPU 0, where looking for it would be a wait"""
 
     def __rlshift__(self, y: Any) -> Tensor:
         """x · 2ʸ, the bits of integers moved up by y places"""

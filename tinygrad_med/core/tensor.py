@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_med import backend
 from tinygrad_med.dtypes import get_default_dtype
-from tinygrad_med.engine.conversions import Conversions, DType, as_array, own_memory
+from tinygrad_med.engine.conversions import Conversions, DType, as_array, instead_of, own_memory
 from tinygrad_med.engine.errors import no_gradient_kept, refuse_gradient, refuse_hook, refuse_size
 from tinygrad_med.engine.hooks import RemovableHandle, Retain
 
@@ -103,12 +103,12 @@ class Tensor(Conversions):
 
     @property
     def data(self) -> Tensor:
-        """The same numbers (the same memory) outside the graph, as `detach()`; assigning exchanges the numbers."""
+        """The same numbers (the same memory) outside the graph, as `detach()`; assigning takes another tensor's."""
         return self.detach()
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.array = own_memory(as_array(value, self.dtype, self.device))
+        self.array = instead_of(self, value)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns, if anything, replaces it."""

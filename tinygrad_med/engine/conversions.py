@@ -55,6 +55,14 @@ def as_array(data: Any, dtype: Any = None, device: str | backend.Device | None =
     return array if device is None else backend.to_device(array, device)
 
 
+def instead_of(tensor: Any, data: Any) -> Any:
+    """The array that a tensor takes by `x.data = data`: another tensor's, or numbers in the dtype of x."""
+    array = as_array(data, *(() if isinstance(data, Conversions) else (tensor.dtype, tensor.device)))
+    if tensor.requires_grad and array.dtype.kind != "f":
+        raise RuntimeError(f"data: x requires a gradient, which {array.dtype} can't carry; convert it first: y.float()")
+    return own_memory(array)
+
+
 def _of_numpys_floats(data: Any) -> bool:
     """Whether the first number in nested lists is NumPy's float64 or an array, whose dtype was chosen on purpose."""
     while isinstance(data, (list, tuple)) and len(data):

@@ -39,6 +39,7 @@ class Embedding(Module):
         dtype: Any = None,
         *,
         generator: Generator | None = None,
+        _weight: Tensor | None = None,
     ) -> None:
         super().__init__()
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
@@ -46,8 +47,38 @@ class Embedding(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
         self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
-        self.weight = Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype, device=device))
-        self.reset_parameters(generator)
+        if _weight is None:
+            self.weight = Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype, device=device))
+            self.reset_parameters(generator)
+        else:
+            self.weight = Parameter(_weight)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+    ) -> Embedding:
+        """A layer with vectors (num_embeddings, embedding_dim) that are there already, whose memory it shares.
+
+        Args:
+            embeddings: the vectors.
+            freeze: whether they stay as they are, without a gradient.
+            padding_idx: a vector that gets no gradient; it stays as it is, too.
+            max_norm, norm_type, scale_grad_by_freq: those of `F.embedding`.
+        """
+        if embeddings.ndim != 2:
+            raise ValueError(
+                f"from_pretrained: embeddings must be (num_embeddings, embedding_dim), got shape {embeddings.shape}"
+            )
+        n, length = embeddings.shape
+        layer = cls(n, length, padding_idx, max_norm, norm_type, scale_grad_by_freq, _weight=embeddings)
+        layer.weight.requires_grad_(not freeze)
+        return layer
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Draw new first numbers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_med.backend.kernels import kernels
 from tinygrad_med.core.methods import method
 from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
@@ -304,6 +305,7 @@ def logaddexp2(input: Any, other: Any) -> Any:
 def logit(input: Any, eps: float | None = None) -> Any:
     """log(x / (1 − x)), the inverse of the sigmoid; with `eps`, of x clipped to [eps, 1 − eps]."""
     x = input if eps is None else clamp(input, eps, 1 - eps)
+    x = x * where((x < 0) | (x > 1), math.nan, _zeros_like(x) + 1)  # else the derivative is a number where log is NaN
     return log(x) - log1p(-x)
 
 
@@ -328,7 +330,7 @@ def fmod(xp, x, y):
     ∂x: g
     ∂y: −g · trunc(x / y)
     """
-    return xp.fmod(x, y)
+    return kernels(xp).fmod(x, y)
 
 
 trunc.vjp(x=lambda g: _zeros_like(g))

@@ -386,7 +386,7 @@ ceil.vjp(x=lambda g: _zeros_like(g))
 @method
 @primitive(differentiable=False)
 def floordiv(xp, x, y):
-    """⌊x / y⌋"""
+    """⌊x / y⌋; of integers by 0 a ZeroDivisionError, on a GPU 0, where looking for it would be a wait"""
     return kernels(xp).floor_divide(x, y)
 
 
@@ -513,6 +513,9 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """
     if x is None and y is None:
         return condition.nonzero(as_tuple=True)
+    if x is None or y is None:
+        missing, other = ("x", "y") if x is None else ("y", "x")
+        raise TypeError(f"where: {missing} is None, but {other} is not; give both, or the condition alone")
     array = as_array(condition)
     if array.dtype != bool:
         raise TypeError(f"where: the condition must be a bool tensor, got {array.dtype}; compare first, as in x > 0")

@@ -8,7 +8,7 @@ convolution), `im2col`, `few_channels`, `winograd`, `convolution` (the choice be
 """
 
 from .convolution import conv, conv_finished, conv_input, conv_weight, get_winograd, set_winograd
-from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainder
+from .elementwise import floor_divide, fmod, keep, plus, relu, relu_backward, remainder
 from .norm import (
     batch_norm,
     batch_norm_backward,
@@ -41,6 +41,7 @@ __all__ = [
     "conv_input",
     "conv_weight",
     "floor_divide",
+    "fmod",
     "get_num_threads",
     "get_winograd",
     "keep",

@@ -63,12 +63,34 @@ _BITS: dict[int, np.dtype[Any]] = {n: np.dtype(f"int{8 * n}") for n in (1, 2, 4,
 
 def floor_divide(x: Any, y: Any) -> Any:
     """⌊x / y⌋"""
-    return x // y
+    return _divided(np.floor_divide, x, y)
 
 
 def remainder(x: Any, y: Any) -> Any:
     """x − y ⌊x / y⌋, with the sign of y."""
-    return x % y
+    return _divided(np.remainder, x, y)
+
+
+def fmod(x: Any, y: Any) -> Any:
+    """x − y · trunc(x / y), with the sign of x."""
+    return _divided(np.fmod, x, y)
+
+
+class DivisionByZeroError(ZeroDivisionError, RuntimeError):
+    """An integer was divided by 0: Python raises the first, PyTorch the second."""
+
+
+def _divided(division: np.ufunc, x: Any, y: Any) -> Any:
+    if np.result_type(x, y).kind == "f":
+        return division(x, y)
+    try:
+        with np.errstate(divide="raise"):  # else NumPy gives 0
+            return division(x, y)
+    except FloatingPointError:
+        name = division.__name__
+        raise DivisionByZeroError(
+            f"{name}: an integer is divided by 0; convert x first, x.float(), or leave those out, where(y == 0, 1, y)"
+        ) from None
 
 
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ indices, found by the GPU), `compiling` (the bar of the first step).
 
 from .compiled import get_compiled, set_compiled
 from .convolution import conv, conv_input, conv_weight
-from .elementwise import floor_divide, keep, plus, relu, relu_backward, remainder
+from .elementwise import floor_divide, fmod, keep, plus, relu, relu_backward, remainder
 from .finish import conv_finished
 from .norm import (
     batch_norm,
@@ -43,6 +43,7 @@ __all__ = [
     "conv_input",
     "conv_weight",
     "floor_divide",
+    "fmod",
     "get_compiled",
     "keep",
     "linear",

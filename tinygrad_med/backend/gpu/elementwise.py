@@ -53,7 +53,10 @@ def keep(x: Array, mask: Array) -> Array:
 
 
 def floor_divide(x: Array, y: Array) -> Array:
-    """As `cpu.floor_divide`: ⌊x / y⌋, exact. CuPy's `//` rounds the quotient first: 1 // 0.1 is 10."""
+    """As `cpu.floor_divide`: ⌊x / y⌋, exact. CuPy's `//` rounds the quotient first: 1 // 0.1 is 10.
+
+    Of integers by 0 it is 0, as with `remainder` and `fmod`: an error would take a look at y, which waits for the GPU.
+    """
     xp = array_module(x, y)
     if _integral(xp, x, y):
         return x // y
@@ -74,6 +77,11 @@ def remainder(x: Array, y: Array) -> Array:
     rest = xp.fmod(x, y)
     moved = xp.where((rest < 0) != (y < 0), rest + y, rest)
     return xp.where(rest == 0, xp.copysign(rest, y), moved)
+
+
+def fmod(x: Array, y: Array) -> Array:
+    """As `cpu.fmod`: x − y · trunc(x / y), with the sign of x."""
+    return array_module(x, y).fmod(x, y)
 
 
 def _integral(xp: ModuleType, x: Array, y: Array) -> bool:
