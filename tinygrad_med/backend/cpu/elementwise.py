@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .layout import CHUNK_BYTES, memory_order, spans
+from .layout import BLOCK_BYTES, memory_order, spans
 from .threads import parallel_for
 
 
@@ -96,7 +96,7 @@ def _divided(division: np.ufunc, x: Any, y: Any) -> Any:
 def _in_blocks(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
     """formula(*arrays), where formula(*blocks, out=block) does a part of it; all arrays of one dtype."""
     first, *others = arrays
-    if first.nbytes <= CHUNK_BYTES // 4:
+    if first.nbytes <= BLOCK_BYTES // 4:
         return formula(*arrays)
     blocks = spans(first.size, (len(arrays) + 1) * first.itemsize)
     order = memory_order(first) if len(blocks) > 1 else None

@@ -18,7 +18,8 @@ import numpy as np
 
 from .threads import parallel_for
 
-CHUNK_BYTES = 1 << 20  # what one thread works on at a time: about its share of the cache
+BLOCK_BYTES = 1 << 20  # of elementwise work, what one thread does at a time: about its share of the cache
+CHUNK_BYTES = 4 << 20  # of windows, whose work has more steps: in small chunks, threads wait for the interpreter
 PARTS = 8  # chunks at least, where the work is large enough: what so many threads can share
 
 
@@ -78,8 +79,8 @@ def bands_by_images(todo: list[Chunk]) -> list[tuple[slice, list[slice]]]:
 
 
 def spans(length: int, item_bytes: int) -> list[slice]:
-    """Cut a length of items into even spans of about CHUNK_BYTES."""
-    return _split(length, -(-length * item_bytes // CHUNK_BYTES)) if length else []
+    """Cut a length of items into even spans of about BLOCK_BYTES."""
+    return _split(length, -(-length * item_bytes // BLOCK_BYTES)) if length else []
 
 
 def shares(length: int) -> list[slice]:

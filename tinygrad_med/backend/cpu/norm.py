@@ -167,7 +167,7 @@ def _backward(
     """`batch_norm_backward`, into dx (N, *spatial, C); behind relu with its z, and an array for its ∂, perhaps dx."""
     last = to_channels_last(x)
     u, v, out = _folded(to_channels_last(g)), _folded(last), _folded(dx)
-    blocks = spans(len(v), 2 * v[:1].nbytes)
+    blocks = spans(len(v), v[:1].nbytes)
     sums, products = np.zeros((2, len(blocks), v.shape[1]))
     center = _tiled(mean, v)
     upstream, u = u, u if relu is None else _folded(relu[1])

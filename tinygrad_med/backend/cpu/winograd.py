@@ -49,7 +49,7 @@ from .threads import parallel_for, parallel_sum
 # The points besides ∞, of which F(m, r) takes the first m + r − 2. Small numbers in pairs p, −1/p lose the fewest
 # digits: F(4, 3) errs by 1.2e-6 with these, by 1.9e-6 with Lavin and Gray's 0, ±1, ±2.
 POINTS = (0, 1, -1, 2, -1 / 2, -2)
-OUTPUTS = {3: (4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
+OUTPUTS = {3: (2, 4, 5), 5: (2, 3)}  # r → the m that pay: a smaller one saves less, a larger one costs more digits
 CHUNK_BYTES = 3 << 20  # of transformed tiles that one thread works on at a time
 FEW_CHANNELS = 7  # of the data, up to which the transforms cost more than the multiplications that they save
 WEIGHT_TILES = 20  # to transform a weight costs as much as multiplying it with so many tiles
