@@ -25,12 +25,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_med.backend.geometry import Geometry
 
 from .finish import NOTHING, Finish
-from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, shares
+from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, shares, windows
 from .products import in_parts, part_width, product, thin
 from .threads import parallel_for, parallel_sum
 
@@ -136,14 +135,11 @@ def _windows(x: np.ndarray, geometry: Geometry) -> np.ndarray:
 
     There are as many rows as x has, which is a band or the whole padded image.
     """
-    axes, groups = len(geometry.kernel), geometry.groups
-    others = (slice(0, (o - 1) * s + 1, s) for o, s in zip(geometry.out[1:], geometry.stride[1:], strict=True))
-    places = (slice(None), slice(None, None, geometry.stride[0]), *others)
-    key = (*places, slice(None), *(slice(None, None, d) for d in geometry.dilation))
-    v = sliding_window_view(x, geometry.extent, axis=tuple(range(1, 1 + axes)), writeable=True)[key]
-    split = v.reshape(*v.shape[: 1 + axes], groups, x.shape[-1] // groups, *geometry.kernel)
-    by_group: np.ndarray = split.transpose(1 + axes, *range(1 + axes), *range(3 + axes, 3 + 2 * axes), 2 + axes)
-    return by_group
+    rows = (x.shape[1] - geometry.extent[0]) // geometry.stride[0] + 1
+    v = windows(x, (rows, *geometry.out[1:]), geometry.kernel, geometry.stride, geometry.dilation)
+    split = v.reshape(*v.shape[:-1], geometry.groups, x.shape[-1] // geometry.groups)
+    groups, channels = v.ndim - 1, v.ndim
+    return split.transpose(groups, *range(groups), channels)
 
 
 def _columns(x: np.ndarray, chunk: Chunk, geometry: Geometry) -> np.ndarray:

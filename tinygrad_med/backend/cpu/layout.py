@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from .threads import parallel_for
 
@@ -90,6 +91,20 @@ def shares(length: int) -> list[slice]:
 
 def _split(length: int, parts: int) -> list[slice]:
     return [slice(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
+
+
+def windows(
+    x: np.ndarray, places: Sequence[int], taps: Sequence[int], steps: Sequence[int], dilation: Sequence[int]
+) -> np.ndarray:
+    """A view (N, *places, *taps, C) of x (N, *size, C): along each axis, the cell place · step + tap · dilation.
+
+    As NumPy's `sliding_window_view`, which takes six times as long, and that is much for one small image; it doesn't
+    look whether the cells are there.
+    """
+    image, *along, channel = x.strides
+    by_place, by_tap = (tuple(s * n for s, n in zip(along, each, strict=True)) for each in (steps, dilation))
+    shape = (len(x), *places, *taps, x.shape[-1])
+    return as_strided(x, shape, (image, *by_place, *by_tap, channel))
 
 
 def padded_rows(x: np.ndarray, images: slice, first: int, count: int, sides: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -38,12 +38,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_med.backend.geometry import Geometry
 
 from .finish import NOTHING, Finish
-from .layout import Chunk, chunks, padded_rows, spans
+from .layout import Chunk, chunks, padded_rows, spans, windows
 from .threads import parallel_for, parallel_sum
 
 # The points besides ∞, of which F(m, r) takes the first m + r − 2. Small numbers in pairs p, −1/p lose the fewest
@@ -213,8 +212,8 @@ class Tiling:
         rows, width = chunk.rows, (self.across - 1) * self.m + size
         count = (rows.stop - rows.start - 1) * self.m + size
         band = padded_rows(a, chunk.images, rows.start * self.m - top, count, [(left, width - left - a.shape[2])])
-        v: np.ndarray = sliding_window_view(band, (size, size), axis=(1, 2))[:, :: self.m, :: self.m]
-        return np.ascontiguousarray(v.transpose(4, 5, 0, 1, 2, 3)).reshape(size * size, -1, a.shape[3])
+        v = windows(band, (rows.stop - rows.start, self.across), (size, size), (self.m, self.m), (1, 1))
+        return np.ascontiguousarray(v.transpose(3, 4, 0, 1, 2, 5)).reshape(size * size, -1, a.shape[3])
 
     def pixels(self, chunk: Chunk) -> Chunk:
         """The images, and the rows of pixels, of a chunk of rows of tiles."""
