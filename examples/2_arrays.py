@@ -104,5 +104,4 @@ if __name__ == "__main__":
     loss = (images @ weights + bias).tanh().sum()
     loss.backward()
     print(f"loss {loss.value:.4f}; the bias {bias.value.shape} was added to 64 rows, its gradient is {bias.grad}")
-    without = "the gradient of (64, 3), not yet added up, would have the shape"
-    print(f"without sum_to, {without} {(images.value @ weights.value).shape}, and the bias could not be moved by it")
+    print(f"without sum_to it would have the shape {(images.value @ weights.value).shape}, and could not move the bias")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,3 +61,13 @@ def test_save_leaves_nothing_where_drawing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         plots.save(figure, tmp_path / "curves.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_is_as_high_as_its_images_and_captions():
+    images = [np.random.default_rng(i).standard_normal((8, 8)) for i in range(6)]
+    for captions in (list("abcdef"), ["a\nb"] * 6):
+        figure = plots.sheet(images, captions, title="red is positive", signed=True)
+        figure.savefig(io.BytesIO())
+        top = max(axes.get_position().y1 for axes in figure.axes) * figure.get_figheight()
+        assert 0.25 < figure.get_figheight() - top < 0.45  # inches, of which the title takes 0.2
+        assert figure.axes[-1].get_tightbbox().x1 <= figure.bbox.x1  # the bar's numbers are not cut off

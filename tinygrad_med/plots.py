@@ -121,7 +121,9 @@ def sheet(
         signed: for numbers around 0: white is 0, red is positive, blue is negative, on one scale that a bar shows
     """
     rows = -(-len(images) // columns)
-    figure = new_figure(1.5 * columns + signed * 0.8, 1.85 * rows + 0.35)
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    figure = new_figure(1.5 * columns + signed * 0.8, (1.47 + 0.18 * lines) * rows + 0.3)
+    figure.set_layout_engine("compressed")  # the images are square: what they don't fill is no room between them
     grid = figure.subplots(rows, columns, squeeze=False)
     limit = max(float(np.abs(image).max()) for image in images) if signed else 255
     scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray", "vmin": 0, "vmax": limit}

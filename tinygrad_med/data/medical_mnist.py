@@ -326,12 +326,12 @@ def _downloaded(allowed: bool) -> Path:
     asking.start()
     asking.join(2 * PATIENCE)
     if answers != [True]:
-        raise _UnavailableError(f"{URL} does not answer")
+        raise _UnavailableError("the network does not answer")
     try:
         with writing(archive) as temporary:
             fetch(URL, os.fspath(temporary), None)
             if not zipfile.is_zipfile(temporary):
-                raise _UnavailableError(f"{URL} sent something that is not a zip")
+                raise _UnavailableError("what the network sent is not a zip")
     except requests.RequestException as error:
         raise _UnavailableError(f"the download broke off ({type(error).__name__})") from error
     return archive
