@@ -538,3 +538,32 @@ def test_an_optimizer_without_update_says_so():
     p.grad = tg.ones(1)
     with pytest.raises(NotImplementedError, match=r"Optimizer: define update\(self, p, state, group\)"):
         optim.Optimizer([p], {"lr": 0.1, "weight_decay": 0.0}).step()
+
+
+def test_names_of_parameters_are_kept_as_in_pytorch(torch):
+    found = []
+    for lib in (tg, torch):
+        model = lib.nn.Linear(2, 2)
+        named = lib.optim.SGD(model.named_parameters(), lr=0.1)
+        plain = lib.optim.SGD(model.parameters(), lr=0.1)
+        groups = lib.optim.SGD([{"params": [("w", model.weight)]}, {"params": [("b", model.bias)], "lr": 1.0}], lr=0.1)
+        assert named.param_groups[0]["params"][1] is model.bias
+        names = [[g.get("param_names") for g in o.state_dict()["param_groups"]] for o in (named, plain, groups)]
+        named.load_state_dict(plain.state_dict())  # which has no names: they stay
+        plain.load_state_dict(named.state_dict())
+        names += [[g.get("param_names") for g in o.param_groups] for o in (named, plain)]
+        model(lib.ones(1, 2)).sum().backward()
+        before = model.bias.detach().numpy().copy()
+        groups.step()
+        np.testing.assert_allclose(model.bias.detach().numpy(), before - 1)
+        for bad in ([("w", model.weight), model.bias], [model.weight, ("b", model.bias)]):
+            with pytest.raises((ValueError, TypeError), match="names"):
+                lib.optim.SGD(bad, lr=0.1)
+        with pytest.raises(ValueError, match="names"):
+            named.add_param_group({"params": [lib.zeros(2, requires_grad=True)]})
+        found.append(names)
+    assert found[0] == found[1]
+    assert found[0] == [[["weight", "bias"]], [None], [["w"], ["b"]], [["weight", "bias"]], [["weight", "bias"]]]
+    assert tg.optim.SGD(tg.optim.SGD(tg.nn.Linear(2, 2).named_parameters(), 0.1).param_groups).param_groups[0][
+        "param_names"
+    ] == ["weight", "bias"]

@@ -35,7 +35,8 @@ class Optimizer:
     """Base of the optimizers.
 
     Args:
-        params: leaves, or groups: dicts with leaves under `"params"` and the options that are theirs alone.
+        params: leaves, or pairs of a name and a leaf, as `model.named_parameters()` gives; or groups: dicts with either
+            under `"params"` and the options that are theirs alone. Names are kept under `"param_names"`, in states too.
         defaults: the options of the groups that don't set them.
 
     Attributes:
@@ -81,12 +82,17 @@ class Optimizer:
         params = [params] if isinstance(params, Tensor) else list(params)
         if used_up and not params:
             raise ValueError(f"{self._name}: the group's iterator has no parameters; was it used up before?")
+        names = [p[0] for p in params if isinstance(p, tuple)] or param_group.get("param_names", [])
+        params = [p[1] if isinstance(p, tuple) and len(p) == 2 else p for p in params]
+        everywhere = not self.param_groups or bool(names) == ("param_names" in self.param_groups[0])
+        if (names and len(names) < len(params)) or not everywhere:
+            raise ValueError(f"{self._name}: some parameters have names, others none; give (name, tensor) for all")
         for i, p in enumerate(params):
             if not isinstance(p, Tensor):
                 raise TypeError(f"{self._name}: parameter {i} is a {type(p).__name__}, not a tensor")
             if not p.is_leaf:
                 raise ValueError(f"{self._name}: parameter {i} is the result of {p.origin}; optimize the leaves")
-        group = {**self.defaults, **param_group, "params": params}
+        group = {**self.defaults, **param_group, "params": params} | ({"param_names": names} if names else {})
         every = [id(p) for g in [*self.param_groups, group] for p in g["params"]]
         if len(set(every)) < len(every):
             raise ValueError(f"{self._name}: a parameter appears twice, each step would move it twice; name it once")
@@ -227,7 +233,7 @@ class Optimizer:
         lines = [f"{self._name} ("]
         for i, group in enumerate(self.param_groups):
             count = sum(p.numel() for p in group["params"])
-            options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            options = ", ".join(f"{name}={value}" for name, value in group.items() if "param" not in name)
             lines.append(f"  group {i}: {options}; {count:,} parameters in {len(group['params'])} tensors")
         return "\n".join([*lines, ")"])
 
