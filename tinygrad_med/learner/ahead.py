@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from tinygrad_med.backend import Device
-from tinygrad_med.core.tensor import Tensor
+from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.creation import from_numpy
 
 
@@ -61,4 +61,9 @@ class Ahead:
         tensor = from_numpy(part) if isinstance(part, numpy.ndarray) else part
         if not isinstance(tensor, Tensor) or tensor.is_cuda or tensor.requires_grad:
             return part
-        return tensor.pin_memory().to(device=self._device, non_blocking=True)
+        return sent(tensor, self._device)
+
+
+def sent(x: Tensor, device: Device | str) -> Tensor:
+    """x on its way to a GPU, from pinned memory, so that nobody waits; of the same class."""
+    return wrap(x.pin_memory().to(device=device, non_blocking=True).array, into=type(x).__new__(type(x)))

@@ -9,10 +9,11 @@ from typing import Any
 from tinygrad_med import backend, random
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.ops.elementwise import where
+from tinygrad_med.ops.half import half_in_single
 from tinygrad_med.ops.indexing import check_range, index
 from tinygrad_med.ops.norms import norm
 from tinygrad_med.ops.rearrange import repeat_interleave, windows_along
-from tinygrad_med.ops.reduce import half_in_single, mean, softmax
+from tinygrad_med.ops.reduce import mean, softmax
 from tinygrad_med.ops.shape import _reshape, pad, transpose, tril
 
 __all__ = ["embedding", "instance_norm", "local_response_norm", "rms_norm", "scaled_dot_product_attention"]

@@ -16,6 +16,7 @@ from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.compiled import on_gpu
 from tinygrad_med.engine.conversions import as_array
+from tinygrad_med.ops.half import half_in_single
 from tinygrad_med.ops.special import erf_array
 
 __all__ = [
@@ -644,6 +645,7 @@ erf.vjp(x=lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))
 
 
 @method
+@half_in_single
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
@@ -655,8 +657,6 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
         return x * (0.5 * (1 + erf(x * math.sqrt(0.5))))
     if approximate != "tanh":
         raise ValueError(f"gelu: approximate={approximate!r} is unknown; give 'none' or 'tanh'")
-    if x.dtype == "float16":  # whose x³ is infinite from 41 on
-        return gelu(x.to("float32"), approximate).to("float16")
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 

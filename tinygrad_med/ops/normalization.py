@@ -19,7 +19,8 @@ from tinygrad_med.engine.compiled import all_at_once
 from tinygrad_med.engine.writes import writes
 from tinygrad_med.ops.conv import channel_sum, per_channel
 from tinygrad_med.ops.elementwise import _relu_input, clone, rsqrt
-from tinygrad_med.ops.reduce import half_in_single, mean
+from tinygrad_med.ops.half import half_in_single
+from tinygrad_med.ops.reduce import mean
 from tinygrad_med.ops.shape import _reshape
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]

@@ -9,9 +9,10 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.ops.dims import bools_are_bools, one_dim
 from tinygrad_med.ops.elementwise import abs, sign, where
+from tinygrad_med.ops.half import half_in_single
 from tinygrad_med.ops.linear_algebra import _epsilon, _from_lower, _matrices, inv, svdvals
 from tinygrad_med.ops.rearrange import movedim
-from tinygrad_med.ops.reduce import _root, amax, amin, half_in_single, in_dtype, sum
+from tinygrad_med.ops.reduce import _root, amax, amin, in_dtype, sum
 from tinygrad_med.ops.shape import _reshape, narrow, squeeze, unsqueeze
 
 __all__ = ["cdist", "dist", "norm"]

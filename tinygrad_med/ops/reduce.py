@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -17,8 +16,9 @@ from tinygrad_med.core.primitive import primitive
 from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.dtypes import float16, float32, float64
 from tinygrad_med.engine.compiled import all_at_once
-from tinygrad_med.ops.dims import F, all_dims, bools_are_bools, integer, one_dim
+from tinygrad_med.ops.dims import all_dims, bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementwise import _keep, exp, maximum, minimum, sqrt, where
+from tinygrad_med.ops.half import half_in_single
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.shape import _reshape, cat, flip, narrow, squeeze
 
@@ -50,18 +50,6 @@ __all__ = [
 def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
     """g, whose `dims` were reduced away or to length 1, with these dims back at length 1."""
     return _reshape(g, shape=tuple(1 if i in dims else n for i, n in enumerate(shape)))
-
-
-def half_in_single(function: F) -> F:
-    """`function`, for a float16 x computed in float32: float16 ends at 65,504, which many squares and sums exceed."""
-
-    @functools.wraps(function)
-    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if x.dtype != float16:
-            return function(x, *args, **kwargs)
-        return cast(function(cast(x, dtype=float32), *args, **kwargs), dtype=float16)
-
-    return call  # type: ignore[return-value]
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:

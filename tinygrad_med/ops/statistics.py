@@ -18,6 +18,7 @@ from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.dims import bools_are_bools, integer, one_dim
 from tinygrad_med.ops.elementary import logaddexp
 from tinygrad_med.ops.elementwise import clone, isnan, where
+from tinygrad_med.ops.half import half_in_single
 from tinygrad_med.ops.indexing import gather
 from tinygrad_med.ops.rearrange import diagonal
 from tinygrad_med.ops.reduce import (
@@ -27,7 +28,6 @@ from tinygrad_med.ops.reduce import (
     amin,
     argsort,
     cumsum,
-    half_in_single,
     in_dtype,
     mean,
     sort,
@@ -245,9 +245,11 @@ def _quantile(input: Any, q: Any, dim: int | None, keepdim: bool, interpolation:
         )
     if isinstance(q, Tensor) and q.dtype != input.dtype:
         raise TypeError(f"{operation}: q must have the dtype {input.dtype} of x, got {q.dtype}")
-    if input.dtype == "float16":  # which can't count the places of more than 2,048 elements
-        q = q.to("float32") if isinstance(q, Tensor) else q
-        return _quantile(input.to("float32"), q, dim, keepdim, interpolation, operation).to("float16")
+    return _quantile_at(input, q, dim, keepdim, interpolation, operation)
+
+
+@half_in_single
+def _quantile_at(input: Any, q: Any, dim: int | None, keepdim: bool, interpolation: str, operation: str) -> Any:
     shares = q if isinstance(q, Tensor) else wrap(as_array(q, input.dtype, input.device))
     if shares.ndim > 1 or not bool(((shares >= 0) & (shares <= 1)).all()):
         raise ValueError(f"{operation}: q must be numbers in [0, 1], one or a vector of them, got {q!r}")

@@ -12,9 +12,10 @@ import numpy as np
 from tinygrad_med import cuda
 from tinygrad_med._files import optional
 from tinygrad_med.backend import to_numpy
-from tinygrad_med.core.tensor import Tensor, wrap
+from tinygrad_med.core.tensor import Tensor
 from tinygrad_med.data import image_loaders, loader
 from tinygrad_med.learner import pictures
+from tinygrad_med.learner.ahead import sent
 
 T = TypeVar("T")
 
@@ -56,9 +57,7 @@ class DataLoader(loader.DataLoader):
 
 def _there(x: Tensor, device: str) -> Tensor:
     """x on a device, of the same class."""
-    if device == "cpu":
-        return x
-    return wrap(x.pin_memory().to(device=device, non_blocking=True).array, into=type(x).__new__(type(x)))
+    return x if device == "cpu" else sent(x, device)
 
 
 class ImageDataLoaders(image_loaders.ImageDataLoaders):
