@@ -1408,6 +1408,21 @@ for _shape in ((3, 3), (4, 2), (2, 4)):
         primitive=linear_algebra._svd,
     )
 
+# Into places ---------------------------------------------------------------------------------------------------------
+
+PLACES = np.array([[0, 2, 0, 3], [1, 2, 0, 1], [0, 2, 2, 1]])
+
+
+@st.composite
+def scatter_reductions(draw: Any, reduce: str) -> Call:
+    """Several elements that go to one place, some places to which none goes, and distinct numbers for the extremes."""
+    x, src = draw(arrays((5, 4), **DISTINCT)), draw(arrays((3, 4), **DISTINCT))
+    return Call((x, 0, PLACES, src + 0.01), {"reduce": reduce, "include_self": draw(st.booleans())})
+
+
+for _name in ("sum", "prod", "mean", "amax", "amin"):
+    row(ops.scatter_reduce, scatter_reductions(_name), name=f"scatter_reduce, {_name}")
+
 # Over the ranks of a data-parallel training, here one; tests/test_parallel.py runs it on several ---------------------
 
 row(all_reduce, calls(arrays((3, 4)), ranks=st.just(Ranks())), lambda x, ranks: 1 * x)

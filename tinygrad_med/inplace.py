@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy
 
@@ -36,6 +36,9 @@ from tinygrad_med.engine.writes import Rewrite, place_of, writes
 from tinygrad_med.ops import elementwise
 from tinygrad_med.ops.indexing import _reads_each_once, _setitem, as_keys, index, write as write_at
 from tinygrad_med.ops.scattering import overwrite
+
+CASTING: Final = "same_kind"
+"""How far a write may convert, in NumPy's words: float64 to float32, but not 1.5 to 1."""
 
 # In the graph -------------------------------------------------------------------------------------------------------
 
@@ -109,13 +112,13 @@ def refuse_leaf(x: Tensor, name: str) -> None:
 
 def refuse_dtype(name: str, got: Any, wanted: Any) -> None:
     """A result must not lose more than precision where it is written."""
-    if not numpy.can_cast(got, wanted, "same_kind"):
+    if not numpy.can_cast(got, wanted, CASTING):
         raise TypeError(f"{name}: the result is {got}, and can't be written to a {wanted} tensor; convert that first")
 
 
 def refuse_in_place(name: str, error: Exception, arrays: tuple[Any, Any]) -> NoReturn:
     """As `refuse`; where a result would be cut, without NumPy's words for it."""
-    if isinstance(error, TypeError) and "same_kind" in str(error):
+    if isinstance(error, TypeError) and CASTING in str(error):  # NumPy names the rule that it was given
         raise TypeError(
             f"{name}: the result of {describe(arrays)} can't be written to a {arrays[0].dtype} tensor; make a new one, "
             "x = x + y for x += y, or convert x first: x.float()"
@@ -323,7 +326,7 @@ def arithmetic(
         if of_numpy is not None and type(array) is numpy.ndarray and type(value) in PLAIN:  # the ordinary case
             writes.note(array)
             try:
-                of_numpy(array, value, out=array, casting="same_kind")
+                of_numpy(array, value, out=array, casting=CASTING)
             except REFUSALS as error:
                 refuse_read_only(array, name)
                 refuse_in_place(name, error, (array, value))
@@ -335,9 +338,9 @@ def arithmetic(
 
         def compute(a: Any) -> None:
             if own is None:
-                getattr(xp, ufunc)(a, value, out=a, casting="same_kind")
+                getattr(xp, ufunc)(a, value, out=a, casting=CASTING)
             else:
-                xp.copyto(a, own(a, value), casting="same_kind")
+                xp.copyto(a, own(a, value), casting=CASTING)
 
         try:
             return write(x, name, compute)
@@ -531,7 +534,8 @@ OPERATIONS = """
     floor fmod frac ge greater greater_equal gt heaviside hypot index_add index_copy index_fill index_put ldexp le
     lerp less less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt masked_fill
     masked_scatter multiply nan_to_num ne neg negative not_equal rad2deg reciprocal relu round rsqrt scatter
-    scatter_add sgn sigmoid sign sin sinc sinh sqrt square subtract tan tanh tril triu true_divide trunc xlogy
+    scatter_add scatter_reduce sgn sigmoid sign sin sinc sinh sqrt square subtract tan tanh tril triu true_divide trunc
+    xlogy
 """
 """The operations that tensors have in place too: `x.exp_()` for `exp`."""
 

@@ -55,7 +55,7 @@ def test_kinds_of_names_that_are_not_here() -> None:
         "cudnn_convolution": "the function of the plain name",
         "xavier_uniform": "ends with an underscore",
         "MultiheadAttention": "F.scaled_dot_product_attention",
-        "scatter_reduce_": "use scatter_add",
+        "index_reduce_": "use scatter_reduce",
         "data_ptr": "memory is NumPy's",
         "conj": "all numbers are real",
     }.items():

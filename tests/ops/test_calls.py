@@ -20,6 +20,7 @@ FOR_TENSORS = {
     *("batch_norm_relu", "batch_norm_plus_relu"),
     *("multi_margin_loss", "max_unpool1d", "max_unpool2d", "max_unpool3d", "function", "as_recorded"),
     *("grid_sample", "grid_sample of the nearest", "grid_sample of volumes"),
+    *(f"scatter_reduce, {reduce}" for reduce in ("sum", "prod", "mean", "amax", "amin")),
 }
 """The rows whose function asks its operands for what only a tensor has; all others take plain arrays too."""
 

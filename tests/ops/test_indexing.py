@@ -121,3 +121,27 @@ def test_keys_that_do_not_fit_are_refused() -> None:
         x[0, 0, [0]]
     with pytest.raises(IndexError, match="two ellipses"):
         x[..., [0], ...]
+
+
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("reduce", ["sum", "prod", "mean", "amax", "amin"])
+def test_scatter_reduce_of_ties_zeros_and_integers_is_pytorchs(torch, reduce, include_self):
+    rng = np.random.default_rng(3)
+    for dim in (0, 1, 1, -2):
+        x = rng.integers(-2, 3, (3, 4)) + (0.0 if include_self else 0.5)  # see the docstring for what is left out
+        places, upstream = rng.integers(0, 3, (3, 2)), rng.standard_normal((3, 4))
+        src, found = rng.integers(-2, 3, places.shape), []
+        for lib in (tg, torch):
+            a, b = lib.tensor(x, requires_grad=True), lib.tensor(src.astype(float), requires_grad=True)
+            z = lib.scatter_reduce(a, dim, lib.tensor(places), b, reduce, include_self=include_self)
+            z.backward(lib.tensor(upstream))
+            whole = lib.tensor(x.astype(int))
+            whole.scatter_reduce_(dim, lib.tensor(places), lib.tensor(src), reduce, include_self=include_self)
+            found.append([z.detach().numpy(), a.grad.numpy(), b.grad.numpy(), whole.numpy()])
+        for mine, theirs in zip(*found, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+    x, src = tg.zeros(2, requires_grad=True), tg.zeros(2, requires_grad=True)
+    x.scatter_reduce(0, tg.tensor([0, 0]), src, "amax", include_self=False).sum().backward()
+    assert (x.grad.tolist(), src.grad.tolist()) == ([0.0, 1.0], [0.5, 0.5])
+    with pytest.raises(ValueError, match="scatter_reduce: reduce='max' is unknown"):
+        x.scatter_reduce(0, tg.tensor([0]), src, "max")

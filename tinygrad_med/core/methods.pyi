@@ -1027,6 +1027,12 @@ class Methods:
     def scatter_add_(self, dim: _int, index: Any, src: Any) -> Tensor:
         """scatter_add in place; returns x itself."""
 
+    def scatter_reduce(self, dim: _int, index: Any, src: Any, reduce: str, *, include_self: _bool = ...) -> Tensor:
+        """z[i, index[i, j, k], k] made of all src[i, j, k] that go there, for dim = 1 of three; x elsewhere."""
+
+    def scatter_reduce_(self, dim: _int, index: Any, src: Any, reduce: str, *, include_self: _bool = ...) -> Tensor:
+        """scatter_reduce in place; returns x itself."""
+
     def select(self, dim: _int, index: _int) -> Tensor:
         """The slice of x at one position of `dim`, without that dim; a view."""
 

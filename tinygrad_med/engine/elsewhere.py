@@ -113,8 +113,8 @@ KINDS = [
         r"MultiLabelMarginLoss multilabel_margin_loss",
     ),
     (
-        "use scatter_add or index_add; a mean is that divided by the same of ones",
-        r"(scatter|index|segment)_reduce_?",
+        "use scatter_reduce",
+        r"(index|segment)_reduce_?",
     ),
     (
         "use unique, or compare x[1:] with x[:-1]",

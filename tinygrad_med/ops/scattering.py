@@ -15,7 +15,7 @@ from tinygrad_med.core.methods import method
 from tinygrad_med.core.tensor import Tensor, wrap
 from tinygrad_med.engine.conversions import as_array
 from tinygrad_med.ops.dims import one_dim
-from tinygrad_med.ops.elementwise import clone, where
+from tinygrad_med.ops.elementwise import clone, floordiv, isfinite, where
 from tinygrad_med.ops.indexing import _along, _index_add, as_keys, check_range, index as _index
 from tinygrad_med.ops.rearrange import broadcast_shapes
 from tinygrad_med.ops.shape import _reshape, expand, flatten
@@ -29,6 +29,7 @@ __all__ = [
     "masked_select",
     "scatter",
     "scatter_add",
+    "scatter_reduce",
 ]
 
 
@@ -105,6 +106,63 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """z with src[i, j, k] added at z[i, index[i, j, k], k], for dim = 1 of three; arguments as for scatter."""
     x, src, key = _scattered(input, dim, index, src, "scatter_add")
     return clone(input) if key is None else _reshape(add_at(x, key, src), shape=tuple(input.shape))
+
+
+@method
+def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """z[i, index[i, j, k], k] made of all src[i, j, k] that go there, for dim = 1 of three; x elsewhere.
+
+    The gradient of an extreme is shared evenly among equal ones. (PyTorch counts an equal x among them even where
+    `include_self=False` leaves it out, and loses its share.)
+
+    Args:
+        input, dim, index, src: as for scatter.
+        reduce: `"sum"`, `"prod"`, `"mean"`, `"amax"` or `"amin"`.
+        include_self: whether what is there is one of them.
+    """
+    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+        raise ValueError(f"scatter_reduce: reduce={reduce!r} is unknown; give 'sum', 'prod', 'mean', 'amax' or 'amin'")
+    x, src, key = _scattered(input, dim, index, src, "scatter_reduce")
+    if key is None:
+        return clone(input)
+    if not include_self:  # begin with what changes nothing: of extremes, one of them
+        first = src.detach() if reduce in ("amax", "amin") else _as_values(int(reduce == "prod"), x, "scatter_reduce")
+        x = overwrite(x, key, first)
+    if reduce == "prod":
+        z = _multiply_at(x, key, src)
+    elif reduce in ("amax", "amin"):
+        z = _extreme_at(x, key, src, reduce, include_self)
+    else:
+        z = add_at(x, key, src)
+    if reduce == "mean":
+        one = _as_values(1, x, "scatter_reduce")
+        own = expand(one, tuple(x.shape))
+        count = add_at(own if include_self else overwrite(own, key, one - one), key, one).clamp(min=1)
+        z = z / count if x.dtype.kind == "f" else floordiv(z, count)
+    return _reshape(z, shape=tuple(input.shape))
+
+
+def _extreme_at(x: Any, key: Any, src: Any, reduce: str, include_self: bool) -> Any:
+    """The largest or smallest of x and the src that go to a place, as a constant, with its gradient: even parts."""
+    xp = backend.array_module(x.array)
+    src = expand(src, xp.empty(x.shape, bool)[key].shape)
+    found = x.array.copy()
+    (xp.maximum if reduce == "amax" else xp.minimum).at(found, key, src.array)
+    z = wrap(found)
+    if x.dtype.kind != "f":
+        return z
+    named = xp.zeros(x.shape, bool)
+    named[key] = True
+    ours = (x == z) & wrap(xp.asarray(include_self | ~named))
+    theirs = src == _index(z, key=key)
+    count = add_at(ours.to(x.dtype), key, theirs.to(x.dtype)).clamp(min=1)
+    return z + add_at(_change(x, ours), key, _change(src, theirs)) / count
+
+
+def _change(x: Any, chosen: Any) -> Any:
+    """0, with the gradient of x where it was chosen."""
+    finite = where(chosen, x, 0.0)
+    return where(isfinite(finite), finite - finite.detach(), 0.0)
 
 
 def _scattered(input: Any, dim: int, index: Any, src: Any, operation: str) -> tuple[Any, Any, Any]:
