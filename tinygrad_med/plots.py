@@ -122,7 +122,7 @@ def sheet(
     """
     rows = -(-len(images) // columns)
     lines = 1 + max(caption.count("\n") for caption in captions)
-    figure = new_figure(1.5 * columns + signed * 0.8, (1.47 + 0.18 * lines) * rows + 0.3)
+    figure = new_figure(1.5 * columns + signed * 0.8, (1.43 + 0.18 * lines) * rows + 0.3)
     figure.set_layout_engine("compressed")  # the images are square: what they don't fill is no room between them
     grid = figure.subplots(rows, columns, squeeze=False)
     limit = max(float(np.abs(image).max()) for image in images) if signed else 255
@@ -133,7 +133,7 @@ def sheet(
         drawn = axes.imshow(image, **scale)
         axes.set_xlabel(caption, fontsize=9, color=INK, linespacing=1.3, parse_math=False)
     if signed:
-        figure.colorbar(drawn, ax=grid, shrink=0.75, aspect=25).outline.set_visible(False)
+        figure.colorbar(drawn, ax=grid[:, -1], shrink=0.75, aspect=25).outline.set_visible(False)
     _headline(figure, title)
     return figure
 
