@@ -427,6 +427,12 @@ def test_unique_gives_places_in_the_shape_of_x_also_where_the_library_gives_them
 def test_constants(torch):
     assert (tm.pi, tm.e, tm.inf) == (torch.pi, torch.e, torch.inf) and tm.nan != tm.nan
     assert tm.finfo(tm.float32).eps == torch.finfo(torch.float32).eps
+    assert tm.finfo().max == torch.finfo().max
+    for name in ("bits", "eps", "max", "min", "resolution", "smallest_normal", "tiny", "dtype"):
+        for dtype in ("float16", "float32", "float64"):
+            mine, theirs = getattr(tm.finfo(dtype), name), getattr(torch.finfo(getattr(torch, dtype)), name)
+            assert mine == pytest.approx(theirs, rel=1e-12) if name != "dtype" else mine == theirs
+            assert type(mine) is type(theirs)
     assert tm.iinfo(tm.int64).max == torch.iinfo(torch.int64).max
 
 

@@ -17,7 +17,7 @@ from math import e as e, inf as inf, nan as nan, pi as pi
 from types import ModuleType as _ModuleType
 from typing import Any
 
-from numpy import finfo as finfo, iinfo as iinfo
+from numpy import iinfo as iinfo
 
 from tinygrad_med import (
     accelerator as accelerator,
@@ -80,6 +80,7 @@ from tinygrad_med.creation import (
 )
 from tinygrad_med.dtypes import (
     bool_ as bool,
+    finfo as finfo,
     float16 as float16,
     float32 as float32,
     float64 as float64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -49,3 +49,24 @@ def as_dtype(dtype: Any) -> numpy.dtype:
         names = ", ".join(d.name for d in DTYPES)
         raise TypeError(f"dtype {dtype!r} is not supported; choose one of {names}")
     return found
+
+
+class FloatInfo(NamedTuple):
+    """What `finfo` returns."""
+
+    bits: int
+    dtype: str
+    resolution: float
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    tiny: float
+
+
+def finfo(dtype: Any = None) -> FloatInfo:
+    """The limits of a dtype, by default the default one: Python numbers, which go beyond those of float16."""
+    found = numpy.finfo(_default if dtype is None else as_dtype(dtype))
+    eps, largest, smallest = float(found.eps), float(found.max), float(found.tiny)
+    resolution = 10.0**-found.precision
+    return FloatInfo(found.bits, found.dtype.name, resolution, eps, largest, -largest, smallest, smallest)
