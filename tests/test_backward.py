@@ -146,7 +146,7 @@ def test_asking_for_an_inner_gradient_leaves_the_graph_behind_it():
 
 
 def test_a_tensor_behind_a_freed_graph_is_not_called_unused():
-    """Whether a result depends on it can't be known any more, and `None` would be taken for "it doesn't"."""
+    """`None` would be taken for "no output depends on it"."""
     x, w = tm.tensor([1.0, 2.0], requires_grad=True), tm.tensor(3.0, requires_grad=True)
     y = x * 2
     y.sum().backward()
@@ -155,6 +155,21 @@ def test_a_tensor_behind_a_freed_graph_is_not_called_unused():
             tm.grad((y * w).sum(), [w, x], retain_graph=True, allow_unused=unused)
     assert tm.grad((y * w).sum(), [w, y])[0].item() == 6  # where the way doesn't lead through it, it doesn't matter
     assert tm.grad(w * 2, [w, x], allow_unused=True)[1] is None
+
+
+def test_no_gradient_lacks_what_came_through_a_freed_graph(torch):
+    for lib in (tm, torch):
+        x, w, v = (lib.tensor([a, a + 1], dtype=lib.float64, requires_grad=True) for a in (1.0, 2.0, 3.0))
+        y = w * w
+        y.sum().backward()
+        z = (x * y).sum() + w.sum()  # w is reached by the one way, and would be by the other one
+        for inputs in ([w], [x, w], [w, y]):
+            with pytest.raises(RuntimeError, match="walked before|a second time"):
+                lib.autograd.grad(z, inputs, retain_graph=True)
+            with pytest.raises(RuntimeError, match="walked before|a second time"):
+                z.backward(inputs=inputs, retain_graph=True)
+        found = lib.autograd.grad(z, [x, y, v], retain_graph=True, allow_unused=True)
+        assert found[0].tolist() == [4.0, 9.0] and found[1].tolist() == [1.0, 2.0] and found[2] is None
 
 
 def test_retain_graph_allows_a_second_walk():

@@ -3,6 +3,7 @@
 Random programs with such writes are in `test_random_programs.py`."""
 
 import gc
+import importlib
 import inspect
 
 import numpy as np
@@ -332,12 +333,86 @@ def test_a_view_of_a_leaf_stays_unwritten_after_the_walk_too(torch):
         w = lib.ones(2, 2, requires_grad=True)
         view = w[None][0]
         view.sum().backward()
-        with pytest.raises(RuntimeError, match="a view of a leaf|a view whose graph was walked before"):
+        with pytest.raises(RuntimeError, match="a view of a leaf"):
             view.mul_(0.5)
         assert w.tolist() == [[1.0, 1.0], [1.0, 1.0]]
         with lib.no_grad():
             view.mul_(0.5)
         assert w.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_a_view_of_a_result_is_written_after_the_walk_too(torch):
+    for lib in (tm, torch):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * 2
+        view = y[:1]
+        view.sum().backward()
+        view.mul_(3)
+        assert y.tolist() == [6.0, 4.0]
+        with pytest.raises(RuntimeError, match="walked before|a second time"):
+            y.sum().backward()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("returned", [lambda x: x, lambda x: x.view(-1)[:2], lambda x: x.double()])
+@pytest.mark.parametrize("how", ["checkpoint", "Function"])
+def test_a_leaf_that_a_part_returns_stays_unwritten(torch, how, returned, depth):
+    for lib in (tm, torch):
+
+        class Returned(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return returned(x)
+
+            @staticmethod
+            def backward(ctx, g):
+                return g
+
+        def part(x, lib=lib, function=Returned):
+            if how == "Function":
+                return function.apply(x)
+            home = importlib.import_module(f"{lib.__name__}.utils.checkpoint")
+            return home.checkpoint(returned, x, use_reentrant=False)
+
+        x = lib.tensor([1.0, 2.0], dtype=lib.float64, requires_grad=True)
+        y = x
+        for _ in range(depth):
+            y = part(y)
+        for write in (lambda y: y.mul_(2), lambda y: y[1:].zero_()):
+            with pytest.raises(RuntimeError, match="a (view of a )?leaf|custom Function"):
+                write(y)
+        assert x.tolist() == [1.0, 2.0]
+        with lib.no_grad():
+            y.mul_(2)
+        assert x.tolist() == y.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["copy_", "add_", "floor_divide_", "remainder_", "fmod_"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_dims_of_length_1_before_the_others_are_not_left_out(torch, name, graph):
+    for lib in (tm, torch):
+        x = lib.ones(2, 3, requires_grad=graph) * 4
+        with pytest.raises((ValueError, RuntimeError), match=r"shape \(?\[?1, ?2, ?3"):
+            getattr(x, name)(lib.full((1, 2, 3), 3.0))
+        getattr(x, name)(lib.full((1, 3), 3.0))
+
+
+def test_a_write_of_no_element_makes_a_result_too(torch):
+    for lib in (tm, torch):
+        w = lib.ones(1, 2, requires_grad=True)
+        x = lib.zeros(1, 2)
+        x[1:] += w
+        (x.sum() + 0).backward()
+        assert x.tolist() == [[0.0, 0.0]] and w.grad.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("x", "source"), [((), (2,)), ((), (1,)), ((3,), ())])
+def test_index_add_takes_a_source_without_dims_for_a_tensor_without_alone(torch, x, source):
+    for lib in (tm, torch):
+        for target in (lib.zeros(x), lib.zeros(x, requires_grad=True) * 1):
+            with pytest.raises((ValueError, RuntimeError), match="source"):
+                target.index_add_(0, lib.tensor([0] * max(1, sum(source))), lib.ones(source))
+        assert lib.zeros(()).index_add_(0, lib.tensor([0]), lib.ones(())).item() == 1
 
 
 def test_one_element_that_expand_put_into_several_places_is_not_written():

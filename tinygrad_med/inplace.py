@@ -55,8 +55,7 @@ def rewrite(x: Tensor, name: str, operation: Callable[[Tensor], Tensor]) -> Tens
     refuse_leaf(x, name)
     begin = next_number()
     z = operation(wrap(x.array, x.origin))
-    if z.shape != x.shape:
-        raise ValueError(f"{name}: the result has shape {z.shape}, it does not fit into x of shape {x.shape}")
+    refuse_shape(name, z, x)
     refuse_dtype(name, z.dtype, x.dtype)
     z = cast(z, dtype=x.dtype) if z.dtype != x.dtype else z
     if z.origin is None:  # the operation has no derivative: that of what was there is 0
@@ -87,7 +86,7 @@ def rewrite(x: Tensor, name: str, operation: Callable[[Tensor], Tensor]) -> Tens
 
 
 def refuse_leaf(x: Tensor, name: str) -> None:
-    """A leaf keeps its numbers while operations are recorded, and so do the views of one."""
+    """A leaf keeps its numbers while operations are recorded, and so does whatever looks at its memory."""
     node: Any = x.origin
     if x.requires_grad and node is None:
         raise RuntimeError(
@@ -95,19 +94,34 @@ def refuse_leaf(x: Tensor, name: str) -> None:
             "under no_grad(), or use an operation that makes a new tensor"
         )
     while isinstance(node, Record) and node.primitive.view:
-        if not node.inputs:
-            raise RuntimeError(
-                f"{name}: a view whose graph was walked before, which freed the way to what it is a view of; pass "
-                "retain_graph=True to the earlier backward() or grad(), or clone() it"
-            )
         node, shape = node.inputs[0], node.shape
         if not node.shape and shape:
             raise RuntimeError(f"{name}: a view of a result without dims, which has no memory to share; clone() it")
-    if isinstance(node, Tensor) and backend.memory_owner(node.array) is backend.memory_owner(x.array):
+    if looks_at_leaf(x):
         raise RuntimeError(
             f"{name}: a view of a leaf that requires a gradient can't be written in place while operations are "
             "recorded; do it under no_grad(), or clone() it first"
         )
+
+
+def looks_at_leaf(x: Tensor) -> bool:
+    """Whether x lies in the memory of a leaf that it was computed from: by views, or by a Function or a checkpoint that
+    returned what it was given."""
+    owner = backend.memory_owner(x.array)
+    nodes: list[Record | Tensor | None] = [x.origin]
+    for node in nodes:
+        if isinstance(node, Tensor) and backend.memory_owner(node.array) is owner:
+            return True
+        if isinstance(node, Record):
+            saved = any(backend.is_array(value) and backend.memory_owner(value) is owner for value in values_of(node))
+            nodes += node.inputs if node is x.origin or node.primitive.view or saved else ()
+    return False
+
+
+def refuse_shape(name: str, z: Any, x: Any) -> None:
+    """What is written has the shape of x. NumPy would leave out dims of length 1 before the others; PyTorch doesn't."""
+    if z.shape != x.shape:
+        raise ValueError(f"{name}: the result has shape {z.shape}, it does not fit into x of shape {x.shape}")
 
 
 def refuse_dtype(name: str, got: Any, wanted: Any) -> None:
@@ -302,6 +316,8 @@ def assign(x: Tensor, name: str, array: Any) -> Tensor:
 
     def into(a: Any) -> None:
         try:
+            if array.ndim > a.ndim:  # see refuse_shape
+                raise ValueError
             a[...] = array
         except ValueError:
             raise ValueError(f"{name}: what has shape {array.shape} does not fit into x of shape {x.shape}") from None
@@ -340,7 +356,9 @@ def arithmetic(
             if own is None:
                 getattr(xp, ufunc)(a, value, out=a, casting=CASTING)
             else:
-                xp.copyto(a, own(a, value), casting=CASTING)
+                z = own(a, value)
+                refuse_shape(name, z, a)
+                xp.copyto(a, z, casting=CASTING)
 
         try:
             return write(x, name, compute)
@@ -363,8 +381,7 @@ def of_operation(name: str, operation: Callable[..., Tensor]) -> Callable[..., T
         if flows(x, *args, *kwargs.values()):
             return rewrite(x, f"{name}_", lambda old: operation(old, *args, **kwargs))
         z = operation(x.detach(), *args, **kwargs)
-        if z.shape != x.shape:
-            raise ValueError(f"{name}_: the result has shape {z.shape}, it does not fit into x of shape {x.shape}")
+        refuse_shape(f"{name}_", z, x)
         refuse_dtype(f"{name}_", z.dtype, x.dtype)
         return assign(x, f"{name}_", z.array)
 
@@ -510,7 +527,7 @@ def written_through(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> bool:
         detached = memory.knows(x.array)
         after(x, [w for w in memory.writes if (w.record is value.origin if detached else w.adopted)])
         memory.know(x.array)
-    return True
+    return x.origin is not None  # of no element, nothing was written: an ordinary item assignment says so
 
 
 ARITHMETIC = {

@@ -347,3 +347,12 @@ def test_logit_outside_of_its_range_is_pytorchs(torch, eps):
         found.append((z.detach().numpy(), x.grad.numpy()))
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+
+
+def test_a_norm_of_zeros_has_a_gradient_of_zeros_and_so_has_that(torch):
+    for lib, second in ((tg, 0.0), (torch, np.nan)):
+        x = lib.zeros(3, dtype=lib.float64, requires_grad=True)
+        (g,) = lib.autograd.grad(x.norm(), x, create_graph=True)
+        (h,) = lib.autograd.grad(g.sum(), x)
+        assert g.tolist() == [0.0] * 3
+        np.testing.assert_array_equal(h.numpy(), [second] * 3)

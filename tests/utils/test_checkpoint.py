@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import weakref
 from typing import Any
 
@@ -59,6 +60,18 @@ def after_dropout() -> float:
 
 
 RANDOM = after_dropout()
+
+
+def test_an_argument_of_another_result_gets_zeros_as_by_the_older_way_of_pytorch(torch: Any) -> None:
+    home = importlib.import_module("torch.utils.checkpoint")
+    for lib, part in (
+        (tg, checkpoint),
+        (torch, lambda *arguments: home.checkpoint(*arguments, use_reentrant=True)),
+    ):
+        a, b = (lib.ones(2, requires_grad=True) for _ in range(2))
+        y, _ = part(lambda a, b: (a * 2, b * 3), a, b)
+        y.sum().backward()
+        assert a.grad.tolist() == [2.0, 2.0] and b.grad.tolist() == [0.0, 0.0]
 
 
 def test_a_leaf_inside_and_before() -> None:

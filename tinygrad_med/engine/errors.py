@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinygrad_med import backend
 from tinygrad_med.engine.elsewhere import advice
 
 if TYPE_CHECKING:
-    from tinygrad_med.core.backward import Node
     from tinygrad_med.core.primitive import Record
     from tinygrad_med.core.tensor import Tensor
 
@@ -216,13 +215,6 @@ def refuse_freed(record: Record) -> None:
             f"{record.primitive}: the graph was walked before, which freed its saved values; "
             "pass retain_graph=True to the earlier backward() or grad()"
         )
-
-
-def refuse_cut_off(targets: Collection[Node], found: Collection[Record]) -> None:
-    """Refuse to call a tensor unused where the way to it may have led through a record that was freed."""
-    freed = [record for record in found if not record.inputs]
-    if freed and set(targets) - {*found, *(node for record in found for node in record.inputs)}:
-        refuse_freed(freed[0])
 
 
 RULE_FAILURES = (TypeError, ValueError, IndexError, AttributeError)

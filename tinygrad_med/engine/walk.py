@@ -111,11 +111,10 @@ def leaves(start: Mapping[Node, Any], retain_graph: bool, early: Collection[Tens
                 record.plan.push(record, g, pending, heap)
                 if not retain_graph:
                     record.values = None
-                    record.inputs = ()
             else:
                 push(record, g, pending, heap)
                 if not retain_graph:
-                    record.saved, record.inputs = None, ()
+                    record.saved = None
         except errors.RULE_FAILURES as error:
             errors.refuse_rule(record, error)
         except MemoryError as error:

@@ -38,7 +38,7 @@ def p_norm(x: Any, p: float, dim: Any, keepdim: bool) -> Any:
 def norm(x: Any, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """(Σ |x|ᵖ)^(1/p) over `dim`; the largest |x| for p = ∞, the smallest for −∞, how many x ≠ 0 for p = 0.
 
-    Where it has a kink, at x = 0, the gradient is 0.
+    Where it has a kink, at x = 0, the gradient is 0, and so is the gradient's own, where PyTorch's is NaN.
 
     Args:
         x: any shape.

@@ -221,6 +221,12 @@ def _of_slices(x: Any, key: Any, source: Any, operation: str) -> Any:
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """x with alpha · the slices of `source` added to its slices along `dim` that the index names."""
     x, key = _slices(input, dim, index, "index_add")
+    source = _as_values(source, input, "index_add")
+    if bool(source.shape) != bool(input.shape):  # index_copy takes one element of any shape, as in PyTorch
+        raise ValueError(
+            f"index_add: source of shape {tuple(source.shape)} does not fit x of shape {tuple(input.shape)}: both must "
+            "have dims, or neither"
+        )
     source = _of_slices(x, key, source, "index_add")
     return _reshape(add_at(x, key, source if alpha == 1 else alpha * source), shape=tuple(input.shape))
 

@@ -33,7 +33,9 @@ def checkpoint(
 ) -> Any:
     """`function(*args, **kwargs)`, but what it computes inside is not kept: the walk computes it again.
 
-    A batch norm in training counts a batch twice in its running statistics, as in PyTorch.
+    A batch norm in training counts a batch twice in its running statistics, as in PyTorch. Where only one of several
+    results is used, an argument that it does not depend on gets zeros, as with PyTorch's `use_reentrant=True`; with its
+    `False`, none. The gradients that a walk computes through a checkpoint are such results, too.
 
     Args:
         function: a module, or any function that returns a tensor or a tuple of tensors; it must give the same when it
