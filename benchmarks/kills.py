@@ -3,7 +3,9 @@
 Each example that trains runs in its shortest form, whole, and then again, ended by SIGKILL at random moments: half of
 the time whenever it may be, half of the time while a file is being written. After each kill it goes on with `--resume`,
 or begins anew where nothing had been saved; when it comes to its end, the next one begins. At every end, all files are
-compared that two runs without a kill have in common, byte for byte.
+compared with those of a run without a kill, byte for byte; so are those of a second run without one. Only the
+checkpoint before the last, which depends on the kills, is left out. The clock stands still, for some files say how long
+something took.
 
     python benchmarks/kills.py [--kills 30] [--minutes 60] [--example mrnet …] [--seed 0]
 
@@ -126,6 +128,7 @@ class Run(NamedTuple):
             os.dup2(printed, 1)
             os.dup2(printed, 2)
             sys.argv = [f"{example}.py", *arguments]
+            time.perf_counter = lambda: 0.0
             status = importlib.import_module(example).main(arguments)
         finally:
             os._exit(status)
@@ -165,9 +168,14 @@ def unfinished(out: Path) -> set[tuple[str, int]]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """What a run has left, but for its command, and for the checkpoint before the last, which depends on the kills."""
-    left = (path for path in out.rglob("*") if path.is_file() and "-before" not in path.name and path.name != "run.txt")
-    return {str(path.relative_to(out)): path.read_bytes() for path in left}
+    """What a run has left, but for the checkpoint before the last, and for what kills left half-written."""
+    left = (path for path in out.rglob("*") if path.is_file() and "-before" not in path.name)
+    return {str(path.relative_to(out)): path.read_bytes() for path in left if path.suffix != ".partial"}
+
+
+def others(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    """The files that differ, or that only one of both has."""
+    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
 def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) -> list[object]:
@@ -187,9 +195,12 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
             seconds = time.monotonic() - begin
             wholes.append(contents(out))
             shutil.rmtree(out)
-        expected = {name: data for name, data in wholes[0].items() if wholes[1].get(name) == data}
-        killed = wrote = ended = different = 0
-        while killed < kills or not ended:
+        expected, twice = wholes
+        if unlike := others(twice, expected):
+            print(f"{example}: two runs without a kill differ in {', '.join(unlike)}", flush=True)
+        killed = wrote = ended = 0
+        different = len(unlike)
+        while killed < kills or not ended or out.exists():  # what the last kill ended is gone on with, too
             kills = killed if time.monotonic() > end else kills
             saved = any(out.glob("last*.safetensors"))
             if not saved:
@@ -215,13 +226,12 @@ def kill_again_and_again(example: str, kills: int, seed: int, minutes: float) ->
                 wrote += bool(unfinished(out) - left)
                 continue
             run.demand_success(status)
-            found = contents(out)
-            others = [name for name, data in expected.items() if found.get(name) != data]
-            print(f"{example}: an end after {killed} kills, different: {', '.join(others) or 'nothing'}", flush=True)
-            different += len(others)
+            unlike = others(contents(out), expected)
+            print(f"{example}: an end after {killed} kills, different: {', '.join(unlike) or 'nothing'}", flush=True)
+            different += len(unlike)
             ended += 1
             shutil.rmtree(out)
-    return [example, killed, wrote, ended, len(expected), ended * len(expected), different]
+    return [example, killed, wrote, ended, len(expected), (ended + 1) * len(expected), different]
 
 
 def main() -> int:

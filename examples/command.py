@@ -24,6 +24,7 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ def advising(option: str, argument: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(str(error).replace(f"pass {argument}", f"say {option}")) from error
+        advice = str(error).replace(f"pass {argument}", f"say {option}").replace(argument, option)
+        raise ValueError(advice) from error
 
 
 def demand_work(options: argparse.Namespace, count: int, what: str) -> None:
@@ -118,8 +120,7 @@ def demand_bounded(losses: Sequence[float], place: str, rate: float, *arrays: An
     if not all(np.isfinite(x.detach().cpu().numpy()).all() for x in arrays):
         raise DivergedError(f"{place}: the loss is {loss:.4g}, because of the data: not all of its numbers are finite")
     raise DivergedError(
-        f"{place}: the loss is {loss:.4g}; the learning rate, {rate:.2g}, is too high. Say a tenth of it by --lr; what "
-        "was saved before is still there"
+        f"{place}: the loss is {loss:.4g}; the learning rate, {rate:.2g}, is too high. Say a tenth of it by --lr"
     )
 
 
@@ -146,6 +147,7 @@ positive = at_least(1)
 
 def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Namespace) -> int:
     """Tell the story, with `options.ranks`; the exit status."""
+    warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)  # the line that ends such a run says more
     try:
         if options.data_parallel:
             options.ranks = parallel.join()
@@ -172,6 +174,8 @@ def run(story: Callable[[argparse.Namespace], Run | None], options: argparse.Nam
         status = answer(error)
         if isinstance(error, OSError) and error.errno in NO_ROOM and saved(options.out):
             print(f"what was saved before is whole; with room again: {again(options)}", file=sys.stderr)
+        if isinstance(error, DivergedError) and saved(options.out):
+            print(f"what was good before is still in {options.out / CHECKPOINT}", file=sys.stderr)
         return ended(options, status)
 
 
@@ -220,6 +224,7 @@ class Run:
     Raises:
         FileNotFoundError: there is nothing to resume.
         FileExistsError: the folder holds other files than those of a run.
+        ValueError: the checkpoint is damaged, or of another run.
     """
 
     def __init__(
@@ -231,6 +236,8 @@ class Run:
         self.resumed = options.resume
         if self.resumed and not saved(self.folder):
             raise FileNotFoundError(f"--resume: there is no {CHECKPOINT} in {self.folder}")
+        if self.resumed:  # before anything is written: what can't be gone on with stays as it is
+            Checkpoint(self.file, self.plan, model=model or Module()).demand_usable()
         if options.ranks.rank == 0:
             begin(options)
         options.ranks.barrier()
@@ -295,12 +302,12 @@ def saved(folder: Path) -> bool:
 
 def again(options: argparse.Namespace) -> str:
     """The command that goes on with this run."""
-    return started_by(options, *(word for word in sys.argv if word != "--resume"), "--resume")
+    return f"{command_line(options)} --resume"
 
 
 def command_line(options: argparse.Namespace) -> str:
-    """The command that this program was started by."""
-    return started_by(options, *sys.argv)
+    """The command of this run; one that was gone on with by `--resume` ends like one that was never broken off."""
+    return started_by(options, *(word for word in sys.argv if word != "--resume"))
 
 
 def started_by(options: argparse.Namespace, *words: str) -> str:

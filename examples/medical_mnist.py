@@ -250,6 +250,7 @@ def watch_a_step(model: nn.Module, three: Batches, folder: Path) -> Path:
     """Leave a page that replays one training step, on three images."""
     ((xb, yb),) = three
     model.train()
+    model.zero_grad()  # what the training loop has left, and a run that was gone on with has not
     with explain.watch() as trace:
         preds = model(xb)
         loss = loss_func(preds, yb)

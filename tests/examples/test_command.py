@@ -121,6 +121,36 @@ def test_a_run_goes_on_where_its_checkpoint_is(tmp_path):
         command.Run(options(tmp_path, resume=True), {**plan, "lr": 0.2}, again).load()
 
 
+def test_the_command_of_a_run_is_the_same_after_it_was_gone_on_with(tmp_path, monkeypatch):
+    """It stands in `run.txt` and on the page, and both are to end with the same bytes."""
+    words = ["examples/x.py", "--out", "run"]
+    monkeypatch.setattr("sys.argv", words)
+    command.Run(options(tmp_path), {}, nn.Linear(1, 1)).save()
+    said = (tmp_path / "run.txt").read_text()
+    assert said == "python examples/x.py --out run\n"
+    monkeypatch.setattr("sys.argv", [*words, "--resume"])
+    command.Run(options(tmp_path, resume=True), {})
+    assert (tmp_path / "run.txt").read_text() == said
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 1), None])  # None: a Learner keeps the checkpoint
+def test_what_is_refused_stays_as_it_is(model, tmp_path, capsys):
+    command.Run(options(tmp_path), {"lr": 0.1}, nn.Linear(2, 1)).save()
+    (tmp_path / "run.txt").write_text("python x.py --lr 0.1")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert command.run(lambda o: command.Run(o, {"lr": 0.2}, model), options(tmp_path, resume=True)) == 2
+    assert "is of a run with lr=0.1 instead of 0.2" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_without_one_before_it(tmp_path, capsys):
+    command.Run(options(tmp_path), {}, nn.Linear(2, 1)).save()
+    (tmp_path / "last.safetensors").write_bytes(b"{")
+    assert command.run(lambda o: command.Run(o, {}), options(tmp_path, resume=True)) == 2
+    told = capsys.readouterr().err
+    assert "last.safetensors can't be read" in told and "there is none before it: begin without resuming" in told
+
+
 def test_there_must_be_something_to_resume(tmp_path, capsys):
     assert command.run(lambda o: command.Run(o, {}), options(tmp_path, resume=True)) == 2
     assert "--resume: there is no last.safetensors in" in capsys.readouterr().err
@@ -160,6 +190,20 @@ def test_a_loop_that_has_gone_wrong_is_stopped_with_the_cause():
             command.demand_bounded(losses, "step 2", 0.1, x)
     with pytest.raises(DivergedError, match="step 2: the loss is nan, because of the data"):
         command.demand_bounded([0.7, float("nan")], "step 2", 0.1, x, spoilt)
+
+
+def test_where_a_training_went_wrong_what_was_good_is_named(tmp_path, capsys):
+    def story(given):
+        run = command.Run(given, {}, nn.Linear(1, 1))
+        if told:
+            run.save()
+        raise DivergedError("step 2: too high")
+
+    told: list[str] = []
+    for last in ("error: step 2: too high", f"what was good before is still in {tmp_path / 'last.safetensors'}"):
+        assert command.run(story, options(tmp_path)) == 2
+        told += capsys.readouterr().err.splitlines()
+        assert told[-1] == last
 
 
 def test_a_rate_is_a_number_above_zero():

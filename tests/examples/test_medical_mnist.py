@@ -248,6 +248,18 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path):
     assert not list(part.glob("last-fresh*"))
 
 
+def test_a_run_that_had_ended_leaves_the_same_when_it_is_gone_on_with(example, tmp_path, monkeypatch):
+    """As after a kill between the last epoch and the pages: nothing is left to train, and the pages are the same."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)  # the pages say how long something took
+    monkeypatch.setattr("sys.argv", [command := "medical_mnist.py"])
+    arguments = ["--phantoms", "20", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path)]
+    assert example.main(arguments) == 0
+    before = {name: (tmp_path / name).read_bytes() for name in FILES}
+    monkeypatch.setattr("sys.argv", [command, "--resume"])
+    assert example.main([*arguments, "--resume"]) == 0
+    assert [name for name in sorted(FILES) if (tmp_path / name).read_bytes() != before[name]] == []
+
+
 def test_an_interrupt_in_the_first_epoch_leaves_nothing(example, tmp_path, monkeypatch, capsys):
     interrupted_after(2, example, monkeypatch)
     assert example.main(["--phantoms", "50", "--out", str(tmp_path)]) == 130
