@@ -106,6 +106,9 @@ def surprise(folder: Path, given: Path | None) -> Path:
     return target
 
 
+@command.advising("--window LOW HIGH", "window=(low, high)")
+@command.advising(f"--window {OWN}", f"window={OWN!r}")
+@command.advising("--skip-bad", "skip_bad=True")
 def story(options: argparse.Namespace) -> command.Run:
     """The whole tutorial."""
     mpl.use("Agg")  # pictures go to files

@@ -57,8 +57,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy's, about the overflow that is looked for
 def test_a_rate_that_is_too_high_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """In one line, without NumPy's warnings of the overflow, which would be errors here."""
     assert story.main([*arguments(data, tmp_path), "--lr", "1e6"]) == 2
     told = capsys.readouterr().err
     assert "epoch 0, exam 000" in told and "the learning rate, 1e+06, is too high" in told

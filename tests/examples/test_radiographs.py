@@ -123,6 +123,15 @@ def test_ctrl_c_leaves_the_page_and_the_run_goes_on(data, tmp_path, capsys):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_what_cant_be_gone_on_with_stays_as_it_is(data, tmp_path, capsys):
+    given = ["--data", data, "--epochs", 1, "--surprise", data / "test" / "abd" / "0.png", "--out", tmp_path / "out"]
+    assert run(*given) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    assert run(*given, "--resume", "--seed", 3) == 2
+    assert "is of a run with seed=0 instead of 3" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+
 def test_dicom_files(tmp_path, capsys):
     """A CT has no window of its own here: without one it is refused, and under one the pictures are what it says."""
     pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install pydicom")
@@ -172,11 +181,24 @@ def test_a_window_is_two_numbers(data, words, capsys):
         (["--lr", "1e4"], "too high"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning", "ignore:fit:UserWarning")  # too large, on purpose
+@pytest.mark.filterwarnings("ignore:fit:UserWarning")  # too large, on purpose
 def test_what_goes_wrong_is_told_in_one_line(data, tmp_path, capsys, arguments, complaint):
     given = ["--data", data, "--weights", "none", "--size", 32, "--epochs", 2, "--out", tmp_path / "out", *arguments]
     assert example.main([*map(str, given)]) == 2
-    assert complaint in capsys.readouterr().err.splitlines()[-1]
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert complaint in told
+
+
+def test_advice_is_about_options(data, tmp_path, capsys):
+    """The package's errors are about its arguments."""
+    Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(data / "train" / "abd" / "x.tiff")
+    assert run("--data", data, "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "x.tiff: its numbers" in told and "give --window LOW HIGH" in told
+    (data / "train" / "abd" / "x.tiff").write_bytes(b"II")
+    assert run("--data", data, "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "x.tiff can't be read" in told and "skip such files with --skip-bad" in told
 
 
 def test_entropy():

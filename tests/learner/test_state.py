@@ -136,6 +136,14 @@ def test_a_loop_goes_on_from_a_checkpoint(tmp_path: Path, capsys, stop: int, dam
     assert sorted(file.name for file in (tmp_path / "x").iterdir()) == ["x-before.safetensors", "x.safetensors"]
 
 
+def test_where_both_checkpoints_are_damaged_both_are_named(tmp_path: Path):
+    loop(tmp_path, 2)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"x.safetensors can't be read.*nor can x-before.safetensors, .*begin without"):
+        loop(tmp_path, 2, resume=True)
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch):
     model, optimizer = trained()
     checkpoint = Checkpoint(tmp_path / "x.safetensors", model=model, optimizer=optimizer)

@@ -94,8 +94,10 @@ class Checkpoint:
 
     def read(self) -> tuple[dict[str, Any], Any]:
         """The facts that were saved, and a function that puts the model and all parts where they were."""
-        file, state = self._read()
+        file, state, damage = self._read()
         facts = facts_of(state, self.run, file)
+        if damage:
+            say(f"{damage}; going on from the checkpoint before it, {file.name}")
 
         def apply() -> None:
             try:
@@ -105,18 +107,27 @@ class Checkpoint:
 
         return facts, apply
 
-    def _read(self) -> tuple[Path, dict[str, Tensor]]:
+    def demand_usable(self) -> None:
+        """Raise what `load` raises, but for what it says of the model and the parts; they stay as they are."""
+        file, state, _ = self._read()
+        facts_of(state, self.run, file)
+
+    def _read(self) -> tuple[Path, dict[str, Tensor], str]:
+        """The file that can be read, what is in it, and what is wrong with the last one where it is that before."""
         self._sweep()
         if not self.exists():
             raise FileNotFoundError(f"there is no checkpoint {self.file}; begin without resuming")
         try:
-            return self.file, load(self.file)
+            return self.file, load(self.file), ""
         except (FileNotFoundError, ValueError) as error:
             if not self.before.exists():
-                raise
-            state = load(self.before)
-            say(f"{error}; going on from the checkpoint before it, {self.before.name}")
-            return self.before, state
+                raise ValueError(f"{error}; there is none before it: begin without resuming") from error
+            try:
+                return self.before, load(self.before), str(error)
+            except ValueError as earlier:
+                raise ValueError(
+                    f"{error}; nor can {self.before.name}, the checkpoint before it: begin without resuming"
+                ) from earlier
 
     def remove(self) -> None:
         """Delete the files: the training has ended, and what it led to is elsewhere."""
