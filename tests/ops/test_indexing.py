@@ -145,3 +145,19 @@ def test_scatter_reduce_of_ties_zeros_and_integers_is_pytorchs(torch, reduce, in
     assert (x.grad.tolist(), src.grad.tolist()) == ([0.0, 1.0], [0.5, 0.5])
     with pytest.raises(ValueError, match="scatter_reduce: reduce='max' is unknown"):
         x.scatter_reduce(0, tg.tensor([0]), src, "max")
+
+
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("reduce", ["amax", "amin"])
+def test_nan_is_the_extreme_wherever_it_stands(torch, reduce, include_self):
+    x = np.array([1.0, np.nan, -np.inf, np.inf, 2.0])
+    places = np.array([0, 0, 1, 2, 2, 2, 3, 3, 3])
+    src = np.array([np.nan, 5.0, 3.0, -np.inf, np.nan, np.inf, 7.0, -np.inf, np.nan])
+    for turn in (slice(None), slice(None, None, -1)):
+        ours, theirs = (
+            lib.tensor(x).scatter_reduce(
+                0, lib.tensor(places[turn].copy()), lib.tensor(src[turn].copy()), reduce, include_self=include_self
+            )
+            for lib in (tg, torch)
+        )
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

@@ -146,9 +146,11 @@ def _extreme_at(x: Any, key: Any, src: Any, reduce: str, include_self: bool) -> 
     """The largest or smallest of x and the src that go to a place, as a constant, with its gradient: even parts."""
     xp = backend.array_module(x.array)
     src = expand(src, xp.empty(x.shape, bool)[key].shape)
-    found = x.array.copy()
-    (xp.maximum if reduce == "amax" else xp.minimum).at(found, key, src.array)
-    z = wrap(found)
+    places, values = xp.arange(x.numel()).reshape(x.shape)[key].reshape(-1), src.array.reshape(-1)
+    last = _last_at_each(xp, places, values, descending=reduce == "amin")
+    found, to = x.array.flatten(), places[last]  # CuPy's maximum.at rounds float64 to float32, and forgets NaN
+    found[to] = (xp.maximum if reduce == "amax" else xp.minimum)(found[to], values[last])
+    z = wrap(found.reshape(x.shape))
     if x.dtype.kind != "f":
         return z
     named = xp.zeros(x.shape, bool)
@@ -157,6 +159,16 @@ def _extreme_at(x: Any, key: Any, src: Any, reduce: str, include_self: bool) -> 
     theirs = src == _index(z, key=key)
     count = add_at(ours.to(x.dtype), key, theirs.to(x.dtype)).clamp(min=1)
     return z + add_at(_change(x, ours), key, _change(src, theirs)) / count
+
+
+def _last_at_each(xp: Any, places: Any, values: Any, descending: bool) -> Any:
+    """For each of the places the number of the one value there that is the last in order; NaN comes last of all."""
+    order = xp.argsort(values)
+    order = order[::-1] if descending else order
+    for key in ((values != values).astype(xp.int8), places):  # the more important, the later
+        order = order[xp.argsort(key[order], kind="stable")]
+    there = places[order]
+    return order[xp.append(there[1:] != there[:-1], xp.ones(1, bool))]
 
 
 def _change(x: Any, chosen: Any) -> Any:
