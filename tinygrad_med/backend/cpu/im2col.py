@@ -33,7 +33,7 @@ from .layout import CHUNK_BYTES, Chunk, bands_by_images, chunks, padded_rows, sh
 from .products import in_parts, part_width, product, thin
 from .threads import parallel_for, parallel_sum
 
-FEW_PIXELS = 1 / 4  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
+FEW_PIXELS = 1 / 2  # per output channel of a group: up to there the columns are cheaper to re-order than the weights
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry, finish: Finish = NOTHING) -> np.ndarray:
