@@ -461,7 +461,7 @@ def test_the_log_ends_with_the_memory():
 def test_a_graph_that_was_never_walked_is_forgotten_in_the_end():
     gc.collect()
     x, w = leaves(tm)
-    before = set(writes.rewritten)  # what other tests' graphs still hold
+    before = set(writes.rewritten)  # PyTorch's graphs hold them: a hook with which random programs compare both
     for _ in range(REMEMBERED + 10):
         y = (x * w).exp()
         y[0].mul_(2)
@@ -471,7 +471,7 @@ def test_a_graph_that_was_never_walked_is_forgotten_in_the_end():
     for memory in list(writes.rewritten.values()):
         memory.writes.clear()
     gc.collect()
-    assert not writes.rewritten and not switches.unusual
+    assert set(writes.rewritten) <= before and switches.unusual <= {("memory", key) for key in before}
 
 
 def test_the_error_names_the_line_of_the_write_and_no_other():
