@@ -145,8 +145,9 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
 def _extreme_at(x: Any, key: Any, src: Any, reduce: str, include_self: bool) -> Any:
     """The largest or smallest of x and the src that go to a place, as a constant, with its gradient: even parts."""
     xp = backend.array_module(x.array)
-    src = expand(src, xp.empty(x.shape, bool)[key].shape)
-    places, values = xp.arange(x.numel()).reshape(x.shape)[key].reshape(-1), src.array.reshape(-1)
+    places = _places(xp, x, key)
+    src, places = expand(src, places.shape), places.reshape(-1)
+    values = src.array.reshape(-1)
     last = _last_at_each(xp, places, values, descending=reduce == "amin")
     found, to = x.array.flatten(), places[last]  # CuPy's maximum.at rounds float64 to float32, and forgets NaN
     found[to] = (xp.maximum if reduce == "amax" else xp.minimum)(found[to], values[last])
@@ -197,10 +198,15 @@ def _scattered(input: Any, dim: int, index: Any, src: Any, operation: str) -> tu
     return input, src, key
 
 
+def _places(xp: Any, x: Any, key: Any) -> Any:
+    """Which elements of x, counted row by row, a key names; in the shape of x[key]."""
+    return xp.arange(x.numel()).reshape(x.shape)[key]
+
+
 def _multiply_at(x: Any, key: Any, src: Any) -> Any:
     """x multiplied by src at the places of a key, by one place after another where a place is named twice."""
     xp = backend.array_module(x.array)
-    places = xp.arange(x.numel()).reshape(x.shape)[key]
+    places = _places(xp, x, key)
     src = _reshape(expand(src, places.shape), shape=(-1,))
     z, places = flatten(x), places.reshape(-1)
     left = xp.arange(places.size)

@@ -233,7 +233,9 @@ class Optimizer:
         lines = [f"{self._name} ("]
         for i, group in enumerate(self.param_groups):
             count = sum(p.numel() for p in group["params"])
-            options = ", ".join(f"{name}={value}" for name, value in group.items() if "param" not in name)
+            options = ", ".join(
+                f"{name}={value}" for name, value in group.items() if name not in ("params", "param_names")
+            )
             lines.append(f"  group {i}: {options}; {count:,} parameters in {len(group['params'])} tensors")
         return "\n".join([*lines, ")"])
 
