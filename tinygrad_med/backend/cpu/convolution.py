@@ -8,7 +8,7 @@ formulas; here they are fast:
 - a product over columns (`im2col.py`) serves every case, over one, two or three axes; images with few channels have
   theirs laid in another order (`few_channels.py`);
 - float32 over two axes with stride 1, 3×3 or 5×5 taps, not too few channels and not too small an output takes
-  Winograd's algorithm (`winograd.py`): 3 to 5 times fewer multiplications, 5 to 20 times the rounding error. float64
+  Winograd's algorithm (`winograd.py`): 2 to 5 times fewer multiplications, up to 20 times the rounding error. float64
   never takes it, nor does an image with outliers, near which it would err; `set_winograd` switches it off;
 - with stride 1 the input gradient is a convolution too: of g, with the kernel turned around and the channels swapped.
 

@@ -98,8 +98,8 @@ def windows(
 ) -> np.ndarray:
     """A view (N, *places, *taps, C) of x (N, *size, C): along each axis, the cell place · step + tap · dilation.
 
-    As NumPy's `sliding_window_view`, which takes six times as long, and that is much for one small image; it doesn't
-    look whether the cells are there.
+    As NumPy's `sliding_window_view` with steps, in half of its time (5 for 11 µs), which counts for one small image; it
+    doesn't look whether the cells are there.
     """
     image, *along, channel = x.strides
     by_place, by_tap = (tuple(s * n for s, n in zip(along, each, strict=True)) for each in (steps, dilation))

@@ -1,4 +1,4 @@
-"""Winograd's algorithm: stride-1 convolution with 3 to 5 times fewer multiplications.
+"""Winograd's algorithm: stride-1 convolution with 2 to 5 times fewer multiplications.
 
 **Why it works.** Multiplying a polynomial of r coefficients by one of m takes r·m multiplications by hand. But the
 product has t = m + r − 1 coefficients, so its values at t points determine it: evaluate both factors at t points,
@@ -20,8 +20,8 @@ matrix products, V (tiles, C) · U (C, K), so the work goes where BLAS is good.
 
 **What it costs.** The transforms, which are matrix products as well; and digits, since intermediate values are larger
 than the result, the more so the more points. Relative to float64 the error is 1e-6 to 5e-6, where the plain float32
-product has 2e-7. The error grows with the largest number of a tile, and an infinity or NaN would spread over it;
-`outlying` finds the images where that matters.
+product has 2e-7, and F(2, 3) no more than that. The error grows with the largest number of a tile, and an infinity or
+NaN would spread over it; `outlying` finds the images where that matters.
 
 S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural
 Networks (CVPR 2016). Interpolation by points is Cook's and Toom's.
