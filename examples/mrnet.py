@@ -45,7 +45,8 @@ from tinygrad_med.models.mrnet import CHANNELS, MRNet
 from tinygrad_med.parallel import Ranks
 from tinygrad_med.series_cam import explain
 
-PLAN = ("task", "backbone", "weights", "lr", "weight_decay", "accumulate", "augment", "shrink", "phantoms", "seed")
+PLAN = ("task", "backbone", "weights", "optimizer", "lr", "weight_decay", "accumulate")
+PLAN += ("augment", "shrink", "phantoms", "seed")
 """The options that, beside the data, make a training what it is: one that is resumed must have the same."""
 
 
@@ -204,6 +205,13 @@ def own(data: Path) -> Path:
     return target
 
 
+def learning(model: MRNet, options: argparse.Namespace) -> optim.Optimizer:
+    """The tutorial's optimizer, or the one that it suggests to try next."""
+    if options.optimizer == "sgd":
+        return optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=options.weight_decay)
+    return optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+
+
 def story(options: argparse.Namespace) -> command.Run:
     """Train, and leave what there is to see in `options.out`."""
     labels = mrnet.LABELS if options.task == "all" else (options.task,)
@@ -221,7 +229,7 @@ def story(options: argparse.Namespace) -> command.Run:
         )
     model = build(options, len(labels))
     criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(exams.pos_weight, device=options.device))
-    optimizer = optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    optimizer = learning(model, options)
     scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, factor=0.3, threshold=1e-4)
     plan = {name: getattr(options, name) for name in PLAN}
     plan |= {"data": str(data), "slices": options.slices if options.phantoms else None}
@@ -313,6 +321,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="alexnet", choices=list(CHANNELS), help="default: alexnet")
     parser.add_argument("--weights", default="imagenet", choices=["imagenet", "random"], help="where to begin")
     parser.add_argument("--epochs", type=command.positive, default=50, help="default: 50")
+    parser.add_argument(
+        "--optimizer",
+        default="adam",
+        choices=["adam", "sgd"],
+        help="sgd has momentum 0.9, and usually wants a larger --lr",
+    )
     parser.add_argument("--lr", type=command.a_rate, default=1e-5, help="default: 1e-5")
     parser.add_argument("--weight-decay", type=float, default=0.01, help="default: 0.01")
     parser.add_argument(

@@ -96,6 +96,32 @@ def test_a_run_and_the_same_run_in_two_parts(data: Path, tmp_path: Path, capsys:
         assert [name for name in names if (one[name] != two[name]).any()] == []
 
 
+def test_sgd_learns_and_goes_on_too(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert story.main(arguments(data, whole, "--epochs", "2", "--optimizer", "sgd")) == 0
+    assert story.main(arguments(data, parts, "--epochs", "1", "--optimizer", "sgd")) == 0
+    capsys.readouterr()
+    assert story.main(arguments(data, parts, "--epochs", "2", "--resume")) == 2
+    assert "is of a run with optimizer='sgd' instead of 'adam'" in capsys.readouterr().err
+    assert story.main(arguments(data, parts, "--epochs", "2", "--optimizer", "sgd", "--resume")) == 0
+    one, two = (tm.load(folder / "last.safetensors") for folder in (whole, parts))
+    assert any("momentum" in name for name in one)
+    names = [name for name in one if name not in ("facts", "parts")]
+    assert [name for name in names if (one[name] != two[name]).any()] == []
+
+
+def test_the_optimizer_that_was_asked_for(data: Path, tmp_path: Path):
+    model = story.build(options(data, tmp_path), 3)
+    sgd = story.learning(model, options(data, tmp_path, "--optimizer", "sgd", "--weight-decay", "0.1"))
+    assert type(sgd) is optim.SGD
+    assert {name: sgd.defaults[name] for name in ("lr", "momentum", "weight_decay")} == {
+        "lr": 1e-3,
+        "momentum": 0.9,
+        "weight_decay": 0.1,
+    }
+    assert type(story.learning(model, options(data, tmp_path))) is optim.Adam
+
+
 def test_ctrl_c_leaves_the_page_and_the_way_on(data: Path, tmp_path: Path, capsys):
     whole, part = tmp_path / "whole", tmp_path / "part"
     assert story.main(arguments(data, whole, "--epochs", "2")) == 0
